@@ -1,0 +1,36 @@
+# What every target of ours shares: warnings, sanitizers, include paths.
+function(enmesh_flags target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor)
+  if(ENMESH_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(ENMESH_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${ENMESH_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${ENMESH_SANITIZE})
+  endif()
+endfunction()
+
+function(enmesh_library target)
+  add_library(${target} STATIC)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_include_directories(${target}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  enmesh_flags(${target})
+endfunction()
+
+# enmesh_test(NAME file.cpp... [LABELS core]): one GoogleTest program, every case known to ctest.
+function(enmesh_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;LIBS" ${ARGN})
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE enmesh GTest::gtest_main ${arg_LIBS})
+  target_compile_definitions(${name} PRIVATE ENMESH_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    ENMESH_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/enmesh")
+  enmesh_flags(${name})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()

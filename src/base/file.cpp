@@ -1,0 +1,87 @@
+#include "enmesh/base/file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh {
+namespace fs = std::filesystem;
+
+std::string read_file(const fs::path& path, size_t max_bytes) {
+    std::error_code code;
+    if (!fs::exists(path, code)) refuse("{}: no such file", path.string());
+    if (fs::is_directory(path, code)) refuse("{}: is a directory, a file was expected", path.string());
+    const auto bytes = fs::file_size(path, code);
+    if (code) refuse("{}: {}", path.string(), code.message());
+    if (bytes > max_bytes) refuse("{}: {} bytes, more than the {} that can be read here", path.string(), bytes, max_bytes);
+    std::ifstream stream(path, std::ios::binary);
+    std::string text(bytes, '\0');
+    if (!stream.read(text.data(), static_cast<std::streamsize>(bytes))) {
+        refuse("{}: cannot be read ({})", path.string(), std::strerror(errno));
+    }
+    return text;
+}
+
+AtomicFile::AtomicFile(fs::path path)
+    : path_(std::move(path)), temporary_(path_.string() + fmt::format(".tmp{}", ::getpid())) {
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
+}
+
+AtomicFile::~AtomicFile() {
+    if (descriptor_ < 0) return;
+    ::close(descriptor_);
+    ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+    const char* from = static_cast<const char*>(data);
+    while (bytes > 0) {
+        const ssize_t written = ::write(descriptor_, from, bytes);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
+        from += written;
+        bytes -= static_cast<size_t>(written);
+    }
+}
+
+void AtomicFile::commit() {
+    if (::fsync(descriptor_) != 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
+    const int closed = ::close(descriptor_);
+    descriptor_ = -1;
+    if (closed != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+        const int reason = errno;
+        ::unlink(temporary_.c_str());
+        fail("{}: cannot be written ({})", path_.string(), std::strerror(reason));
+    }
+    const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
+    if (const int handle = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); handle >= 0) {
+        ::fsync(handle);
+        ::close(handle);
+    }
+}
+
+void write_file(const fs::path& path, std::string_view text) {
+    AtomicFile file(path);
+    file.write(text);
+    file.commit();
+}
+
+void make_writable_directory(const fs::path& directory) {
+    std::error_code code;
+    fs::create_directories(directory, code);
+    if (code) refuse("{}: the directory cannot be made ({})", directory.string(), code.message());
+    if (!fs::is_directory(directory, code)) refuse("{}: is not a directory", directory.string());
+    const std::string probe = (directory / fmt::format(".enmesh-probe-{}", ::getpid())).string();
+    const int handle = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (handle < 0) refuse("{}: the directory cannot be written to ({})", directory.string(), std::strerror(errno));
+    ::close(handle);
+    ::unlink(probe.c_str());
+}
+
+}  // namespace enmesh

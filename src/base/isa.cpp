@@ -1,0 +1,68 @@
+#include "enmesh/base/isa.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh {
+
+Isa hardware_isa() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+        return Isa::avx512;
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
+#endif
+    return Isa::portable;
+}
+
+Isa isa() {
+    static const Isa capped = [] {
+        const char* const text = std::getenv("ENMESH_ISA");
+        if (text == nullptr || *text == '\0') return hardware_isa();
+        for (const Isa candidate : {Isa::portable, Isa::avx2, Isa::avx512}) {
+            if (to_string(candidate) == text) return std::min(candidate, hardware_isa());
+        }
+        refuse("ENMESH_ISA='{}' is unknown (known: portable, avx2, avx512)", text);
+    }();
+    return capped;
+}
+
+int vector_lanes(Isa isa) {
+    switch (isa) {
+        case Isa::portable: return 4;
+        case Isa::avx2: return 8;
+        case Isa::avx512: return 16;
+    }
+    return 4;
+}
+
+std::string to_string(Isa isa) {
+    switch (isa) {
+        case Isa::portable: return "portable";
+        case Isa::avx2: return "avx2";
+        case Isa::avx512: return "avx512";
+    }
+    return "portable";
+}
+
+std::string cpu_description() {
+    std::ifstream cpuinfo("/proc/cpuinfo");
+    std::string model = "unknown CPU", family;
+    for (std::string line; std::getline(cpuinfo, line);) {
+        const size_t colon = line.find(": ");
+        if (colon == std::string::npos) continue;
+        if (line.starts_with("model name")) model = line.substr(colon + 2);
+        if (line.starts_with("cpu family")) family = line.substr(colon + 2);
+        if (line.empty()) break;
+    }
+    return fmt::format("{} (family {}), {} cores, {}", model, family, std::thread::hardware_concurrency(),
+                       to_string(hardware_isa()));
+}
+
+}  // namespace enmesh

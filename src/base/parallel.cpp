@@ -1,0 +1,21 @@
+#include "enmesh/base/parallel.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+namespace enmesh {
+namespace {
+
+std::atomic<int>& thread_count() {
+    static std::atomic<int> count{static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))};
+    return count;
+}
+
+}  // namespace
+
+void set_threads(int threads) { thread_count() = std::max(1, threads); }
+
+int threads() { return thread_count(); }
+
+}  // namespace enmesh

@@ -1,0 +1,51 @@
+#include "cli/commands.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <vector>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh::cli {
+
+std::span<const Command> commands() {
+    static const std::vector<Command> list = {};
+    return list;
+}
+
+namespace {
+
+/// The subcommand that was being parsed when the error arose.
+const CLI::App& active(const CLI::App& app) {
+    const CLI::App* current = &app;
+    while (!current->get_subcommands().empty()) current = current->get_subcommands().front();
+    return *current;
+}
+
+std::vector<std::string> known_names(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : app.get_options()) {
+        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+    return names;
+}
+
+}  // namespace
+
+std::string explain(const CLI::App& app, const CLI::Error& error) {
+    const CLI::App& where = active(app);
+    std::string help = app.get_name();
+    if (&where != &app) help += " " + where.get_name();
+    for (const std::string& word : where.remaining()) {
+        const bool names_option = word.starts_with("-");
+        return fmt::format("unknown {} '{}'{}; see {} --help", names_option ? "option" : "argument", word,
+                           suggestion(word, known_names(where)), help);
+    }
+    std::string message = error.what();
+    for (char& c : message) c = c == '\n' ? ' ' : c;
+    return fmt::format("{}; see {} --help", message, help);
+}
+
+}  // namespace enmesh::cli

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+namespace CLI {
+class App;
+class Error;
+}  // namespace CLI
+
+namespace enmesh::cli {
+
+/// A subcommand: its file under src/cli/ adds it to the program and installs the callback that runs it.
+struct Command {
+    void (*add)(CLI::App& app);
+};
+
+// One line per subcommand, defined in the file of its name; commands.cpp lists them.
+
+std::span<const Command> commands();
+
+/// A parse error in one line: an unknown option is answered with the nearest known one.
+std::string explain(const CLI::App& app, const CLI::Error& error);
+
+}  // namespace enmesh::cli
