@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "enmesh/accel/sore.hpp"
+
+/// The WUVE: SAT's vector engine. FP32 lanes run the optimizer step on masters, gradients and momentum, and
+/// every other vector operation of the training step (docs/sat.md).
+namespace enmesh::accel {
+
+struct Wuve {
+    int lanes = 32;          ///< FP32 multiply-add lanes, 1..4096 (ours)
+    int latency_cycles = 8;  ///< first operand in to first result out, paid once a pass; 1..256 (ours)
+};
+void check(const Wuve& wuve);
+
+/// What a vector operation costs, per element of its main tensor. Origin: ours, derived in docs/sat.md.
+struct VectorCost {
+    std::string_view name;
+    int passes = 1;  ///< sweeps over the tensor that cannot be merged
+    int lane_ops =
+        1;  ///< multiply-add slots over all passes; exp, division and root count `special_lane_ops`
+    int read_bytes = 0;   ///< DRAM bytes read: FP16 activations, FP32 masters, gradients and state
+    int write_bytes = 0;  ///< DRAM bytes written
+};
+inline constexpr int special_lane_ops = 8;
+
+/// The table, one row an operation, names ascending.
+std::span<const VectorCost> vector_costs();
+/// The row of `name`; refuses an unknown one with the nearest.
+const VectorCost& vector_cost(std::string_view name);
+
+/// passes * latency + ceil(elements * lane_ops / lanes); 0 for no elements.
+int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements) noexcept;
+
+/// The weight update of one layer, as a rows x cols matrix (output channels x input channels at one kernel
+/// position, times `repeats` kernel positions).
+struct WeightUpdate {
+    int64_t rows = 0;
+    int64_t cols = 0;
+    int64_t repeats = 1;
+    int lane_ops = 3;    ///< of the optimizer: vector_cost("sgd_momentum_update") and its like
+    Pattern pattern{};   ///< of the packed weights; {0, 0}: none is packed
+    int directions = 0;  ///< pre-generated packed forms: 2 (FF's along cols, BP's along rows), 1 or 0
+};
+
+/// Tiles of M x M (16 x 16 without a pattern), ragged edges charged whole. A tile takes
+/// max(ceil(M*M / lanes) * lane_ops, ceil(directions * M / groups_per_cycle)): SORE packs one tile while the
+/// lanes update the next. Then the pipeline's latency and, if anything is packed, the last tile's selection.
+int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& update) noexcept;
+
+/// SGD with momentum as the lanes compute it: each lane operation is an FP32 multiply, rounded, then an FP32
+/// add, rounded.
+///   g = diff + weight_decay * w;  v = momentum * v + g;  w = w - lr * v
+struct SgdStep {
+    float lr = 0;
+    float momentum = 0;
+    float weight_decay = 0;
+};
+
+/// One M x M tile: updates masters and velocity in place ([M][M], output channels x input channels) and
+/// returns both packed forms, ranked by the new masters: `along_cols[r]` packs row r, `along_rows[c]` packs
+/// column c.
+struct PackedTile {
+    std::vector<SorePacked> along_cols;
+    std::vector<SorePacked> along_rows;
+};
+PackedTile update_tile(const SgdStep& step, Pattern pattern, std::span<float> masters,
+                       std::span<float> velocity, std::span<const float> diff);
+
+}  // namespace enmesh::accel
