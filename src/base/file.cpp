@@ -18,7 +18,8 @@ std::string read_file(const fs::path& path, size_t max_bytes) {
     if (fs::is_directory(path, code)) refuse("{}: is a directory, a file was expected", path.string());
     const auto bytes = fs::file_size(path, code);
     if (code) refuse("{}: {}", path.string(), code.message());
-    if (bytes > max_bytes) refuse("{}: {} bytes, more than the {} that can be read here", path.string(), bytes, max_bytes);
+    if (bytes > max_bytes)
+        refuse("{}: {} bytes, more than the {} that can be read here", path.string(), bytes, max_bytes);
     std::ifstream stream(path, std::ios::binary);
     std::string text(bytes, '\0');
     if (!stream.read(text.data(), static_cast<std::streamsize>(bytes))) {
@@ -79,7 +80,8 @@ void make_writable_directory(const fs::path& directory) {
     if (!fs::is_directory(directory, code)) refuse("{}: is not a directory", directory.string());
     const std::string probe = (directory / fmt::format(".enmesh-probe-{}", ::getpid())).string();
     const int handle = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (handle < 0) refuse("{}: the directory cannot be written to ({})", directory.string(), std::strerror(errno));
+    if (handle < 0)
+        refuse("{}: the directory cannot be written to ({})", directory.string(), std::strerror(errno));
     ::close(handle);
     ::unlink(probe.c_str());
 }

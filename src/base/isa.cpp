@@ -12,8 +12,8 @@ namespace enmesh {
 
 Isa hardware_isa() {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
         return Isa::avx512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
@@ -35,18 +35,24 @@ Isa isa() {
 
 int vector_lanes(Isa isa) {
     switch (isa) {
-        case Isa::portable: return 4;
-        case Isa::avx2: return 8;
-        case Isa::avx512: return 16;
+        case Isa::portable:
+            return 4;
+        case Isa::avx2:
+            return 8;
+        case Isa::avx512:
+            return 16;
     }
     return 4;
 }
 
 std::string to_string(Isa isa) {
     switch (isa) {
-        case Isa::portable: return "portable";
-        case Isa::avx2: return "avx2";
-        case Isa::avx512: return "avx512";
+        case Isa::portable:
+            return "portable";
+        case Isa::avx2:
+            return "avx2";
+        case Isa::avx512:
+            return "avx512";
     }
     return "portable";
 }

@@ -16,7 +16,7 @@ class Buffer {
     Buffer() = default;
     explicit Buffer(size_t bytes) : bytes_(bytes) {
         if (bytes == 0) return;
-        data_.reset(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{alignment})));
+        data_.reset(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{alignment})));
         std::memset(data_.get(), 0, bytes);
     }
 
@@ -34,7 +34,7 @@ class Buffer {
 
   private:
     struct Free {
-        void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{alignment}); }
+        void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{alignment}); }
     };
     std::unique_ptr<std::byte, Free> data_;
     size_t bytes_ = 0;

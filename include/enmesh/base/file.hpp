@@ -11,8 +11,9 @@ namespace enmesh {
 /// The whole file. Refuses a missing file, a directory, and one above `max_bytes`.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 40);
 
-/// A file that appears whole or not at all: written under a temporary name in the same folder, fsynced and renamed
-/// by commit(); removed if commit() is never reached. Every I/O error throws Error{failure} naming the path and the reason.
+/// A file that appears whole or not at all: written under a temporary name in the same folder, fsynced and
+/// renamed by commit(); removed if commit() is never reached. Every I/O error throws Error{failure} naming
+/// the path and the reason.
 class AtomicFile {
   public:
     explicit AtomicFile(std::filesystem::path path);

@@ -18,7 +18,9 @@ struct BFloat16 {
     friend bool operator==(BFloat16, BFloat16) = default;
 };
 
-inline float to_float(BFloat16 value) { return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
+inline float to_float(BFloat16 value) {
+    return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
 
 inline BFloat16 to_bfloat16(float value) {
     const uint32_t bits = std::bit_cast<uint32_t>(value);
@@ -43,7 +45,8 @@ inline Half to_half(float value) {
     if (magnitude > 0x7f800000) return {static_cast<uint16_t>(sign | 0x7e00 | ((magnitude >> 13) & 0x3ff))};
     if (magnitude >= 0x477ff000) return {static_cast<uint16_t>(sign | 0x7c00)};
     if (magnitude < 0x38800000) {
-        // Below the smallest normal: adding 0.5 lets the float adder round the mantissa into its lowest ten bits.
+        // Below the smallest normal: adding 0.5 lets the float adder round the mantissa into its lowest ten
+        // bits.
         const float shifted = std::bit_cast<float>(magnitude) + 0.5F;
         return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000))};
     }

@@ -6,7 +6,8 @@ namespace enmesh {
 
 enum class Isa { portable, avx2, avx512 };
 
-/// What this processor has, capped by ENMESH_ISA=portable|avx2|avx512 (read once; an unknown value is refused).
+/// What this processor has, capped by ENMESH_ISA=portable|avx2|avx512 (read once; an unknown value is
+/// refused).
 Isa isa();
 /// What this processor has, uncapped.
 Isa hardware_isa();

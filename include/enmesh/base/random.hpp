@@ -6,13 +6,15 @@
 
 namespace enmesh {
 
-/// A counter-based generator: value i of a stream is a pure function of (seed, stream, i), so that results depend neither
-/// on threads nor on order. SplitMix64's finaliser over a Weyl sequence (Steele, Lea, Flood 2014).
+/// A counter-based generator: value i of a stream is a pure function of (seed, stream, i), so that results
+/// depend neither on threads nor on order. SplitMix64's finaliser over a Weyl sequence (Steele, Lea, Flood
+/// 2014).
 struct Random {
     uint64_t key = 0;
     uint64_t counter = 0;
 
-    explicit Random(uint64_t seed, uint64_t stream = 0) : key(mix(seed + 0x9e3779b97f4a7c15ULL * (stream + 1))) {}
+    explicit Random(uint64_t seed, uint64_t stream = 0)
+        : key(mix(seed + 0x9e3779b97f4a7c15ULL * (stream + 1))) {}
 
     static constexpr uint64_t mix(uint64_t z) {
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;

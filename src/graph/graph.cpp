@@ -1,0 +1,169 @@
+#include "enmesh/graph/graph.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/random.hpp"
+
+namespace enmesh {
+
+std::string to_string(Role role) {
+    constexpr std::array names = {"input", "parameter", "state", "constant", "result"};
+    return names[static_cast<size_t>(role)];
+}
+
+ValueId Graph::add_value(Value value) {
+    const ValueId id{static_cast<int>(values_.size())};
+    const auto [place, inserted] = by_name_.emplace(value.name, id.index);
+    if (!inserted) refuse("two values are called '{}'", value.name);
+    values_.push_back(std::move(value));
+    return id;
+}
+
+ValueId Graph::add_input(std::string name, ValueType type) {
+    return add_value(
+        {.name = std::move(name), .type = std::move(type), .role = Role::input, .initializer = {}});
+}
+
+ValueId Graph::add_parameter(std::string name, Shape shape, Initializer initializer, bool decayed) {
+    return add_value({.name = std::move(name),
+                      .type = {std::move(shape), DType::f32, {}},
+                      .role = Role::parameter,
+                      .initializer = std::move(initializer),
+                      .decayed = decayed});
+}
+
+ValueId Graph::add_state(std::string name, ValueType type, Initializer initializer) {
+    return add_value({.name = std::move(name),
+                      .type = std::move(type),
+                      .role = Role::state,
+                      .initializer = std::move(initializer)});
+}
+
+ValueId Graph::add_constant(std::string name, std::shared_ptr<const Tensor> tensor) {
+    ValueType type{tensor->shape(), tensor->dtype(), {}};
+    return add_value({.name = std::move(name),
+                      .type = std::move(type),
+                      .role = Role::constant,
+                      .initializer = {Initializer::Kind::given, 0, std::move(tensor)}});
+}
+
+std::vector<ValueId> Graph::add(Operation operation, std::vector<ValueId> inputs, std::string layer,
+                                Stage stage) {
+    std::vector<ValueType> input_types;
+    for (const ValueId input : inputs) {
+        ENMESH_ASSERT(input.valid() && input.index < static_cast<int>(values_.size()));
+        input_types.push_back(type(input));
+    }
+    std::vector<ValueType> output_types;
+    try {
+        output_types = infer(operation, input_types);
+    } catch (const Error& error) {
+        refuse("layer '{}' ({}): {}", layer, name(operation), error.what());
+    }
+    Node node{std::move(operation), std::move(layer), stage, std::move(inputs), {}};
+    for (ValueType& output : output_types) {
+        const std::string value_name = fmt::format("%{}", values_.size());
+        node.outputs.push_back(add_value({.name = value_name,
+                                          .type = std::move(output),
+                                          .role = Role::result,
+                                          .initializer = {},
+                                          .producer = static_cast<int>(nodes_.size())}));
+    }
+    nodes_.push_back(std::move(node));
+    return nodes_.back().outputs;
+}
+
+ValueId Graph::find(std::string_view name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? ValueId{} : ValueId{found->second};
+}
+
+std::vector<std::vector<int>> Graph::consumers() const {
+    std::vector<std::vector<int>> result(values_.size());
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+        for (const ValueId input : nodes_[i].inputs)
+            result[static_cast<size_t>(input.index)].push_back(static_cast<int>(i));
+    }
+    return result;
+}
+
+Graph inference_graph(const Graph& graph) {
+    Graph result;
+    std::vector<ValueId> mapped(graph.values().size());
+    for (size_t i = 0; i < graph.values().size(); ++i) {
+        const Value& value = graph.values()[i];
+        const auto copy = [&] {
+            switch (value.role) {
+                case Role::input:
+                    return result.add_input(value.name, value.type);
+                case Role::parameter:
+                    return result.add_parameter(value.name, value.type.shape, value.initializer,
+                                                value.decayed);
+                case Role::state:
+                    return result.add_state(value.name, value.type, value.initializer);
+                case Role::constant:
+                    return result.add_constant(value.name, value.initializer.given);
+                case Role::result:
+                    break;
+            }
+            return ValueId{};
+        };
+        mapped[i] = copy();
+    }
+    const auto map = [&](ValueId id) { return mapped[static_cast<size_t>(id.index)]; };
+    for (const Node& node : graph.nodes()) {
+        if (node.operation.is<Dropout>()) {
+            mapped[static_cast<size_t>(node.outputs[0].index)] = map(node.inputs[0]);
+            continue;
+        }
+        Operation operation = node.operation;
+        if (BatchNorm* const norm = std::get_if<BatchNorm>(&operation.attributes)) norm->training = false;
+        std::vector<ValueId> inputs;
+        for (const ValueId input : node.inputs) inputs.push_back(map(input));
+        const std::vector<ValueId> outputs =
+            result.add(std::move(operation), std::move(inputs), node.layer, node.stage);
+        for (size_t i = 0; i < outputs.size(); ++i)
+            mapped[static_cast<size_t>(node.outputs[i].index)] = outputs[i];
+    }
+    for (const ValueId output : graph.outputs) result.outputs.push_back(map(output));
+    return result;
+}
+
+namespace {
+
+uint64_t hash_of(std::string_view text) {
+    uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a: the same on every machine, unlike std::hash
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    return hash;
+}
+
+}  // namespace
+
+Tensor initial_value(const Value& value, uint64_t seed) {
+    const Initializer& initializer = value.initializer;
+    if (initializer.kind == Initializer::Kind::given) return initializer.given->clone();
+    Tensor tensor(value.type.shape, value.type.dtype);
+    if (initializer.kind == Initializer::Kind::zeros) return tensor;
+    if (value.type.dtype != DType::f32)
+        refuse("'{}': only f32 values have an initial distribution", value.name);
+    Random random(seed, hash_of(value.name));
+    for (float& element : tensor.f32()) {
+        switch (initializer.kind) {
+            case Initializer::Kind::constant:
+                element = static_cast<float>(initializer.scale);
+                break;
+            case Initializer::Kind::normal:
+                element = static_cast<float>(initializer.scale) * random.normal();
+                break;
+            default:
+                element = static_cast<float>(initializer.scale) * random.uniform(-1.0F, 1.0F);
+                break;
+        }
+    }
+    return tensor;
+}
+
+}  // namespace enmesh

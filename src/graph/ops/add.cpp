@@ -1,0 +1,33 @@
+#include <algorithm>
+
+#include "graph/ops/common.hpp"
+
+namespace enmesh {
+
+Shape broadcast_shape(const Shape& a, const Shape& b) {
+    Shape result = a.rank() >= b.rank() ? a : b;
+    for (int axis = 1; axis <= std::min(a.rank(), b.rank()); ++axis) {
+        const int64_t x = a[-axis], y = b[-axis];
+        if (x != y && x != 1 && y != 1)
+            refuse("shapes {} and {} do not broadcast", to_string(a), to_string(b));
+        result[-axis] = x == 1 ? y : x;
+    }
+    return result;
+}
+
+std::vector<ValueType> Add::infer(std::span<const ValueType> inputs) const {
+    require_inputs(inputs, 2, 2);
+    return {dense_type(broadcast_shape(inputs[0].shape, inputs[1].shape), inputs[0].dtype)};
+}
+
+void Add::differentiate(GradientBuilder& builder) const {
+    for (int i = 0; i < 2; ++i) {
+        if (!builder.wanted(i)) continue;
+        const Shape& shape = builder.type(builder.input(i)).shape;
+        ValueId share = builder.gradient();
+        if (builder.type(share).shape != shape) share = builder.emit_one(Stage::BP, SumTo{shape}, {share});
+        builder.contribute(i, share);
+    }
+}
+
+}  // namespace enmesh

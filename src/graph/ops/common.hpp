@@ -1,0 +1,46 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/graph/operations.hpp"
+
+namespace enmesh {
+
+inline void require_inputs(std::span<const ValueType> inputs, size_t least, size_t most) {
+    if (inputs.size() >= least && inputs.size() <= most) return;
+    refuse("{} inputs given, {} to {} expected", inputs.size(), least, most);
+}
+
+inline void require_rank(const ValueType& type, int rank, std::string_view what) {
+    if (type.shape.rank() == rank) return;
+    refuse("{} has shape {}, rank {} expected", what, to_string(type.shape), rank);
+}
+
+inline void require_same_shape(const ValueType& a, const ValueType& b, std::string_view what) {
+    if (a.shape == b.shape) return;
+    refuse("{}: shapes {} and {} differ", what, to_string(a.shape), to_string(b.shape));
+}
+
+inline void require_shape(const ValueType& type, const Shape& shape, std::string_view what) {
+    if (type.shape == shape) return;
+    refuse("{} has shape {}, {} expected", what, to_string(type.shape), to_string(shape));
+}
+
+/// A type of the same dtype, dense.
+inline ValueType dense_type(Shape shape, DType dtype) { return {std::move(shape), dtype, {}}; }
+
+/// Multiply-adds of a product of `dense` multiply-adds whose N:M operand is `operand`, if its groups run
+/// along the product's reduction; any other sparsity counts as dense (design: an operand is N:M only where it
+/// is reduced).
+inline OperationCount product_count(int64_t dense, const ValueType& operand, GroupAxis reduction) {
+    OperationCount result{dense, dense, 0};
+    const NmSparsity* const sparse = operand.nm();
+    if (sparse != nullptr && sparse->axis == reduction) {
+        result.sparse_multiply_adds = dense / sparse->pattern.m * sparse->pattern.n;
+    }
+    return result;
+}
+
+}  // namespace enmesh

@@ -1,0 +1,203 @@
+#include "step/apply_recipe.hpp"
+
+#include <algorithm>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh {
+namespace {
+
+class Rewriter {
+  public:
+    Rewriter(TrainingStep& step, const Graph& graph) : step_(step), old_(graph) {
+        result_.mapped.resize(graph.values().size());
+    }
+
+    RecipeRewrite run() {
+        for (size_t i = 0; i < old_.values().size(); ++i) copy_value(i);
+        for (const Node& node : old_.nodes()) copy_node(node);
+        for (const ValueId output : old_.outputs) step_.graph.outputs.push_back(map(output));
+        return std::move(result_);
+    }
+
+  private:
+    using Packed = RecipeRewrite::Packed;
+
+    ValueId map(ValueId id) const { return result_.mapped[static_cast<size_t>(id.index)]; }
+
+    void copy_value(size_t index) {
+        const Value& value = old_.values()[index];
+        Graph& graph = step_.graph;
+        switch (value.role) {
+            case Role::input:
+                result_.mapped[index] = graph.add_input(value.name, value.type);
+                break;
+            case Role::parameter:
+                result_.mapped[index] =
+                    graph.add_parameter(value.name, value.type.shape, value.initializer, value.decayed);
+                break;
+            case Role::state:
+                result_.mapped[index] = graph.add_state(value.name, value.type, value.initializer);
+                break;
+            case Role::constant:
+                result_.mapped[index] = graph.add_constant(value.name, value.initializer.given);
+                break;
+            case Role::result:
+                break;
+        }
+    }
+
+    bool sparse(const std::string& layer, Stage stage) const {
+        for (const LayerDecision& decision : step_.decisions) {
+            if (decision.layer == layer && decision.stage == stage) return decision.sparse;
+        }
+        return false;
+    }
+
+    Packed& packed_of(ValueId weights) {
+        for (Packed& packed : result_.packed) {
+            if (packed.weights == weights) return packed;
+        }
+        result_.packed.push_back({.weights = weights, .mask = {}, .ff = {}, .bp = {}, .ff_dense = {}});
+        return result_.packed.back();
+    }
+
+    /// A mask state; a frozen one is chosen once from the weights, a transposable one renewed by WU.
+    ValueId mask_of(Packed& packed) {
+        if (packed.mask.valid()) return packed.mask;
+        const Value& weights = step_.graph.value(packed.weights);
+        ValueType type = weights.type;
+        type.dtype = DType::u8;
+        packed.mask = step_.graph.add_state(weights.name + ".mask", type);
+        if (step_.recipe.ff_weight == WeightRule::frozen) {
+            step_.frozen_masks.push_back(
+                {packed.mask, packed.weights, step_.recipe.pattern, GroupAxis::input_channels});
+        }
+        return packed.mask;
+    }
+
+    /// The packed weights of one direction: a state that WU renews, or a node right here.
+    ValueId pack(Packed& packed, WeightRule rule, GroupAxis axis, std::string_view suffix, Stage stage,
+                 const std::string& layer) {
+        const bool by_mask = rule == WeightRule::frozen || rule == WeightRule::transposable;
+        std::vector<ValueId> inputs{packed.weights};
+        if (by_mask) inputs.push_back(mask_of(packed));
+        if (!step_.recipe.pre_generate) {
+            const PackNm operation{step_.recipe.pattern, axis,
+                                   by_mask ? Selection::mask : Selection::magnitude};
+            return step_.graph.add_one(operation, inputs, layer, stage);
+        }
+        ValueType type = step_.graph.type(packed.weights);
+        type.sparsity = NmSparsity{step_.recipe.pattern, axis};
+        return step_.graph.add_state(step_.graph.value(packed.weights).name + std::string(suffix), type);
+    }
+
+    ValueId ff_weights(ValueId weights, const std::string& layer) {
+        if (!sparse(layer, Stage::FF)) return weights;
+        Packed& packed = packed_of(weights);
+        if (!packed.ff.valid()) {
+            packed.ff =
+                pack(packed, step_.recipe.ff_weight, GroupAxis::input_channels, ".ff", Stage::FF, layer);
+        }
+        return packed.ff;
+    }
+
+    ValueId bp_weights(ValueId weights, const std::string& layer) {
+        if (step_.recipe.bp_weight == WeightRule::ff_mask && sparse(layer, Stage::FF))
+            return masked_weights(weights, layer);
+        if (step_.recipe.bp_weight == WeightRule::dense || !sparse(layer, Stage::BP)) return weights;
+        Packed& packed = packed_of(weights);
+        if (!packed.bp.valid()) {
+            packed.bp =
+                pack(packed, step_.recipe.bp_weight, GroupAxis::output_channels, ".bp", Stage::BP, layer);
+        }
+        return packed.bp;
+    }
+
+    ValueId masked_weights(ValueId weights, const std::string& layer) {
+        Packed& packed = packed_of(weights);
+        if (packed.ff_dense.valid()) return packed.ff_dense;
+        if (step_.recipe.pre_generate) {
+            const std::string name = step_.graph.value(weights).name + ".ff_dense";
+            packed.ff_dense = step_.graph.add_state(name, step_.graph.type(weights));
+        } else {
+            packed.ff_dense = step_.graph.add_one(UnpackNm{}, {packed.ff}, layer, Stage::BP);
+        }
+        return packed.ff_dense;
+    }
+
+    ValueId packed_gradient(ValueId gradient, const Node& node, GroupAxis axis, Selection selection) {
+        const PackNm operation{step_.recipe.pattern, axis, selection,
+                               selection == Selection::mvue ? streams_++ : 0};
+        return step_.graph.add_one(operation, {gradient}, node.layer, node.stage);
+    }
+
+    void copy_node(const Node& node) {
+        std::vector<ValueId> inputs;
+        for (const ValueId input : node.inputs) inputs.push_back(map(input));
+        const Operation& op = node.operation;
+        const bool weighted = inputs.size() > 1 && step_.graph.value(inputs[1]).role == Role::parameter;
+        if ((op.is<Conv2d>() || op.is<Linear>()) && weighted) {
+            inputs[1] = ff_weights(inputs[1], node.layer);
+        } else if ((op.is<Conv2dBackwardData>() || op.is<LinearBackwardData>()) && weighted) {
+            if (step_.recipe.bp_gradient != GradientRule::dense && sparse(node.layer, Stage::BP)) {
+                inputs[0] =
+                    packed_gradient(inputs[0], node, GroupAxis::output_channels, Selection::magnitude);
+            }
+            inputs[1] = bp_weights(inputs[1], node.layer);
+        } else if ((op.is<Conv2dBackwardWeights>() || op.is<LinearBackwardWeights>()) &&
+                   step_.recipe.wg_gradient != GradientRule::dense && sparse(node.layer, Stage::WG)) {
+            inputs[1] = packed_gradient(inputs[1], node, GroupAxis::positions, Selection::mvue);
+        }
+        const std::vector<ValueId> outputs = step_.graph.add(op, std::move(inputs), node.layer, node.stage);
+        for (size_t i = 0; i < outputs.size(); ++i)
+            result_.mapped[static_cast<size_t>(node.outputs[i].index)] = outputs[i];
+    }
+
+    TrainingStep& step_;
+    const Graph& old_;
+    RecipeRewrite result_;
+    int64_t streams_ = 0;
+};
+
+}  // namespace
+
+const RecipeRewrite::Packed* RecipeRewrite::find(ValueId weights) const {
+    const auto found =
+        std::find_if(packed.begin(), packed.end(), [&](const Packed& p) { return p.weights == weights; });
+    return found == packed.end() ? nullptr : &*found;
+}
+
+RecipeRewrite apply_recipe(TrainingStep& step, const Graph& graph) { return Rewriter(step, graph).run(); }
+
+void add_packing(TrainingStep& step, const RecipeRewrite::Packed& packed, ValueId new_weights) {
+    Graph& graph = step.graph;
+    const Recipe& recipe = step.recipe;
+    const std::string layer = graph.value(packed.weights).name;
+    ValueId mask = packed.mask;
+    if (mask.valid() && recipe.ff_weight == WeightRule::transposable) {
+        const SelectMask select{recipe.pattern, GroupAxis::input_channels, Selection::transposable,
+                                recipe.mask_period};
+        const ValueId renewed = graph.add_one(select, {new_weights, mask}, layer, Stage::WU);
+        step.carried.emplace_back(renewed, mask);
+        mask = renewed;
+    }
+    if (!recipe.pre_generate) return;
+    const auto renew = [&](ValueId state, GroupAxis axis, WeightRule rule) {
+        const bool by_mask = rule == WeightRule::frozen || rule == WeightRule::transposable;
+        std::vector<ValueId> inputs{new_weights};
+        if (by_mask) inputs.push_back(mask);
+        const PackNm operation{recipe.pattern, axis, by_mask ? Selection::mask : Selection::magnitude};
+        const ValueId renewed = graph.add_one(operation, std::move(inputs), layer, Stage::WU);
+        step.carried.emplace_back(renewed, state);
+        return renewed;
+    };
+    ValueId new_ff;
+    if (packed.ff.valid()) new_ff = renew(packed.ff, GroupAxis::input_channels, recipe.ff_weight);
+    if (packed.bp.valid()) renew(packed.bp, GroupAxis::output_channels, recipe.bp_weight);
+    if (packed.ff_dense.valid()) {
+        step.carried.emplace_back(graph.add_one(UnpackNm{}, {new_ff}, layer, Stage::WU), packed.ff_dense);
+    }
+}
+
+}  // namespace enmesh
