@@ -10,7 +10,9 @@
 namespace enmesh::cli {
 
 std::span<const Command> commands() {
-    static const std::vector<Command> list = {};
+    static const std::vector<Command> list = {
+        {add_data},
+    };
     return list;
 }
 

@@ -104,7 +104,8 @@ void run_fetch(const FetchArguments& arguments) {
     const InterruptGuard guard;
     data::fetch(remote, arguments.directory, options);
     meter.finish();
-    std::printf("%s is ready: --data %s:%s\n", remote.kind.c_str(), remote.kind.c_str(), arguments.directory.c_str());
+    std::printf("%s is ready: --data %s:%s\n", remote.kind.c_str(), remote.kind.c_str(),
+                arguments.directory.c_str());
 }
 
 struct InfoArguments {
@@ -116,8 +117,10 @@ struct InfoArguments {
 data::ImageShape parse_image(const std::string& text) {
     data::ImageShape shape;
     char after = 0;
-    if (std::sscanf(text.c_str(), "%dx%dx%d%c", &shape.channels, &shape.height, &shape.width, &after) != 3 ||
-        std::min({shape.channels, shape.height, shape.width}) < 1 || std::max(shape.height, shape.width) > 1 << 15) {
+    if (std::sscanf(text.c_str(), "%4dx%6dx%6d%c", &shape.channels, &shape.height, &shape.width, &after) !=
+            3 ||
+        std::min({shape.channels, shape.height, shape.width}) < 1 ||
+        std::max(shape.height, shape.width) > 1 << 15) {
         refuse("--image {}: CxHxW is expected, such as 3x224x224", text);
     }
     return shape;
@@ -147,14 +150,17 @@ void print_info(const data::DataSpec& spec, const data::Dataset& dataset) {
     std::printf("%s: %lld training and %lld test images of %s, %d classes\n", to_string(spec).c_str(),
                 static_cast<long long>(dataset.train.count()), static_cast<long long>(dataset.test.count()),
                 to_string(dataset.image).c_str(), dataset.classes());
-    std::printf("pixels are 0..%d; as fractions of %d, over the training images:\n", dataset.pixel_max, dataset.pixel_max);
+    std::printf("pixels are 0..%d; as fractions of %d, over the training images:\n", dataset.pixel_max,
+                dataset.pixel_max);
     for (size_t channel = 0; channel < norm.mean.size(); ++channel) {
-        std::printf("  channel %zu  mean %.4f  std %.4f\n", channel, norm.mean[channel], norm.deviation[channel]);
+        std::printf("  channel %zu  mean %.4f  std %.4f\n", channel, norm.mean[channel],
+                    norm.deviation[channel]);
     }
     const auto train = data::images_per_class(dataset.train, dataset.classes());
     const auto test = data::images_per_class(dataset.test, dataset.classes());
     int widest = 5;
-    for (const std::string& name : dataset.class_names) widest = std::max(widest, static_cast<int>(name.size()));
+    for (const std::string& name : dataset.class_names)
+        widest = std::max(widest, static_cast<int>(name.size()));
     std::printf("  %-*s %8s %8s\n", widest, "class", "train", "test");
     for (size_t label = 0; label < train.size(); ++label) {
         std::printf("  %-*s %8lld %8lld\n", widest, dataset.class_names[label].c_str(),
@@ -192,7 +198,8 @@ void add_data(CLI::App& app) {
     const auto to_fetch = std::make_shared<FetchArguments>();
     fetch->add_option("NAME", to_fetch->kind, "cifar10, mnist or fashion-mnist")->required();
     fetch->add_option("DIR", to_fetch->directory, "Where the files go")->required();
-    fetch->add_option("--url", to_fetch->url, "A mirror instead of the official address: the folder of the files");
+    fetch->add_option("--url", to_fetch->url,
+                      "A mirror instead of the official address: the folder of the files");
     fetch->add_option("--checksums", to_fetch->checksums,
                       "The mirror's own checksums, as sha256sum or md5sum print them");
     fetch->footer(

@@ -1,0 +1,240 @@
+#include <cstdio>
+
+#include <gtest/gtest.h>
+#include <jpeglib.h>
+#include <png.h>
+
+#include "data/image_file.hpp"
+#include "enmesh/data/dataset.hpp"
+#include "files.hpp"
+
+namespace enmesh::data {
+namespace {
+
+/// A smooth picture, so that JPEG keeps it within a few steps: (height, width, 3).
+std::vector<uint8_t> picture(int height, int width) {
+    std::vector<uint8_t> pixels;
+    for (int y = 0; y < height; ++y) {
+        for (int x = 0; x < width; ++x) {
+            pixels.push_back(static_cast<uint8_t>(40 + 150 * y / height));
+            pixels.push_back(static_cast<uint8_t>(220 - 180 * x / width));
+            pixels.push_back(static_cast<uint8_t>(60 + 90 * (x + y) / (width + height)));
+        }
+    }
+    return pixels;
+}
+
+std::string as_png(const std::vector<uint8_t>& pixels, int height, int width,
+                   png_uint_32 format = PNG_FORMAT_RGB) {
+    png_image image{};
+    image.version = PNG_IMAGE_VERSION;
+    image.width = static_cast<png_uint_32>(width);
+    image.height = static_cast<png_uint_32>(height);
+    image.format = format;
+    std::string bytes(size_t{1} << 20, '\0');
+    png_alloc_size_t size = bytes.size();
+    EXPECT_NE(png_image_write_to_memory(&image, bytes.data(), &size, 0, pixels.data(), 0, nullptr), 0);
+    bytes.resize(size);
+    return bytes;
+}
+
+std::string as_jpeg(std::vector<uint8_t> pixels, int height, int width, int channels = 3,
+                    J_COLOR_SPACE space = JCS_RGB, bool progressive = false) {
+    jpeg_compress_struct info{};
+    jpeg_error_mgr errors{};
+    info.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&info);
+    unsigned char* memory = nullptr;
+    unsigned long size = 0;  // NOLINT(google-runtime-int): libjpeg's type
+    jpeg_mem_dest(&info, &memory, &size);
+    info.image_width = static_cast<JDIMENSION>(width);
+    info.image_height = static_cast<JDIMENSION>(height);
+    info.input_components = channels;
+    info.in_color_space = space;
+    jpeg_set_defaults(&info);
+    jpeg_set_quality(&info, 95, TRUE);
+    if (progressive) jpeg_simple_progression(&info);
+    jpeg_start_compress(&info, TRUE);
+    while (info.next_scanline < info.image_height) {
+        JSAMPROW row =
+            pixels.data() + static_cast<size_t>(info.next_scanline) * static_cast<size_t>(width * channels);
+        jpeg_write_scanlines(&info, &row, 1);
+    }
+    jpeg_finish_compress(&info);
+    std::string bytes(reinterpret_cast<char*>(memory), size);
+    jpeg_destroy_compress(&info);
+    std::free(memory);
+    return bytes;
+}
+
+class ImageFile : public testing::Test {
+  protected:
+    DecodedImage read(const std::string& bytes, int channels = 3) {
+        save(folder / "image", bytes);
+        return read_image(folder / "image", channels);
+    }
+    std::string refusal(const std::string& bytes) {
+        return error_of([&] { read(bytes); });
+    }
+    TemporaryFolder folder;
+};
+
+TEST_F(ImageFile, PngIsExact) {
+    const std::vector<uint8_t> pixels = picture(9, 13);
+    const DecodedImage image = read(as_png(pixels, 9, 13));
+    EXPECT_EQ(image.height, 9);
+    EXPECT_EQ(image.width, 13);
+    EXPECT_EQ(image.pixels, pixels);
+    const DecodedImage grey = read(as_png(pixels, 9, 13), 1);
+    EXPECT_EQ(grey.pixels.size(), 9U * 13U);
+    EXPECT_NEAR(grey.pixels[0], 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2], 0.51);
+
+    std::vector<uint8_t> rgba;
+    for (size_t i = 0; i < pixels.size(); ++i) {
+        rgba.push_back(pixels[i]);
+        if (i % 3 == 2) rgba.push_back(static_cast<uint8_t>(i));
+    }
+    EXPECT_EQ(read(as_png(rgba, 9, 13, PNG_FORMAT_RGBA)).pixels, pixels);
+    const std::vector<uint8_t> ramp{0, 50, 100, 150, 200, 255};
+    EXPECT_EQ(read(as_png(ramp, 2, 3, PNG_FORMAT_GRAY), 1).pixels, ramp);
+}
+
+TEST_F(ImageFile, JpegIsClose) {
+    const std::vector<uint8_t> pixels = picture(37, 21);
+    for (const bool progressive : {false, true}) {
+        const DecodedImage image = read(as_jpeg(pixels, 37, 21, 3, JCS_RGB, progressive));
+        ASSERT_EQ(image.pixels.size(), pixels.size());
+        for (size_t i = 0; i < pixels.size(); ++i) ASSERT_NEAR(image.pixels[i], pixels[i], 12) << i;
+    }
+    EXPECT_EQ(read(as_jpeg(std::vector<uint8_t>(64, 90), 8, 8, 1, JCS_GRAYSCALE)).pixels.size(), 192U);
+}
+
+TEST_F(ImageFile, DamagedJpegIsRefused) {
+    const std::string good = as_jpeg(picture(64, 64), 64, 64);
+    for (size_t keep = 4; keep < good.size() - 2; keep += 7) {
+        EXPECT_CONTAINS(refusal(good.substr(0, keep)), "/image: ");
+    }
+    const std::string bytes = noise(3 * 64 * 64, 5);
+    std::string damaged = as_jpeg({bytes.begin(), bytes.end()}, 64, 64);
+    for (size_t i = damaged.size() / 2; i < damaged.size() / 2 + 40; ++i)
+        damaged[i] = static_cast<char>(0xff);
+    EXPECT_CONTAINS(refusal(damaged), "truncated or damaged");
+    EXPECT_CONTAINS(refusal(as_jpeg(std::vector<uint8_t>(256, 90), 8, 8, 4, JCS_CMYK)), "CMYK");
+
+    // A header that promises 65,000 x 65,000 pixels: SOF0 is ff c0, its length, the precision, height and
+    // width.
+    std::string huge = good;
+    const size_t frame = huge.find("\xff\xc0");
+    ASSERT_NE(frame, std::string::npos);
+    for (size_t i = frame + 5; i < frame + 9; ++i) huge[i] = static_cast<char>(0xfd);
+    EXPECT_CONTAINS(refusal(huge), "more than can be read");
+    huge[frame + 5] = huge[frame + 7] = 0x10;
+    EXPECT_CONTAINS(refusal(huge), "more than");
+}
+
+TEST_F(ImageFile, DamagedPngIsRefused) {
+    const std::string good = as_png(picture(40, 40), 40, 40);
+    for (size_t keep = 8; keep < good.size() - 16; keep += 5) {
+        EXPECT_CONTAINS(refusal(good.substr(0, keep)), "/image: ");
+    }
+    std::string flipped = good;
+    flipped[good.size() / 2] = static_cast<char>(flipped[good.size() / 2] ^ 0x55);
+    EXPECT_CONTAINS(refusal(flipped), "damaged PNG");
+    EXPECT_CONTAINS(refusal("GIF89a, not ours"), "neither a JPEG nor a PNG");
+    EXPECT_CONTAINS(refusal(""), "neither a JPEG nor a PNG");
+}
+
+TEST(Resize, SameSizeIsTheSamePicture) {
+    const DecodedImage image{3, 6, 5, picture(6, 5)};
+    std::vector<uint8_t> dst(90);
+    resize_to_cover(image, 6, 5, dst);
+    for (size_t c = 0; c < 3; ++c) {
+        for (size_t i = 0; i < 30; ++i) ASSERT_EQ(dst[c * 30 + i], image.pixels[i * 3 + c]);
+    }
+}
+
+TEST(Resize, ShrinksByAveragingAndCropsTheCentre) {
+    // 4 x 8 with a black left half: halved it is 2 x 4, whose centre is 2 x 2 with the edge in the middle.
+    DecodedImage image{1, 4, 8, std::vector<uint8_t>(32, 0)};
+    for (size_t i = 0; i < 32; ++i) image.pixels[i] = i % 8 >= 4 ? 200 : 0;
+    std::vector<uint8_t> dst(4);
+    resize_to_cover(image, 2, 2, dst);
+    // Triangle of half-width 2 around the second output's centre (x = 3): weights 1/8, 3/8, 3/8, 1/8, the
+    // last on white.
+    EXPECT_EQ(dst, (std::vector<uint8_t>{25, 175, 25, 175}));
+}
+
+TEST(Resize, AConstantStaysConstant) {
+    const DecodedImage image{3, 17, 31, std::vector<uint8_t>(17 * 31 * 3, 133)};
+    for (const auto& [height, width] : {std::pair{32, 32}, {5, 9}, {17, 4}, {1, 1}, {64, 3}}) {
+        std::vector<uint8_t> dst(static_cast<size_t>(3 * height * width));
+        resize_to_cover(image, height, width, dst);
+        EXPECT_EQ(dst, std::vector<uint8_t>(dst.size(), 133)) << height << "x" << width;
+    }
+}
+
+class ImageFolder : public testing::Test {
+  protected:
+    ImageFolder() {
+        save(folder / "train/cat/b.png", as_png(picture(16, 16), 16, 16));
+        save(folder / "train/cat/a.JPG", as_jpeg(picture(16, 16), 16, 16));
+        save(folder / "train/cat/notes.txt", "not an image");
+        save(folder / "train/ant/x.jpeg", as_jpeg(picture(16, 16), 16, 16));
+        save(folder / "val/cat/c.png", as_png(picture(16, 16), 16, 16));
+        save(folder / "val/ant/d.png", as_png(picture(16, 16), 16, 16));
+    }
+    std::string refusal(std::optional<ImageShape> image = {}) {
+        return error_of([&] { image_folder(folder.path(), image); });
+    }
+    TemporaryFolder folder;
+};
+
+TEST_F(ImageFolder, ReadsClassesInOrder) {
+    const Dataset dataset = load("imagefolder:" + folder.path().string());
+    EXPECT_EQ(dataset.class_names, (std::vector<std::string>{"ant", "cat"}));
+    EXPECT_EQ(dataset.image, (ImageShape{3, 16, 16}));
+    EXPECT_EQ(dataset.train.labels, (std::vector<int32_t>{0, 1, 1}));
+    EXPECT_EQ(dataset.test.labels, (std::vector<int32_t>{0, 1}));
+    // train/cat/b.png is third: planes of red, green and blue.
+    const std::vector<uint8_t> pixels = picture(16, 16);
+    for (size_t i = 0; i < 256; ++i) ASSERT_EQ(dataset.train.pixels[2 * 768 + 256 + i], pixels[3 * i + 1]);
+    save(folder / "test/ant/d.png", as_png(picture(16, 16), 16, 16));
+    save(folder / "test/cat/d.png", as_png(picture(16, 16), 16, 16));
+    save(folder / "test/cat/e.png", as_png(picture(16, 16), 16, 16));
+    EXPECT_EQ(load("imagefolder:" + folder.path().string()).test.count(), 3);
+}
+
+TEST_F(ImageFolder, ResizesWhenAsked) {
+    save(folder / "train/ant/z.png", as_png(picture(20, 50), 20, 50));
+    const Dataset dataset = image_folder(folder.path(), ImageShape{1, 8, 8});
+    EXPECT_EQ(dataset.image, (ImageShape{1, 8, 8}));
+    EXPECT_EQ(dataset.train.pixels.size(), 4U * 64U);
+    EXPECT_CONTAINS(refusal(), "z.png: 20x50 pixels, but the first image has 16x16");
+}
+
+TEST_F(ImageFolder, Refusals) {
+    save(folder / "train/cat/broken.jpg", as_jpeg(picture(16, 16), 16, 16).substr(0, 300));
+    EXPECT_CONTAINS(refusal(), "train/cat/broken.jpg: ");
+    fs::remove(folder / "train/cat/broken.jpg");
+    save(folder / "train/cat/text.png", "hello");
+    EXPECT_CONTAINS(refusal(), "train/cat/text.png: neither");
+    fs::remove(folder / "train/cat/text.png");
+    EXPECT_CONTAINS(refusal(ImageShape{2, 8, 8}), "1 or 3 channels");
+    EXPECT_CONTAINS(refusal(ImageShape{3, 32000, 1 << 30}), "memory");
+    save(folder / "val/dog/d.png", as_png(picture(16, 16), 16, 16));
+    EXPECT_CONTAINS(refusal(), "val/dog: a class that");
+    fs::remove_all(folder / "val/dog");
+    fs::remove_all(folder / "val/ant");
+    EXPECT_CONTAINS(refusal(), "val/ant: no such folder");
+    fs::create_directory(folder / "val/ant");
+    EXPECT_CONTAINS(refusal(), "val/ant: has no .jpg");
+    fs::remove_all(folder / "val");
+    EXPECT_CONTAINS(refusal(), "neither a test nor a val folder");
+    fs::create_directory(folder / "val");
+    EXPECT_CONTAINS(refusal(), "val: has no class folders");
+    fs::remove_all(folder / "train");
+    EXPECT_CONTAINS(refusal(), "train: no such folder");
+}
+
+}  // namespace
+}  // namespace enmesh::data
