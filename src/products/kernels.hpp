@@ -1,0 +1,37 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "enmesh/products/product.hpp"
+#include "products/micro.hpp"
+
+namespace enmesh::products {
+
+/// One line of the dispatch list.
+struct KernelEntry {
+    std::string_view name;
+    /// Why it cannot serve this problem; empty if it can.
+    std::string (*decline)(const Problem&, const MicroKernels&);
+    std::unique_ptr<Product> (*make)(const Problem&, const MicroKernels&);
+};
+
+/// The ordered list for a product, reference last.
+std::span<const KernelEntry> kernel_list(const Problem& problem);
+
+const MicroKernels& micro_kernels(Isa isa);
+
+// The implementations, one file each.
+std::unique_ptr<Product> make_reference(const Problem&, const MicroKernels&);
+std::string decline_broadcast(const Problem&, const MicroKernels&);
+std::unique_ptr<Product> make_broadcast(const Problem&, const MicroKernels&);
+std::string decline_dense(const Problem&, const MicroKernels&);
+std::unique_ptr<Product> make_dense(const Problem&, const MicroKernels&);
+
+/// Throws if the span is smaller than it must be: our callers' mistake, caught before it corrupts memory.
+void require_bytes(std::span<const std::byte> span, size_t bytes, const char* what);
+
+}  // namespace enmesh::products

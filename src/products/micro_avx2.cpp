@@ -1,0 +1,11 @@
+#define ENMESH_LANES 8
+#define ENMESH_MAX_SUMS 12
+#define ENMESH_MAX_VECTORS 12
+#define ENMESH_DENSE_VECTORS 3
+#include "products/micro_impl.hpp"
+
+namespace enmesh::products {
+
+const MicroKernels micro_avx2 = ENMESH_MICRO_KERNELS("avx2");
+
+}  // namespace enmesh::products

@@ -1,0 +1,208 @@
+#include "enmesh/products/packed.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/isa.hpp"
+#include "enmesh/base/parallel.hpp"
+#include "products/kernels.hpp"
+
+namespace enmesh::products {
+namespace {
+
+constexpr int max_lanes = 16;
+
+// KCRS weights as one stage sees them: `bands` operands (convolution groups) stacked along the rows.
+struct WeightAxes {
+    DenseAxes axes;
+    int64_t band_rows, band_stride;
+};
+
+WeightAxes weight_axes(const Conv& conv, Stage stage) {
+    const int64_t taps = conv.taps(), c = conv.c / conv.groups, k = conv.k / conv.groups;
+    if (stage == Stage::ff) return {{c * taps, 1, taps}, k, k * c * taps};
+    return {{taps, 1, c * taps}, c, k * c * taps};
+}
+
+void check_shape(const PackedShape& shape, size_t values, size_t indices, size_t tail) {
+    check_pattern(shape.pattern);
+    if (values != static_cast<size_t>(shape.kept()) || indices != values ||
+        tail != static_cast<size_t>(shape.tail_size())) {
+        fail(
+            "compact operand {}: {} values, {} indices and {} tail values do not fit {} rows, {} taps, "
+            "reduction {}",
+            to_string(shape.pattern), values, indices, tail, shape.rows, shape.taps, shape.reduction);
+    }
+}
+
+// Groups [begin, end) of the flattened (row, tap, group) order, `lanes` at a time: gathered so that a group
+// lies down the lanes, ranked by the vector kernel, and scattered as compact groups. `base(row, tap)` is an
+// element's address.
+template <typename Base>
+void pack_groups(const MicroKernels& micro, const Base& base, int64_t reduction_stride, const PackedSpan& out,
+                 int64_t begin, int64_t end) {
+    const auto [n, m] = out.shape.pattern;
+    const int64_t groups = out.shape.groups();
+    alignas(64) std::array<float, Pattern::max_m * max_lanes> in{}, values;
+    alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices;
+    for (int64_t first = begin; first < end; first += micro.lanes) {
+        const int used = static_cast<int>(std::min<int64_t>(micro.lanes, end - first));
+        for (int lane = 0; lane < used; ++lane) {
+            const int64_t vector = (first + lane) / groups, group = (first + lane) % groups;
+            const float* const from = base(vector) + group * m * reduction_stride;
+            for (int i = 0; i < m; ++i) in[i * micro.lanes + lane] = from[i * reduction_stride];
+        }
+        micro.select(in.data(), m, n, values.data(), indices.data());
+        for (int lane = 0; lane < used; ++lane) {
+            const int64_t to = (first + lane) * n;
+            for (int slot = 0; slot < n; ++slot) {
+                out.values[to + slot] = values[slot * micro.lanes + lane];
+                out.indices[to + slot] = static_cast<uint8_t>(indices[slot * micro.lanes + lane]);
+            }
+        }
+    }
+}
+
+template <typename Base>
+void pack_vectors(const Base& base, int64_t reduction_stride, const PackedSpan& out) {
+    check_shape(out.shape, out.values.size(), out.indices.size(), out.tail.size());
+    const MicroKernels& micro = micro_kernels(isa());
+    const int64_t vectors = out.shape.rows * out.shape.taps, groups = out.shape.groups(),
+                  tail = out.shape.tail();
+    parallel_for(vectors, 64, [&](int64_t begin, int64_t end) {
+        pack_groups(micro, base, reduction_stride, out, begin * groups, end * groups);
+        for (int64_t vector = begin; vector < end; ++vector) {
+            const float* const from = base(vector) + groups * out.shape.pattern.m * reduction_stride;
+            for (int64_t i = 0; i < tail; ++i) out.tail[vector * tail + i] = from[i * reduction_stride];
+        }
+    });
+}
+
+auto weights_base(const float* weights, const WeightAxes& axes, int64_t taps) {
+    return [=](int64_t vector) {
+        const int64_t row = vector / taps, tap = vector % taps;
+        return weights + row / axes.band_rows * axes.band_stride +
+               row % axes.band_rows * axes.axes.row_stride + tap * axes.axes.tap_stride;
+    };
+}
+
+void check_weights(const Conv& conv, Stage stage, size_t weights, const PackedShape& shape) {
+    if (weights != static_cast<size_t>(conv.weights_size()) ||
+        shape != weights_shape(conv, stage, shape.pattern)) {
+        fail("compact weights do not fit the {} product of {}", to_string(stage), to_string(conv));
+    }
+}
+
+}  // namespace
+
+Packed::Packed(const PackedShape& shape)
+    : shape_(shape), values_(shape.kept()), indices_(shape.kept()), tail_(shape.tail_size()) {}
+
+PackedShape weights_shape(const Conv& conv, Stage stage, Pattern pattern) {
+    check_pattern(pattern);
+    if (stage == Stage::ff) return {pattern, conv.k, conv.taps(), conv.c / conv.groups};
+    return {pattern, conv.c, conv.taps(), conv.k / conv.groups};
+}
+
+void pack_weights(const Conv& conv, Stage stage, std::span<const float> weights, PackedSpan out) {
+    check_weights(conv, stage, weights.size(), out.shape);
+    const WeightAxes axes = weight_axes(conv, stage);
+    pack_vectors(weights_base(weights.data(), axes, conv.taps()), axes.axes.reduction_stride, out);
+}
+
+Packed pack_weights(const Conv& conv, Stage stage, Pattern pattern, std::span<const float> weights) {
+    Packed packed(weights_shape(conv, stage, pattern));
+    pack_weights(conv, stage, weights, packed.span());
+    return packed;
+}
+
+void pack_weights_masked(const Conv& conv, Stage stage, std::span<const float> weights,
+                         std::span<const uint8_t> mask, PackedSpan out) {
+    check_weights(conv, stage, weights.size(), out.shape);
+    check_shape(out.shape, out.values.size(), out.indices.size(), out.tail.size());
+    if (mask.size() != weights.size()) fail("a mask of {} bytes for {} weights", mask.size(), weights.size());
+    const WeightAxes axes = weight_axes(conv, stage);
+    const auto base = weights_base(weights.data(), axes, conv.taps());
+    const auto [n, m] = out.shape.pattern;
+    const int64_t stride = axes.axes.reduction_stride, groups = out.shape.groups(), tail = out.shape.tail();
+    for (int64_t vector = 0; vector < out.shape.rows * out.shape.taps; ++vector) {
+        const float* const from = base(vector);
+        const uint8_t* const keep = mask.data() + (from - weights.data());
+        for (int64_t group = 0; group < groups; ++group) {
+            const int64_t to = (vector * groups + group) * n;
+            int filled = 0;
+            for (int i = 0; i < m; ++i) {
+                const int64_t at = (group * m + i) * stride;
+                if (keep[at] == 0) continue;
+                if (filled == n) {
+                    refuse("{}: the mask keeps more than {} in group {} of row {}", to_string(conv), n, group,
+                           vector / conv.taps());
+                }
+                out.values[to + filled] = from[at];
+                out.indices[to + filled++] = static_cast<uint8_t>(i);
+            }
+            // Zeros at positions not kept complete the group; ascending order is restored by merging them in.
+            for (int i = 0; i < m && filled < n; ++i) {
+                if (keep[(group * m + i) * stride] != 0) continue;
+                int slot = filled++;
+                for (; slot > 0 && out.indices[to + slot - 1] > i; --slot) {
+                    out.values[to + slot] = out.values[to + slot - 1];
+                    out.indices[to + slot] = out.indices[to + slot - 1];
+                }
+                out.values[to + slot] = 0.0F;
+                out.indices[to + slot] = static_cast<uint8_t>(i);
+            }
+        }
+        for (int64_t i = 0; i < tail; ++i) {
+            const int64_t at = (groups * m + i) * stride;
+            out.tail[vector * tail + i] = keep[at] != 0 ? from[at] : 0.0F;
+        }
+    }
+}
+
+namespace {
+
+template <typename Base>
+void unpack_vectors(const PackedView& packed, const Base& base, int64_t stride) {
+    check_shape(packed.shape, packed.values.size(), packed.indices.size(), packed.tail.size());
+    const auto [n, m] = packed.shape.pattern;
+    const int64_t groups = packed.shape.groups(), tail = packed.shape.tail();
+    for (int64_t vector = 0; vector < packed.shape.rows * packed.shape.taps; ++vector) {
+        float* const to = base(vector);
+        for (int64_t group = 0; group < groups; ++group) {
+            for (int i = 0; i < m; ++i) to[(group * m + i) * stride] = 0.0F;
+            for (int slot = 0; slot < n; ++slot) {
+                const int64_t at = (vector * groups + group) * n + slot;
+                to[(group * m + packed.indices[at]) * stride] = packed.values[at];
+            }
+        }
+        for (int64_t i = 0; i < tail; ++i) to[(groups * m + i) * stride] = packed.tail[vector * tail + i];
+    }
+}
+
+}  // namespace
+
+void unpack_weights(const Conv& conv, Stage stage, const PackedView& packed, std::span<float> weights) {
+    check_weights(conv, stage, weights.size(), packed.shape);
+    const WeightAxes axes = weight_axes(conv, stage);
+    const auto base = weights_base(weights.data(), axes, conv.taps());
+    unpack_vectors(
+        packed, [&](int64_t vector) { return weights.data() + (base(vector) - weights.data()); },
+        axes.axes.reduction_stride);
+}
+
+void pack(const float* dense, const DenseAxes& axes, PackedSpan out) {
+    const int64_t taps = out.shape.taps;
+    pack_vectors([=](int64_t v) { return dense + v / taps * axes.row_stride + v % taps * axes.tap_stride; },
+                 axes.reduction_stride, out);
+}
+
+void unpack(const PackedView& packed, const DenseAxes& axes, float* dense) {
+    const int64_t taps = packed.shape.taps;
+    unpack_vectors(
+        packed, [=](int64_t v) { return dense + v / taps * axes.row_stride + v % taps * axes.tap_stride; },
+        axes.reduction_stride);
+}
+
+}  // namespace enmesh::products

@@ -1,0 +1,122 @@
+#include "enmesh/products/problem.hpp"
+
+#include <algorithm>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
+
+namespace enmesh::products {
+namespace {
+
+void append(std::string& text, const char* name, int64_t value, int64_t left_out) {
+    if (value != left_out) text += fmt::format(" {}{}", name, value);
+}
+
+}  // namespace
+
+std::string to_string(Stage stage) {
+    switch (stage) {
+        case Stage::ff:
+            return "FF";
+        case Stage::bp:
+            return "BP";
+        case Stage::wg:
+            return "WG";
+    }
+    return "FF";
+}
+
+Conv linear(int64_t rows, int64_t c, int64_t k) { return {.n = rows, .c = c, .k = k}; }
+
+void check(const Conv& conv) {
+    for (const int64_t size : {conv.n, conv.c, conv.h, conv.w, conv.k, conv.r, conv.s, conv.stride_h,
+                               conv.stride_w, conv.dilation_h, conv.dilation_w, conv.groups}) {
+        if (size < 1)
+            refuse("convolution {}: every size, stride and dilation must be at least 1", to_string(conv));
+    }
+    for (const int64_t pad : {conv.pad_top, conv.pad_left, conv.pad_bottom, conv.pad_right}) {
+        if (pad < 0) refuse("convolution {}: padding must not be negative", to_string(conv));
+    }
+    if (conv.c % conv.groups != 0 || conv.k % conv.groups != 0) {
+        refuse("convolution {}: {} groups do not divide the channels", to_string(conv), conv.groups);
+    }
+    if (conv.h + conv.pad_top + conv.pad_bottom < (conv.r - 1) * conv.dilation_h + 1 ||
+        conv.w + conv.pad_left + conv.pad_right < (conv.s - 1) * conv.dilation_w + 1) {
+        refuse("convolution {}: the window is larger than the padded image", to_string(conv));
+    }
+}
+
+std::string to_string(const Conv& conv) {
+    std::string text =
+        fmt::format("n{} c{} h{} w{} k{} r{} s{}", conv.n, conv.c, conv.h, conv.w, conv.k, conv.r, conv.s);
+    append(text, "sh", conv.stride_h, 1);
+    append(text, "sw", conv.stride_w, 1);
+    append(text, "pt", conv.pad_top, 0);
+    append(text, "pl", conv.pad_left, 0);
+    append(text, "pb", conv.pad_bottom, 0);
+    append(text, "pr", conv.pad_right, 0);
+    append(text, "dh", conv.dilation_h, 1);
+    append(text, "dw", conv.dilation_w, 1);
+    append(text, "g", conv.groups, 1);
+    return text;
+}
+
+double Problem::multiply_adds() const {
+    const double dense = conv.multiply_adds();
+    if (sparse == Operand::none) return dense;
+    const int64_t length = stage == Stage::wg ? conv.n * conv.out_h() * conv.out_w() : reduction();
+    const int64_t kept = length / pattern.m * pattern.n + length % pattern.m;
+    return dense * static_cast<double>(kept) / static_cast<double>(length);
+}
+
+void check(const Problem& problem) {
+    check(problem.conv);
+    if (problem.block < 1 || problem.conv.n % problem.block != 0) {
+        refuse("{}: block {} does not divide the batch", to_string(problem.conv), problem.block);
+    }
+    if (problem.sparse == Operand::none) return;
+    check_pattern(problem.pattern);
+    if (problem.stage == Stage::ff && problem.sparse == Operand::diff_dst)
+        refuse("FF has no diff_dst operand");
+    if (problem.stage == Stage::wg && problem.sparse == Operand::weights) refuse("WG has no weights operand");
+}
+
+std::string to_string(const Problem& problem) {
+    std::string text = to_string(problem.stage) + " " + to_string(problem.conv);
+    if (problem.sparse == Operand::none) text += " dense";
+    if (problem.sparse == Operand::weights) text += " weights " + enmesh::to_string(problem.pattern);
+    if (problem.sparse == Operand::diff_dst) text += " diff_dst " + enmesh::to_string(problem.pattern);
+    return text + fmt::format(" b{}", problem.block);
+}
+
+int best_block(int64_t n) {
+    for (const int block : {16, 8, 4, 2}) {
+        if (n % block == 0) return block;
+    }
+    return 1;
+}
+
+void reblock(const float* from, int from_block, float* to, int to_block, int64_t n, int64_t channels,
+             int64_t area) {
+    const int64_t wide = std::max(from_block, to_block), narrow = std::min(from_block, to_block);
+    // One image block of the wider layout and one channel at a time: `parts` runs of the narrower layout.
+    const int64_t parts = wide / narrow;
+    parallel_for(n / wide * channels, 4, [&](int64_t begin, int64_t end) {
+        for (int64_t item = begin; item < end; ++item) {
+            const int64_t outer = item / channels, channel = item % channels;
+            for (int64_t part = 0; part < parts; ++part) {
+                const int64_t wide_base = item * area * wide + part * narrow;
+                const int64_t narrow_base = ((outer * parts + part) * channels + channel) * area * narrow;
+                for (int64_t pixel = 0; pixel < area; ++pixel) {
+                    const int64_t in_wide = wide_base + pixel * wide,
+                                  in_narrow = narrow_base + pixel * narrow;
+                    const float* const source = from + (from_block > to_block ? in_wide : in_narrow);
+                    float* const target = to + (from_block > to_block ? in_narrow : in_wide);
+                    for (int64_t lane = 0; lane < narrow; ++lane) target[lane] = source[lane];
+                }
+            }
+        }
+    });
+}
+
+}  // namespace enmesh::products
