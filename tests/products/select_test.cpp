@@ -1,0 +1,230 @@
+#include "enmesh/products/select.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
+#include "products/random_problem.hpp"
+
+namespace enmesh::products {
+namespace {
+
+std::vector<float> awkward_group(Random& random, int m) {
+    std::vector<float> group = random_floats(m, random);
+    switch (random.below(5)) {
+        case 0:
+            group[random.below(m)] *= 100.0F;
+            break;  // one certain element
+        case 1:
+            std::fill(group.begin(), group.end(), -0.5F);
+            break;
+        case 2:
+            for (float& value : group) value = random.below(2) == 0 ? 0.0F : value;
+            break;
+        case 3:
+            std::fill(group.begin() + 1, group.end(), 0.0F);
+            break;
+        default:
+            break;
+    }
+    return group;
+}
+
+// Unbiasedness by enumeration: the outcomes' intervals of the uniform have lengths that are their
+// probabilities.
+TEST(Mvue, EveryOutcomeEnumeratedGivesTheGroupItself) {
+    Random random(30);
+    for (int m = 2; m <= 16; ++m) {
+        for (int n = 1; n < m; ++n) {
+            for (int round = 0; round < 20; ++round) {
+                const std::vector<float> group = awkward_group(random, m);
+                std::vector<double> mean(m);
+                double total = 0;
+                for (const MvueOutcome& outcome : mvue_outcomes(group, n)) {
+                    total += outcome.probability;
+                    for (int slot = 0; slot < n; ++slot) {
+                        if (slot > 0) {
+                            ASSERT_LT(outcome.indices[slot - 1], outcome.indices[slot]);
+                        }
+                        mean[outcome.indices[slot]] += outcome.probability * outcome.values[slot];
+                    }
+                }
+                ASSERT_NEAR(total, 1.0, 1e-12);
+                const double scale = *std::max_element(
+                    group.begin(), group.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
+                for (int i = 0; i < m; ++i) {
+                    ASSERT_NEAR(mean[i], group[i], 2e-7 * std::abs(scale) * m)
+                        << n << ':' << m << " element " << i;
+                }
+            }
+        }
+    }
+}
+
+// No estimate with at most n non-zeros has a smaller second moment: with q certain elements it is their
+// squares plus (sum of the others)^2 / (n - q).
+TEST(Mvue, SecondMomentIsTheMinimum) {
+    Random random(31);
+    for (int round = 0; round < 200; ++round) {
+        const int m = 2 + static_cast<int>(random.below(15)), n = 1 + static_cast<int>(random.below(m - 1));
+        const std::vector<float> group = random_floats(m, random);
+        std::vector<double> sorted(group.begin(), group.end());
+        for (double& value : sorted) value = std::abs(value);
+        std::sort(sorted.rbegin(), sorted.rend());
+        double best = 1e300, certain = 0, rest = std::accumulate(sorted.begin(), sorted.end(), 0.0);
+        for (int q = 0; q < n; ++q) {
+            const double tau = rest / (n - q);
+            if (sorted[q] <= tau * (1 + 1e-12)) best = std::min(best, certain + rest * rest / (n - q));
+            certain += sorted[q] * sorted[q];
+            rest -= sorted[q];
+        }
+        double moment = 0;
+        for (const MvueOutcome& outcome : mvue_outcomes(group, n)) {
+            for (const float value : outcome.values) moment += outcome.probability * value * value;
+        }
+        ASSERT_NEAR(moment, best, 1e-5 * best);
+    }
+}
+
+TEST(Mvue, TwoOfFourAgreesWithTheClosedForm) {
+    // No element above half the sum: every kept value is half the sum.
+    for (const MvueOutcome& outcome : mvue_outcomes(std::vector<float>{1, -2, 3, 4}, 2)) {
+        for (const float value : outcome.values) EXPECT_FLOAT_EQ(std::abs(value), 5.0F);
+    }
+    // One above: it is certain and exact, the other takes the rest.
+    for (const MvueOutcome& outcome : mvue_outcomes(std::vector<float>{1, 20, -3, 4}, 2)) {
+        double sum = 0;
+        for (const float value : outcome.values) sum += std::abs(value);
+        EXPECT_FLOAT_EQ(static_cast<float>(sum), 28.0F);
+    }
+}
+
+TEST(Mvue, DrawsAreThoseOfTheEnumeration) {
+    const std::vector<float> group = {0.5F, -1, 2, 0, 3, 0.25F, -0.125F, 1};
+    const std::vector<MvueOutcome> outcomes = mvue_outcomes(group, 2);
+    double start = 0;
+    for (const MvueOutcome& outcome : outcomes) {
+        for (const double inside : {0.01, 0.5, 0.99}) {
+            std::vector<float> values(2);
+            std::vector<uint8_t> indices(2);
+            select_mvue(group, 2, start + inside * outcome.probability, values, indices);
+            EXPECT_EQ(values, outcome.values);
+            EXPECT_EQ(indices, outcome.indices);
+        }
+        start += outcome.probability;
+    }
+}
+
+TEST(Mvue, NotANumberStaysVisible) {
+    std::vector<float> values(1);
+    std::vector<uint8_t> indices(1);
+    select_mvue(std::vector<float>{1, std::nanf(""), 100, 3}, 1, 0.3, values, indices);
+    EXPECT_TRUE(std::isnan(values[0]));
+    EXPECT_EQ(indices[0], 1);
+}
+
+TEST(PackDiffDst, DoesNotDependOnThreadsAndUnpacksToItsSelection) {
+    Random random(32);
+    const Conv conv{.n = 4, .c = 3, .h = 5, .w = 3, .k = 6, .r = 1, .s = 1};
+    const std::vector<float> gradient = random_floats(conv.dst_size(), random);
+    for (const Stage stage : {Stage::bp, Stage::wg}) {
+        for (const Selection how : {Selection::magnitude, Selection::mvue}) {
+            const Problem problem{conv, stage, Operand::diff_dst, {2, 4}, 2};
+            const int before = threads();
+            set_threads(1);
+            const Packed one = pack_diff_dst(problem, {how, 7, 3}, gradient.data());
+            set_threads(3);
+            const Packed three = pack_diff_dst(problem, {how, 7, 3}, gradient.data());
+            set_threads(before);
+            EXPECT_TRUE(std::ranges::equal(one.view().values, three.view().values));
+            EXPECT_TRUE(std::ranges::equal(one.view().indices, three.view().indices));
+            EXPECT_EQ(one.shape().tail(), stage == Stage::bp ? 2 : 0);
+            if (how != Selection::magnitude) continue;
+            const PackedView view = one.view();
+            const int64_t area = conv.h * conv.w, groups = view.shape.groups();
+            for (int64_t at = 0; at < view.shape.kept(); ++at) {
+                const int64_t row = at / 2 / groups, i = at / 2 % groups * 4 + view.indices[at];
+                const int64_t position = stage == Stage::bp ? row : i, channel = stage == Stage::bp ? i : row;
+                EXPECT_EQ(
+                    view.values[at],
+                    gradient[blocked_index(position / area, channel, position % area, conv.k, area, 2)]);
+            }
+        }
+    }
+}
+
+double kept_sum(const std::vector<float>& values, const std::vector<uint8_t>& mask) {
+    double sum = 0;
+    for (size_t i = 0; i < values.size(); ++i) sum += mask[i] != 0 ? values[i] : 0;
+    return sum;
+}
+
+// Exhaustive search over row patterns, with column counts pruned.
+double best_by_search(const std::vector<float>& values, int n, int m, int row, std::vector<int>& columns) {
+    if (row == m) return 0;
+    double best = -1e300;
+    for (int pattern = 0; pattern < 1 << m; ++pattern) {
+        if (__builtin_popcount(pattern) != n) continue;
+        double sum = 0;
+        bool fits = true;
+        for (int column = 0; column < m; ++column) {
+            if ((pattern >> column & 1) == 0) continue;
+            sum += values[row * m + column];
+            fits = fits && columns[column] < n;
+        }
+        if (!fits) continue;
+        for (int column = 0; column < m; ++column) columns[column] += pattern >> column & 1;
+        best = std::max(best, sum + best_by_search(values, n, m, row + 1, columns));
+        for (int column = 0; column < m; ++column) columns[column] -= pattern >> column & 1;
+    }
+    return best;
+}
+
+TEST(Transposable, BlocksAreExactOptima) {
+    Random random(33);
+    for (const auto [n, m] : {Pattern{1, 2}, Pattern{1, 3}, Pattern{2, 3}, Pattern{1, 4}, Pattern{2, 4},
+                              Pattern{3, 4}, Pattern{2, 5}}) {
+        for (int round = 0; round < 10; ++round) {
+            std::vector<float> values(m * m);
+            for (float& value : values) value = random.uniform();
+            std::vector<uint8_t> mask(m * m);
+            transposable_block({n, m}, values, mask);
+            for (int i = 0; i < m; ++i) {
+                int in_row = 0, in_column = 0;
+                for (int j = 0; j < m; ++j) in_row += mask[i * m + j], in_column += mask[j * m + i];
+                ASSERT_EQ(in_row, n);
+                ASSERT_EQ(in_column, n);
+            }
+            std::vector<int> columns(m);
+            ASSERT_NEAR(kept_sum(values, mask), best_by_search(values, n, m, 0, columns), 1e-5);
+        }
+    }
+}
+
+TEST(Transposable, OneMaskServesForwardAndBackward) {
+    Random random(34);
+    for (const auto& [conv, pattern] : {std::pair{Conv{.c = 8, .k = 16, .r = 3, .s = 3}, Pattern{2, 8}},
+                                        std::pair{Conv{.c = 10, .k = 7, .r = 1, .s = 2}, Pattern{2, 4}},
+                                        std::pair{Conv{.c = 32, .k = 16}, Pattern{4, 16}}}) {
+        const std::vector<float> weights = random_floats(conv.weights_size(), random);
+        std::vector<uint8_t> mask(weights.size());
+        transposable_mask(conv, pattern, weights, mask);
+        for (const Stage stage : {Stage::ff, Stage::bp}) {
+            Packed packed(weights_shape(conv, stage, pattern));
+            pack_weights_masked(conv, stage, weights, mask, packed.span());  // refuses a group with too many
+            std::vector<float> dense(weights.size());
+            unpack_weights(conv, stage, packed, dense);
+            for (size_t i = 0; i < dense.size(); ++i) ASSERT_EQ(dense[i], mask[i] != 0 ? weights[i] : 0.0F);
+        }
+    }
+    std::vector<float> bad(16, std::nanf(""));
+    std::vector<uint8_t> mask(16);
+    EXPECT_THROW(transposable_mask(Conv{.c = 4, .k = 4}, {2, 4}, bad, mask), Error);
+}
+
+}  // namespace
+}  // namespace enmesh::products
