@@ -142,7 +142,7 @@ class Rewriter {
         } else if ((op.is<Conv2dBackwardData>() || op.is<LinearBackwardData>()) && weighted) {
             if (step_.recipe.bp_gradient != GradientRule::dense && sparse(node.layer, Stage::BP)) {
                 inputs[0] =
-                    packed_gradient(inputs[0], node, GroupAxis::output_channels, Selection::magnitude);
+                    packed_gradient(inputs[0], node, GroupAxis::gradient_channels, Selection::magnitude);
             }
             inputs[1] = bp_weights(inputs[1], node.layer);
         } else if ((op.is<Conv2dBackwardWeights>() || op.is<LinearBackwardWeights>()) &&

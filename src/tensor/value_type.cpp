@@ -10,6 +10,8 @@ std::string to_string(GroupAxis axis) {
             return "input channels";
         case GroupAxis::output_channels:
             return "output channels";
+        case GroupAxis::gradient_channels:
+            return "gradient channels";
         case GroupAxis::positions:
             return "positions";
     }

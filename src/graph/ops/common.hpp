@@ -43,4 +43,11 @@ inline OperationCount product_count(int64_t dense, const ValueType& operand, Gro
     return result;
 }
 
+/// The same of BP, where either operand may be N:M along the output channels.
+inline OperationCount backward_data_count(int64_t dense, const ValueType& diff_dst,
+                                          const ValueType& weights) {
+    return diff_dst.dense() ? product_count(dense, weights, GroupAxis::output_channels)
+                            : product_count(dense, diff_dst, GroupAxis::gradient_channels);
+}
+
 }  // namespace enmesh

@@ -80,7 +80,7 @@ OperationCount Conv2dBackwardData::count(std::span<const ValueType> inputs,
                                          std::span<const ValueType>) const {
     const Shape& weights = inputs[1].shape;
     const int64_t dense = inputs[0].shape.elements() * weights[1] * weights[2] * weights[3];
-    return product_count(dense, inputs[0].dense() ? inputs[1] : inputs[0], GroupAxis::output_channels);
+    return backward_data_count(dense, inputs[0], inputs[1]);
 }
 
 std::vector<ValueType> Conv2dBackwardWeights::infer(std::span<const ValueType> inputs) const {

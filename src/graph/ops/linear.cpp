@@ -50,7 +50,7 @@ std::vector<ValueType> LinearBackwardData::infer(std::span<const ValueType> inpu
 OperationCount LinearBackwardData::count(std::span<const ValueType> inputs,
                                          std::span<const ValueType> outputs) const {
     const int64_t dense = outputs[0].shape.elements() * inputs[1].shape[0];
-    return product_count(dense, inputs[0].dense() ? inputs[1] : inputs[0], GroupAxis::output_channels);
+    return backward_data_count(dense, inputs[0], inputs[1]);
 }
 
 std::vector<ValueType> LinearBackwardWeights::infer(std::span<const ValueType> inputs) const {

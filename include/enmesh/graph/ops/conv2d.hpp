@@ -25,7 +25,7 @@ struct Conv2d {
     OperationCount count(std::span<const ValueType> inputs, std::span<const ValueType> outputs) const;
 };
 
-/// diff_src of a Conv2d. Inputs diff_dst, weights (either may be N:M along output channels).
+/// diff_src of a Conv2d. Inputs diff_dst, weights (either may be N:M along its output channels).
 struct Conv2dBackwardData {
     static constexpr std::string_view name = "conv2d_backward_data";
     static constexpr bool product = true;

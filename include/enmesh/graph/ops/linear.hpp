@@ -16,7 +16,7 @@ struct Linear {
     OperationCount count(std::span<const ValueType> inputs, std::span<const ValueType> outputs) const;
 };
 
-/// diff_src of a Linear. Inputs diff_dst, weights (either may be N:M along output channels).
+/// diff_src of a Linear. Inputs diff_dst, weights (either may be N:M along its output channels).
 struct LinearBackwardData {
     static constexpr std::string_view name = "linear_backward_data";
     static constexpr bool product = true;
