@@ -129,6 +129,7 @@ std::string impossible(const ProductLayer& layer, const Recipe& recipe, Stage st
     };
     std::string reason;
     if (layer.groups > 1 && layer.input_channels == 1) return "depthwise convolution";
+    if (layer.groups > 1 && stage != Stage::FF) return "grouped convolution";
     if (stage == Stage::FF || (stage == Stage::BP && transposable))
         reason = indivisible(layer.input_channels, "input");
     if (reason.empty() && (stage == Stage::BP || (stage == Stage::FF && transposable))) {

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "enmesh/step/executor.hpp"
+
+namespace enmesh::cpu {
+
+/// How feature maps lie in memory; one choice for the whole network, so that no layer converts for the next.
+enum class MapLayout {
+    automatic,  ///< channels where every product is dense and the channel counts allow it, else images
+    channels,   ///< blocks of channels in the vector lanes: oneDNN's products
+    images,     ///< blocks of images in the vector lanes: our products, dense and N:M
+};
+
+struct Options {
+    MapLayout layout = MapLayout::automatic;
+    bool keep_everything = false;  ///< no buffer is reused, so that any value can be read after a run (tests)
+};
+
+/// What a command spends its time on; `bench step` sums by it.
+enum class Kind { FF, BP, WG, update, pack, norm, other };
+std::string to_string(Kind kind);
+
+/// A command of the lowered step: what ran, for whom, how long in the last run.
+struct CommandReport {
+    std::string layer, operation, kernel;
+    Stage stage = Stage::FF;
+    Kind kind = Kind::other;
+    double seconds = 0;
+};
+
+struct MemoryReport {
+    int64_t arena_bytes = 0;     ///< results, reused as the plan allows
+    int64_t resident_bytes = 0;  ///< parameters, states, inputs, constants
+    int64_t prepared_bytes = 0;  ///< weights in the kernels' own form
+    int64_t workspace_bytes = 0;
+    int64_t conversion_bytes = 0;  ///< written per run by layout conversions
+    int conversions = 0;
+};
+
+/// An Executor with fused, planned CPU commands: dense products from oneDNN or ours, N:M products ours, one
+/// arena, no allocation while it runs. read() gives any resident value, any step output, and (with
+/// keep_everything) any result.
+class CpuExecutor : public Executor {
+  public:
+    /// Times each command of the next runs (a clock read per command).
+    virtual void profile(bool on) = 0;
+    virtual std::vector<CommandReport> commands() const = 0;
+    virtual MemoryReport memory() const = 0;
+};
+
+std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options = {});
+
+}  // namespace enmesh::cpu

@@ -1,0 +1,124 @@
+#include "enmesh/cpu/executor.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "cpu/lowering.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/timer.hpp"
+
+namespace enmesh::cpu {
+namespace {
+
+class Executor final : public CpuExecutor {
+  public:
+    Executor(TrainingStep step, const Options& options) : machine_(std::move(step), options) {}
+
+    const TrainingStep& step() const override { return machine_.step(); }
+    void write(ValueId value, const Tensor& tensor) override { machine_.write(value, tensor); }
+    Tensor read(ValueId value) const override { return machine_.read(value); }
+
+    void gradients(const RunContext& context) override {
+        for (Command& command : machine_.commands()) {
+            if (command.stage != Stage::WU) run(command, context);
+        }
+    }
+
+    void update(const RunContext& context) override {
+        for (Command& command : machine_.commands()) {
+            if (command.stage == Stage::WU) run(command, context);
+        }
+        prepare();
+    }
+
+    void refresh() override {
+        for (Command& command : machine_.commands()) {
+            if (command.stage == Stage::WU && command.kind == Kind::pack) run(command, {});
+        }
+        prepare();
+    }
+
+    std::string first_non_finite(const RunContext& context) override {
+        for (const StepParameter& parameter : step().parameters) {
+            if (!finite(parameter.weights))
+                return fmt::format("parameter '{}'", step().graph.value(parameter.weights).name);
+        }
+        if (!finite(step().images)) return "the input images";
+        for (Command& command : machine_.commands()) {
+            if (command.stage == Stage::WU) break;
+            run(command, context);
+            for (const int slot : command.writes) {
+                const Slot& written = machine_.slot(slot);
+                if (written.type.dtype != DType::f32 || written.type.nm() != nullptr) continue;
+                if (!simd().all_finite(machine_.f32(slot), written.type.shape.elements())) {
+                    return fmt::format("{} of layer '{}' ({})",
+                                       command.stage == Stage::FF ? "the output" : "the gradient",
+                                       command.layer, command.operation);
+                }
+            }
+        }
+        return "";
+    }
+
+    void profile(bool on) override { profiling_ = on; }
+
+    std::vector<CommandReport> commands() const override {
+        std::vector<CommandReport> reports;
+        for (const Command& command : const_cast<Machine&>(machine_).commands()) {
+            reports.push_back({command.layer, command.operation, command.kernel, command.stage, command.kind,
+                               command.seconds});
+            if (command.prepare) {
+                reports.push_back({command.layer, "prepare", command.kernel, Stage::WU, Kind::pack,
+                                   command.prepare_seconds});
+            }
+        }
+        return reports;
+    }
+
+    MemoryReport memory() const override { return machine_.memory(); }
+
+  private:
+    bool finite(ValueId value) {
+        const Tensor tensor = machine_.read(value);
+        return simd().all_finite(tensor.f32().data(), tensor.elements());
+    }
+
+    void run(Command& command, const RunContext& context) {
+        if (command.prepare_each_run) timed(command.prepare_seconds, command.prepare);
+        timed(command.seconds, [&] { command.run(context); });
+    }
+
+    void prepare() {
+        for (Command& command : machine_.commands()) {
+            if (command.prepare && !command.prepare_each_run) timed(command.prepare_seconds, command.prepare);
+        }
+    }
+
+    template <typename Work>
+    void timed(double& seconds, const Work& work) {
+        if (!profiling_) {
+            work();
+            return;
+        }
+        const Timer timer;
+        work();
+        seconds = timer.seconds();
+    }
+
+    mutable Machine machine_;
+    bool profiling_ = false;
+};
+
+}  // namespace
+
+std::string to_string(Kind kind) {
+    constexpr std::array names = {"FF", "BP", "WG", "update", "pack", "norm", "other"};
+    return names[static_cast<size_t>(kind)];
+}
+
+std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options) {
+    return std::make_unique<Executor>(std::move(step), options);
+}
+
+}  // namespace enmesh::cpu

@@ -1,0 +1,338 @@
+#include "cpu/lowering.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "cpu/convert.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
+#include "enmesh/step/memory_plan.hpp"
+
+namespace enmesh::cpu {
+namespace {
+
+/// Whether every convolution's channels fill whole blocks, so that oneDNN's blocked layout needs no padding.
+bool channels_fill_blocks(const Graph& graph, int block) {
+    for (const Node& node : graph.nodes()) {
+        const Conv2d* const conv = node.operation.as<Conv2d>();
+        if (conv == nullptr) continue;
+        if (graph.type(node.outputs[0]).shape[1] % block != 0) return false;
+        const bool from_input = graph.value(node.inputs[0]).role == Role::input;
+        if (!from_input && graph.type(node.inputs[0]).shape[1] % block != 0) return false;
+        if (conv->groups > 1 && graph.type(node.inputs[1]).shape[1] != 1) return false;
+    }
+    return true;
+}
+
+bool all_products_dense(const Graph& graph) {
+    return std::all_of(graph.values().begin(), graph.values().end(),
+                       [](const Value& v) { return v.type.dense(); });
+}
+
+products::PackedShape packed_shape(const ValueType& type) {
+    const NmSparsity& sparse = *type.nm();
+    const Shape& shape = type.shape;
+    const int64_t taps = shape.rank() == 4 ? shape[2] * shape[3] : 1;
+    const int64_t channels = shape.rank() == 4 ? shape[1] : shape[-1];
+    const int64_t positions = shape.elements() / channels;
+    switch (sparse.axis) {
+        case GroupAxis::input_channels:
+            return {sparse.pattern, shape[0], taps, shape[1]};
+        case GroupAxis::output_channels:
+            return {sparse.pattern, shape[1], taps, shape[0]};
+        case GroupAxis::gradient_channels:
+            return {sparse.pattern, positions, 1, channels};
+        case GroupAxis::positions:
+            return {sparse.pattern, channels, 1, positions};
+    }
+    return {};
+}
+
+}  // namespace
+
+MapRuns map_runs(const Shape& shape, Layout layout) {
+    MapRuns runs;
+    runs.channels = shape[1];
+    runs.pixels = shape.elements() / (shape[0] * shape[1]);
+    runs.run = runs.pixels * layout.block;
+    if (layout.lanes == Layout::Lanes::images) {
+        runs.groups = shape[1];
+        runs.runs = shape[0] / layout.block;
+        runs.group_stride = runs.run;
+        runs.run_stride = runs.run * shape[1];
+    } else {
+        runs.channels_per_group = layout.block;
+        runs.groups = shape[1] / layout.block;
+        runs.runs = shape[0];
+        runs.group_stride = runs.run;
+        runs.run_stride = runs.run * runs.groups;
+    }
+    return runs;
+}
+
+Machine::Machine(TrainingStep step, const Options& options) : step_(std::move(step)) {
+    choose_layout(options.layout);
+    place_values();
+    find_groups();
+    lower_nodes();
+    plan_arena(options.keep_everything);
+}
+
+void Machine::choose_layout(MapLayout wanted) {
+    const int channel_block = vector_lanes(isa()) == 16 ? 16 : 8;
+    const bool channels_possible =
+        channels_fill_blocks(graph(), channel_block) && all_products_dense(graph());
+    if (wanted == MapLayout::channels && !channels_possible) {
+        refuse("the channel layout needs dense products and channel counts that are multiples of {}",
+               channel_block);
+    }
+    if (wanted == MapLayout::channels || (wanted == MapLayout::automatic && channels_possible)) {
+        map_layout_ = {Layout::Lanes::channels, channel_block};
+        return;
+    }
+    const int64_t batch = graph().type(step_.images).shape[0];
+    map_layout_ = {Layout::Lanes::images,
+                   std::min(products::best_block(batch), std::max(8, vector_lanes(isa())))};
+}
+
+void Machine::place_values() {
+    const auto values = graph().values();
+    slots_.resize(values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+        Slot& place = slots_[i];
+        place.type = values[i].type;
+        place.resident = values[i].role != Role::result;
+        if (place.type.nm() != nullptr) {
+            place.packed = std::make_unique<products::Packed>(packed_shape(place.type));
+        } else if (place.resident) {
+            place.own = Buffer(static_cast<size_t>(place.type.bytes()));
+        }
+        if (place.resident) report_.resident_bytes += place.type.bytes();
+    }
+    for (const auto& [result, state] : step_.carried) {
+        slots_[static_cast<size_t>(result.index)].alias = state.index;
+        slots_[static_cast<size_t>(result.index)].packed.reset();
+    }
+}
+
+int Machine::root(int index) const {
+    while (slot(index).alias >= 0) index = slot(index).alias;
+    return index;
+}
+
+void* Machine::data(int index) {
+    Slot& place = slot(root(index));
+    if (place.resident) return place.own.data();
+    return static_cast<std::byte*>(arena_.data()) + place.offset;
+}
+
+products::Packed& Machine::packed(int index) { return *slot(root(index)).packed; }
+
+int Machine::in_layout(int index, Layout layout) {
+    if (slot(index).layout == layout) return index;
+    const std::pair key{index, layout.block * 2 + (layout.lanes == Layout::Lanes::channels ? 1 : 0)};
+    if (const auto found = conversions_.find(key); found != conversions_.end()) return found->second;
+    const int converted = add_conversion(index, layout);
+    conversions_.emplace(key, converted);
+    return converted;
+}
+
+int Machine::add_conversion(int from, Layout layout) {
+    const int to = static_cast<int>(slots_.size());
+    slots_.emplace_back();
+    slot(to).type = slot(from).type;
+    slot(to).layout = layout;
+    const Layout source = slot(from).layout;
+    const Shape shape = slot(from).type.shape;
+    const size_t width = size_of(slot(from).type.dtype);
+    report_.conversion_bytes += slot(to).type.bytes();
+    ++report_.conversions;
+    const Node& node = graph().node(node_);
+    add(
+        node, Kind::other, {from}, {to},
+        [this, from, to, source, layout, shape, width](const RunContext&) {
+            convert(data(from), source, data(to), layout, shape, width);
+        },
+        "layout conversion");
+    return to;
+}
+
+int Machine::out(ValueId value, Layout layout) {
+    const int index = slot_of(value);
+    slot(index).layout = layout;
+    return index;
+}
+
+size_t Machine::book(size_t bytes) {
+    const size_t offset = booked_;
+    booked_ += (bytes + Buffer::alignment - 1) / Buffer::alignment * Buffer::alignment;
+    workspace_bytes_ = std::max(workspace_bytes_, booked_);
+    return offset;
+}
+
+std::span<std::byte> Machine::keep(size_t bytes) {
+    kept_.emplace_back(bytes);
+    report_.prepared_bytes += static_cast<int64_t>(bytes);
+    return {static_cast<std::byte*>(kept_.back().data()), bytes};
+}
+
+void Machine::add(const Node& node, Kind kind, std::vector<int> reads, std::vector<int> writes,
+                  std::function<void(const RunContext&)> run, std::string kernel) {
+    Command command;
+    command.stage = node.stage;
+    command.kind = kind;
+    command.layer = node.layer;
+    command.operation = kernel == "layout conversion" ? kernel : std::string(name(node.operation));
+    command.kernel = std::move(kernel);
+    command.reads = std::move(reads);
+    command.writes = std::move(writes);
+    command.run = std::move(run);
+    command.node = node_;
+    commands_.push_back(std::move(command));
+    booked_ = 0;
+}
+
+void Machine::find_groups() {
+    const Graph& g = graph();
+    const auto consumers = g.consumers();
+    std::set<int> wanted_outside;
+    for (const ValueId output : g.outputs) wanted_outside.insert(output.index);
+    for (const StepParameter& parameter : step_.parameters) wanted_outside.insert(parameter.gradient.index);
+    const auto only_consumer = [&](ValueId value) {
+        const auto& users = consumers[static_cast<size_t>(value.index)];
+        return users.size() == 1 && !wanted_outside.contains(value.index) ? users[0] : -1;
+    };
+    covered_.assign(g.nodes().size(), false);
+    for (int i = 0; i < static_cast<int>(g.nodes().size()); ++i) {
+        const Node& node = g.node(i);
+        if (node.operation.is<BatchNorm>()) {
+            NormGroup group{.norm = i, .residual = {}};
+            int next = only_consumer(node.outputs[0]);
+            ValueId result = node.outputs[0];
+            if (next >= 0 && g.node(next).operation.is<Add>()) {
+                const Node& sum = g.node(next);
+                const ValueId other = sum.inputs[0] == result ? sum.inputs[1] : sum.inputs[0];
+                const bool ready = g.value(other).producer < i && !(other == result);
+                if (ready && g.type(other).shape == g.type(result).shape) {
+                    group.add = next;
+                    group.residual = other;
+                    result = sum.outputs[0];
+                    next = only_consumer(result);
+                } else {
+                    next = -1;
+                }
+            }
+            if (next >= 0 && g.node(next).operation.is<Relu>()) group.relu = next;
+            for (const int member : {group.norm, group.add, group.relu}) {
+                if (member >= 0 && member != group.last()) covered_[static_cast<size_t>(member)] = true;
+            }
+            norm_groups_.emplace(group.last(), group);
+        } else if (node.operation.is<BatchNormBackward>()) {
+            NormBackwardGroup group{.norm = i};
+            const int producer = g.value(node.inputs[4]).producer;
+            if (producer >= 0 && g.node(producer).operation.is<ReluBackward>() &&
+                !covered_[static_cast<size_t>(producer)] && !wanted_outside.contains(node.inputs[4].index) &&
+                consumers[static_cast<size_t>(node.inputs[4].index)].front() == i) {
+                group.relu = producer;
+                const ValueId gradient = g.node(producer).inputs[1];
+                const int sum = g.value(gradient).producer;
+                const bool summed = sum >= 0 && g.node(sum).operation.is<Add>() &&
+                                    g.node(sum).stage == Stage::BP && only_consumer(gradient) == producer &&
+                                    g.type(g.node(sum).inputs[0]) == g.type(g.node(sum).inputs[1]);
+                if (summed) group.add = sum;
+            }
+            for (const int member : {group.add, group.relu}) {
+                if (member >= 0) covered_[static_cast<size_t>(member)] = true;
+            }
+            norm_backward_groups_.emplace(i, group);
+        }
+    }
+}
+
+void Machine::lower_nodes() {
+    for (int i = 0; i < static_cast<int>(graph().nodes().size()); ++i) {
+        if (covered_[static_cast<size_t>(i)]) continue;
+        node_ = i;
+        if (const auto group = norm_groups_.find(i); group != norm_groups_.end()) {
+            lower(*this, group->second);
+        } else if (const auto backward = norm_backward_groups_.find(i);
+                   backward != norm_backward_groups_.end()) {
+            lower(*this, backward->second);
+        } else {
+            const Node& node = graph().node(i);
+            std::visit([&](const auto& op) { lower(*this, node, op); }, node.operation.attributes);
+        }
+    }
+}
+
+void Machine::plan_arena(bool keep_everything) {
+    std::set<int> kept;
+    for (const ValueId output : graph().outputs) kept.insert(root(output.index));
+    for (const StepParameter& parameter : step_.parameters) {
+        if (parameter.gradient.valid()) kept.insert(root(parameter.gradient.index));
+    }
+    std::map<int, Lifetime> lives;
+    const int last = static_cast<int>(commands_.size());
+    for (int i = 0; i < last; ++i) {
+        const Command& command = commands_[static_cast<size_t>(i)];
+        for (const std::vector<int>* list : {&command.reads, &command.writes}) {
+            for (const int index : *list) {
+                const int place = root(index);
+                if (slot(place).resident || slot(place).packed != nullptr) continue;
+                Lifetime& life =
+                    lives.try_emplace(place, Lifetime{slot(place).type.bytes(), i, i}).first->second;
+                life.last = std::max(life.last, i);
+                if (keep_everything || kept.contains(place)) life.last = last;
+            }
+        }
+    }
+    std::vector<Lifetime> lifetimes;
+    for (const auto& [place, life] : lives) lifetimes.push_back(life);
+    const MemoryPlan plan = plan_memory(lifetimes);
+    size_t at = 0;
+    for (const auto& [place, life] : lives) slot(place).offset = plan.offsets[at++];
+    arena_ = Buffer(static_cast<size_t>(plan.bytes));
+    workspace_ = Buffer(workspace_bytes_);
+    report_.arena_bytes = plan.bytes;
+    report_.workspace_bytes = static_cast<int64_t>(workspace_bytes_);
+}
+
+MemoryReport Machine::memory() const {
+    MemoryReport report = report_;
+    for (const Slot& place : slots_) {
+        if (place.packed != nullptr && !place.resident) report.resident_bytes += place.type.bytes();
+    }
+    return report;
+}
+
+void Machine::write(ValueId value, const Tensor& tensor) {
+    Slot& place = slot(value.index);
+    const Value& described = graph().value(value);
+    if (!place.resident || place.packed != nullptr) refuse("'{}' cannot be written", described.name);
+    if (tensor.shape() != described.type.shape || tensor.dtype() != described.type.dtype) {
+        refuse("'{}' is {}, not {} {}", described.name, to_string(described.type), to_string(tensor.dtype()),
+               to_string(tensor.shape()));
+    }
+    if (tensor.bytes() > 0) std::memcpy(place.own.data(), tensor.data(), tensor.bytes());
+}
+
+bool Machine::readable(ValueId value) const {
+    const Slot& place = slot(root(value.index));
+    return place.resident || place.packed != nullptr || place.offset >= 0;
+}
+
+Tensor Machine::read(ValueId value) {
+    const Slot& place = slot(value.index);
+    const ValueType& type = graph().type(value);
+    if (!readable(value)) refuse("'{}' is not kept", graph().value(value).name);
+    Tensor tensor(type.shape, type.dtype);
+    if (type.nm() != nullptr) {
+        unpack_value(packed(value.index), type, tensor.f32());
+    } else if (tensor.bytes() > 0) {
+        convert(data(value.index), place.layout, tensor.data(), plain_layout, type.shape,
+                size_of(type.dtype));
+    }
+    return tensor;
+}
+
+}  // namespace enmesh::cpu

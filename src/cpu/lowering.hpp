@@ -1,0 +1,199 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cpu/simd/simd.hpp"
+#include "enmesh/base/buffer.hpp"
+#include "enmesh/cpu/executor.hpp"
+#include "enmesh/products/packed.hpp"
+#include "enmesh/products/problem.hpp"
+#include "enmesh/step/step.hpp"
+
+namespace enmesh::cpu {
+
+/// How a value lies in memory. images with block 1 is plain row-major, which every value may have.
+struct Layout {
+    enum class Lanes : uint8_t { images, channels };
+    Lanes lanes = Lanes::images;
+    int block = 1;
+    friend bool operator==(const Layout&, const Layout&) = default;
+    bool plain() const { return lanes == Lanes::images && block == 1; }
+};
+constexpr Layout plain_layout{};
+
+/// A feature map seen as groups of runs: a group is one channel (images) or one block of channels (channels);
+/// each of its `runs` runs is `run` contiguous elements, `group_stride` and `run_stride` apart. Any rank >= 2
+/// with channels on axis 1.
+struct MapRuns {
+    int64_t groups = 0, runs = 0, run = 0, group_stride = 0, run_stride = 0;
+    int64_t pixels = 0;  ///< H * W
+    int64_t channels = 0;
+    int channels_per_group = 1;  ///< block for channels, 1 for images
+};
+MapRuns map_runs(const Shape& shape, Layout layout);
+
+/// Where a value lives. Results are placed in the arena; everything else owns its memory.
+struct Slot {
+    Layout layout;
+    ValueType type;
+    int alias = -1;  ///< the slot whose memory this one shares
+    bool resident = false;
+    int64_t offset = -1;  ///< in the arena
+    Buffer own;
+    std::unique_ptr<products::Packed> packed;  ///< for N:M values
+};
+
+/// One fused piece of work. `run` may use every pointer and the workspace, and must not allocate.
+struct Command {
+    Stage stage = Stage::FF;
+    Kind kind = Kind::other;
+    std::string layer, operation, kernel;
+    std::vector<int> reads, writes;  ///< slots
+    std::function<void(const RunContext&)> run;
+    /// Rebuilds the kernel's own form of the weights; runs after every update (or right before `run` if the
+    /// weights are themselves produced inside the step).
+    std::function<void()> prepare;
+    bool prepare_each_run = false;
+    int node = -1;  ///< the last node it covers
+    double seconds = 0, prepare_seconds = 0;
+};
+
+/// A batch norm with what follows it: forward norm, add of a residual, relu (add and relu may be missing).
+struct NormGroup {
+    int norm = -1, add = -1, relu = -1;
+    ValueId residual;
+    int last() const { return relu >= 0 ? relu : add >= 0 ? add : norm; }
+};
+/// Backward: a sum of two gradients, relu_backward, batch_norm_backward (add and relu may be missing).
+struct NormBackwardGroup {
+    int add = -1, relu = -1, norm = -1;
+};
+
+/// Everything a lowered step owns; operations' lower() functions fill it.
+class Machine {
+  public:
+    Machine(TrainingStep step, const Options& options);
+
+    const TrainingStep& step() const { return step_; }
+    const Graph& graph() const { return step_.graph; }
+    Layout map_layout() const { return map_layout_; }
+
+    // Building. `slot_of` is where a graph value lives.
+    int slot_of(ValueId value) const { return value.index; }
+    const Slot& slot(int index) const { return slots_[static_cast<size_t>(index)]; }
+    Slot& slot(int index) { return slots_[static_cast<size_t>(index)]; }
+    /// The slot of `value` in the given layout: its own, or that of a conversion inserted here (and shared by
+    /// later users).
+    int in(ValueId value, Layout layout) { return in_layout(slot_of(value), layout); }
+    int in_layout(int index, Layout layout);
+    int in_plain(ValueId value) { return in(value, plain_layout); }
+    /// Declares the layout of a result about to be written.
+    int out(ValueId value, Layout layout = plain_layout);
+    /// A buffer that lives while the command being built runs. Offsets are handed out from the shared
+    /// workspace.
+    size_t book(size_t bytes);
+    /// Memory that lives as long as the machine (prepared weights, small tables).
+    std::span<std::byte> keep(size_t bytes);
+    /// Appends a command for `node`; its stage, layer and operation are filled in.
+    void add(const Node& node, Kind kind, std::vector<int> reads, std::vector<int> writes,
+             std::function<void(const RunContext&)> run, std::string kernel = {});
+    Command& last_command() { return commands_.back(); }
+
+    // Running.
+    float* f32(int slot_index) { return static_cast<float*>(data(slot_index)); }
+    void* data(int slot_index);
+    products::Packed& packed(int slot_index);
+    std::byte* workspace(size_t offset) { return static_cast<std::byte*>(workspace_.data()) + offset; }
+    int root(int slot_index) const;
+
+    std::vector<Command>& commands() { return commands_; }
+    MemoryReport memory() const;
+    void write(ValueId value, const Tensor& tensor);
+    Tensor read(ValueId value);
+    bool readable(ValueId value) const;
+
+  private:
+    void choose_layout(MapLayout wanted);
+    void place_values();
+    void find_groups();
+    void lower_nodes();
+    void plan_arena(bool keep_everything);
+    int add_conversion(int from, Layout layout);
+
+    TrainingStep step_;
+    Layout map_layout_;
+    std::vector<Slot> slots_;
+    std::map<std::pair<int, int>, int> conversions_;  ///< (slot, layout key) -> converted slot
+    std::vector<Command> commands_;
+    std::vector<Buffer> kept_;
+    Buffer arena_, workspace_;
+    size_t workspace_bytes_ = 0, booked_ = 0;
+    std::map<int, NormGroup> norm_groups_;                   ///< by last node
+    std::map<int, NormBackwardGroup> norm_backward_groups_;  ///< by last node
+    std::vector<bool> covered_;                              ///< nodes that a group's last node stands for
+    int node_ = -1;                                          ///< being lowered
+    MemoryReport report_;
+};
+
+// Fused norms: ops/batch_norm.cpp.
+void lower(Machine& machine, const NormGroup& group);
+void lower(Machine& machine, const NormBackwardGroup& group);
+
+// One lower() per operation, in ops/NAME.cpp.
+void lower(Machine& machine, const Node& node, const Conv2d& op);
+void lower(Machine& machine, const Node& node, const Conv2dBackwardData& op);
+void lower(Machine& machine, const Node& node, const Conv2dBackwardWeights& op);
+void lower(Machine& machine, const Node& node, const Linear& op);
+void lower(Machine& machine, const Node& node, const LinearBackwardData& op);
+void lower(Machine& machine, const Node& node, const LinearBackwardWeights& op);
+void lower(Machine& machine, const Node& node, const MatMul& op);
+void lower(Machine& machine, const Node& node, const BatchNorm& op);
+void lower(Machine& machine, const Node& node, const BatchNormBackward& op);
+void lower(Machine& machine, const Node& node, const LayerNorm& op);
+void lower(Machine& machine, const Node& node, const LayerNormBackward& op);
+void lower(Machine& machine, const Node& node, const Relu& op);
+void lower(Machine& machine, const Node& node, const ReluBackward& op);
+void lower(Machine& machine, const Node& node, const Gelu& op);
+void lower(Machine& machine, const Node& node, const GeluBackward& op);
+void lower(Machine& machine, const Node& node, const Add& op);
+void lower(Machine& machine, const Node& node, const Multiply& op);
+void lower(Machine& machine, const Node& node, const Scale& op);
+void lower(Machine& machine, const Node& node, const SumExcept& op);
+void lower(Machine& machine, const Node& node, const SumTo& op);
+void lower(Machine& machine, const Node& node, const MaxPool2d& op);
+void lower(Machine& machine, const Node& node, const MaxPool2dBackward& op);
+void lower(Machine& machine, const Node& node, const AveragePool2d& op);
+void lower(Machine& machine, const Node& node, const AveragePool2dBackward& op);
+void lower(Machine& machine, const Node& node, const GlobalAveragePool& op);
+void lower(Machine& machine, const Node& node, const GlobalAveragePoolBackward& op);
+void lower(Machine& machine, const Node& node, const Reshape& op);
+void lower(Machine& machine, const Node& node, const Transpose& op);
+void lower(Machine& machine, const Node& node, const Slice& op);
+void lower(Machine& machine, const Node& node, const SliceBackward& op);
+void lower(Machine& machine, const Node& node, const Concat& op);
+void lower(Machine& machine, const Node& node, const Softmax& op);
+void lower(Machine& machine, const Node& node, const SoftmaxBackward& op);
+void lower(Machine& machine, const Node& node, const Embedding& op);
+void lower(Machine& machine, const Node& node, const EmbeddingBackward& op);
+void lower(Machine& machine, const Node& node, const Dropout& op);
+void lower(Machine& machine, const Node& node, const CrossEntropy& op);
+void lower(Machine& machine, const Node& node, const CrossEntropyBackward& op);
+void lower(Machine& machine, const Node& node, const PackNm& op);
+void lower(Machine& machine, const Node& node, const UnpackNm& op);
+void lower(Machine& machine, const Node& node, const SelectMask& op);
+void lower(Machine& machine, const Node& node, const ApplyMask& op);
+void lower(Machine& machine, const Node& node, const SrDecay& op);
+void lower(Machine& machine, const Node& node, const SgdUpdate& op);
+void lower(Machine& machine, const Node& node, const AdamWUpdate& op);
+void lower(Machine& machine, const Node& node, const GradientNorm& op);
+void lower(Machine& machine, const Node& node, const Accumulate& op);
+void lower(Machine& machine, const Node& node, const ExponentialAverage& op);
+
+}  // namespace enmesh::cpu

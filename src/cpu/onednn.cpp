@@ -1,0 +1,310 @@
+#include "cpu/onednn.hpp"
+
+#include <omp.h>
+
+#include <cstdlib>
+#include <dnnl.hpp>
+#include <optional>
+#include <string_view>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
+
+namespace enmesh::cpu {
+namespace {
+
+using dnnl::memory;
+
+dnnl::cpu_isa max_isa() {
+    switch (isa()) {
+        case Isa::avx512:
+            return dnnl::cpu_isa::all;
+        case Isa::avx2:
+            return dnnl::cpu_isa::avx2;
+        case Isa::portable:
+            return dnnl::cpu_isa::sse41;
+    }
+    return dnnl::cpu_isa::sse41;
+}
+
+/// The engine; made once, after the library was told which instructions it may use.
+const dnnl::engine& engine() {
+    static const dnnl::engine made = [] {
+        dnnl::set_max_cpu_isa(max_isa());
+        return dnnl::engine(dnnl::engine::kind::cpu, 0);
+    }();
+    return made;
+}
+
+dnnl::stream& stream() {
+    static dnnl::stream made(engine());
+    return made;
+}
+
+/// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's.
+void use_our_threads() {
+    if (!omp_in_parallel()) omp_set_num_threads(threads());
+}
+
+bool winograd_allowed() {
+    const char* const text = std::getenv("ENMESH_WINOGRAD");
+    return text == nullptr || std::string_view(text) != "0";
+}
+
+memory::desc map_desc(const memory::dims& dims, Layout layout) {
+    memory::format_tag tag = memory::format_tag::nchw;
+    if (layout.lanes == Layout::Lanes::channels) {
+        tag = layout.block == 16 ? memory::format_tag::nChw16c : memory::format_tag::nChw8c;
+    } else {
+        ENMESH_ASSERT(layout.block == 1);
+    }
+    return {dims, memory::data_type::f32, tag};
+}
+
+struct Geometry {
+    memory::dims src, weights, dst, bias, strides, dilates, pad_before, pad_after;
+
+    explicit Geometry(const products::Conv& c)
+        : src{c.n, c.c, c.h, c.w},
+          weights{c.k, c.c, c.r, c.s},
+          dst{c.n, c.k, c.out_h(), c.out_w()},
+          bias{c.k},
+          strides{c.stride_h, c.stride_w},
+          dilates{c.dilation_h - 1, c.dilation_w - 1},
+          pad_before{c.pad_top, c.pad_left},
+          pad_after{c.pad_bottom, c.pad_right} {
+        if (c.groups > 1) weights = {c.groups, c.k / c.groups, c.c / c.groups, c.r, c.s};
+    }
+    memory::desc weights_desc(memory::format_tag tag) const { return {weights, memory::data_type::f32, tag}; }
+    memory::desc plain_weights() const {
+        return weights_desc(weights.size() == 5 ? memory::format_tag::goihw : memory::format_tag::oihw);
+    }
+};
+
+dnnl::primitive_attr user_scratchpad() {
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return attributes;
+}
+
+using Forward = dnnl::convolution_forward;
+using BackwardData = dnnl::convolution_backward_data;
+using BackwardWeights = dnnl::convolution_backward_weights;
+
+// oneDNN 3 makes primitive descriptors directly, 2 through an operation descriptor: these three functions are
+// the whole difference for us.
+#if DNNL_VERSION_MAJOR >= 3
+Forward::primitive_desc forward_desc(dnnl::algorithm algorithm, const Geometry& g, const memory::desc& src,
+                                     const memory::desc& weights, const memory::desc& bias,
+                                     const memory::desc& dst) {
+    return {engine(),    dnnl::prop_kind::forward_training,
+            algorithm,   src,
+            weights,     bias,
+            dst,         g.strides,
+            g.dilates,   g.pad_before,
+            g.pad_after, user_scratchpad()};
+}
+BackwardData::primitive_desc backward_data_desc(dnnl::algorithm algorithm, const Geometry& g,
+                                                const memory::desc& src, const memory::desc& weights,
+                                                const memory::desc& dst,
+                                                const Forward::primitive_desc& hint) {
+    return {engine(),     algorithm,   src,  weights,          dst, g.strides, g.dilates,
+            g.pad_before, g.pad_after, hint, user_scratchpad()};
+}
+BackwardWeights::primitive_desc backward_weights_desc(dnnl::algorithm algorithm, const Geometry& g,
+                                                      const memory::desc& src, const memory::desc& weights,
+                                                      const memory::desc& dst,
+                                                      const Forward::primitive_desc& hint) {
+    return {engine(),     algorithm,   src,  weights,          dst, g.strides, g.dilates,
+            g.pad_before, g.pad_after, hint, user_scratchpad()};
+}
+#else
+Forward::primitive_desc forward_desc(dnnl::algorithm algorithm, const Geometry& g, const memory::desc& src,
+                                     const memory::desc& weights, const memory::desc& bias,
+                                     const memory::desc& dst) {
+    const Forward::desc operation(dnnl::prop_kind::forward_training, algorithm, src, weights, bias, dst,
+                                  g.strides, g.dilates, g.pad_before, g.pad_after);
+    return {operation, user_scratchpad(), engine()};
+}
+BackwardData::primitive_desc backward_data_desc(dnnl::algorithm algorithm, const Geometry& g,
+                                                const memory::desc& src, const memory::desc& weights,
+                                                const memory::desc& dst,
+                                                const Forward::primitive_desc& hint) {
+    const BackwardData::desc operation(algorithm, src, weights, dst, g.strides, g.dilates, g.pad_before,
+                                       g.pad_after);
+    return {operation, user_scratchpad(), engine(), hint};
+}
+BackwardWeights::primitive_desc backward_weights_desc(dnnl::algorithm algorithm, const Geometry& g,
+                                                      const memory::desc& src, const memory::desc& weights,
+                                                      const memory::desc& dst,
+                                                      const Forward::primitive_desc& hint) {
+    const BackwardWeights::desc operation(algorithm, src, weights, dst, g.strides, g.dilates, g.pad_before,
+                                          g.pad_after);
+    return {operation, user_scratchpad(), engine(), hint};
+}
+#endif
+
+class Convolution final : public DnnlConvolution {
+  public:
+    Convolution(products::Stage stage, const products::Conv& conv, Layout src, Layout dst, bool bias,
+                dnnl::algorithm algorithm)
+        : stage_(stage), geometry_(conv) {
+        use_our_threads();
+        src_desc_ = map_desc(geometry_.src, src);
+        dst_desc_ = map_desc(geometry_.dst, dst);
+        const memory::desc any = geometry_.weights_desc(memory::format_tag::any);
+        const memory::desc bias_desc =
+            bias ? memory::desc(geometry_.bias, memory::data_type::f32, memory::format_tag::x)
+                 : memory::desc();
+        const auto forward = forward_desc(algorithm, geometry_, src_desc_, any, bias_desc, dst_desc_);
+        switch (stage) {
+            case products::Stage::ff:
+                adopt(forward, forward.weights_desc(), dnnl::convolution_forward(forward));
+                break;
+            case products::Stage::bp: {
+                const auto desc =
+                    backward_data_desc(algorithm, geometry_, src_desc_, any, dst_desc_, forward);
+                adopt(desc, desc.weights_desc(), BackwardData(desc));
+                break;
+            }
+            case products::Stage::wg: {
+                const auto desc =
+                    backward_weights_desc(algorithm, geometry_, src_desc_, any, dst_desc_, forward);
+                adopt(desc, desc.diff_weights_desc(), BackwardWeights(desc));
+                break;
+            }
+        }
+        plan_memories(bias, bias_desc);
+    }
+
+    std::string kernel() const override { return kernel_; }
+    size_t workspace_bytes() const override {
+        return weights_at_ + (stage_ == products::Stage::wg ? weights_.get_size() : 0);
+    }
+    size_t prepared_bytes() const override { return stage_ == products::Stage::wg ? 0 : weights_.get_size(); }
+
+    void prepare(const float* weights, std::byte* prepared) const override {
+        use_our_threads();
+        memory from = plain_memory_, to = weights_memory_;
+        from.set_data_handle(const_cast<float*>(weights));
+        to.set_data_handle(prepared);
+        reorder_.execute(stream(), from, to);
+        stream().wait();
+    }
+
+    void run(const Arguments& a) const override {
+        use_our_threads();
+        memory src = src_memory_, dst = dst_memory_, weights = weights_memory_, scratch = scratch_memory_;
+        scratch.set_data_handle(a.workspace);
+        switch (stage_) {
+            case products::Stage::ff: {
+                src.set_data_handle(const_cast<float*>(a.src));
+                dst.set_data_handle(a.out);
+                weights.set_data_handle(const_cast<std::byte*>(a.prepared));
+                std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, src},
+                                                          {DNNL_ARG_DST, dst},
+                                                          {DNNL_ARG_WEIGHTS, weights},
+                                                          {DNNL_ARG_SCRATCHPAD, scratch}};
+                if (bias_memory_.has_value()) {
+                    memory bias = *bias_memory_;
+                    bias.set_data_handle(const_cast<float*>(a.bias));
+                    arguments.emplace(DNNL_ARG_BIAS, bias);
+                }
+                primitive_.execute(stream(), arguments);
+                break;
+            }
+            case products::Stage::bp:
+                src.set_data_handle(a.out);
+                dst.set_data_handle(const_cast<float*>(a.diff_dst));
+                weights.set_data_handle(const_cast<std::byte*>(a.prepared));
+                primitive_.execute(stream(), {{DNNL_ARG_DIFF_SRC, src},
+                                              {DNNL_ARG_DIFF_DST, dst},
+                                              {DNNL_ARG_WEIGHTS, weights},
+                                              {DNNL_ARG_SCRATCHPAD, scratch}});
+                break;
+            case products::Stage::wg: {
+                src.set_data_handle(const_cast<float*>(a.src));
+                dst.set_data_handle(const_cast<float*>(a.diff_dst));
+                weights.set_data_handle(a.workspace + weights_at_);
+                primitive_.execute(stream(), {{DNNL_ARG_SRC, src},
+                                              {DNNL_ARG_DIFF_DST, dst},
+                                              {DNNL_ARG_DIFF_WEIGHTS, weights},
+                                              {DNNL_ARG_SCRATCHPAD, scratch}});
+                memory plain = plain_memory_;
+                plain.set_data_handle(a.out);
+                reorder_.execute(stream(), weights, plain);
+                break;
+            }
+        }
+        stream().wait();
+    }
+
+  private:
+    template <typename Desc>
+    void adopt(const Desc& desc, const memory::desc& weights, dnnl::primitive primitive) {
+        weights_ = weights;
+        scratch_ = desc.scratchpad_desc();
+        kernel_ = std::string("oneDNN ") + desc.impl_info_str();
+        primitive_ = std::move(primitive);
+    }
+
+    void plan_memories(bool bias, const memory::desc& bias_desc) {
+        constexpr size_t alignment = Buffer::alignment;
+        src_memory_ = memory(src_desc_, engine(), nullptr);
+        dst_memory_ = memory(dst_desc_, engine(), nullptr);
+        weights_memory_ = memory(weights_, engine(), nullptr);
+        plain_memory_ = memory(geometry_.plain_weights(), engine(), nullptr);
+        scratch_memory_ = memory(scratch_, engine(), nullptr);
+        if (bias) bias_memory_ = memory(bias_desc, engine(), nullptr);
+        reorder_ = stage_ == products::Stage::wg ? dnnl::reorder(weights_memory_, plain_memory_)
+                                                 : dnnl::reorder(plain_memory_, weights_memory_);
+        weights_at_ = (scratch_.get_size() + alignment - 1) / alignment * alignment;
+    }
+
+    products::Stage stage_;
+    Geometry geometry_;
+    memory::desc src_desc_, dst_desc_, weights_, scratch_;
+    memory src_memory_, dst_memory_, weights_memory_, plain_memory_, scratch_memory_;
+    std::optional<memory> bias_memory_;
+    size_t weights_at_ = 0;
+    dnnl::primitive primitive_;
+    dnnl::reorder reorder_;
+    std::string kernel_;
+};
+
+}  // namespace
+
+std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
+                                                  Layout src, Layout dst, bool bias) {
+    if (winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 && conv.stride_h == 1 &&
+        conv.stride_w == 1) {
+        try {
+            return std::make_unique<Convolution>(stage, conv, src, dst, bias,
+                                                 dnnl::algorithm::convolution_winograd);
+        } catch (const dnnl::error&) {
+            // The library has no Winograd for this shape, ISA or version: direct follows.
+        }
+    }
+    try {
+        return std::make_unique<Convolution>(stage, conv, src, dst, bias,
+                                             dnnl::algorithm::convolution_direct);
+    } catch (const dnnl::error& error) {
+        refuse("oneDNN cannot do the convolution {}: {}", products::to_string(conv), error.what());
+    }
+}
+
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
+          const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+    engine();
+    use_our_threads();
+    const dnnl::status status = dnnl::sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0F,
+                                            a, lda, b, ldb, beta, c, ldc);
+    if (status != dnnl::status::success) fail("oneDNN could not multiply {} x {} x {}", m, n, k);
+}
+
+std::string onednn_version() {
+    const dnnl::version_t* const version = dnnl::version();
+    return fmt::format("oneDNN {}.{}.{}", version->major, version->minor, version->patch);
+}
+
+}  // namespace enmesh::cpu

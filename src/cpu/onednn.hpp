@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "cpu/lowering.hpp"
+#include "enmesh/products/problem.hpp"
+
+namespace enmesh::cpu {
+
+/// A dense convolution product by oneDNN on maps in our layouts; the only file that sees oneDNN's API.
+/// Planning allocates, prepare() and run() do not. Weights are KCRS outside and in the library's own layout
+/// inside.
+class DnnlConvolution {
+  public:
+    virtual ~DnnlConvolution() = default;
+    virtual std::string kernel() const = 0;
+    virtual size_t workspace_bytes() const = 0;
+    /// Bytes of the weights in the kernel's layout; 0 for WG.
+    virtual size_t prepared_bytes() const = 0;
+    virtual void prepare(const float* weights, std::byte* prepared) const = 0;
+
+    struct Arguments {
+        const float* src = nullptr;           ///< FF, WG
+        const float* diff_dst = nullptr;      ///< BP, WG
+        const float* bias = nullptr;          ///< FF
+        const std::byte* prepared = nullptr;  ///< FF, BP
+        float* out = nullptr;                 ///< dst, diff_src, or diff_weights (KCRS)
+        std::byte* workspace = nullptr;
+    };
+    virtual void run(const Arguments& arguments) const = 0;
+};
+
+/// `src` and `dst` are the layouts of the maps on either side. Winograd serves where the library has it and
+/// ENMESH_WINOGRAD is not 0. Refuses what the library cannot do.
+std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
+                                                  Layout src, Layout dst, bool bias);
+
+/// c[m][n] = op(a) * op(b) + beta * c, row-major, leading dimensions as given; single-threaded inside a
+/// parallel region.
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
+          const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+
+/// "oneDNN 2.6.3".
+std::string onednn_version();
+
+}  // namespace enmesh::cpu

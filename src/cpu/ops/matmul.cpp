@@ -1,0 +1,29 @@
+#include "cpu/onednn.hpp"
+#include "cpu/ops/runs.hpp"
+
+namespace enmesh::cpu {
+
+void lower(Machine& machine, const Node& node, const MatMul& op) {
+    const int a = machine.in_plain(node.inputs[0]), b = machine.in_plain(node.inputs[1]);
+    const int dst = machine.out(node.outputs[0]);
+    const Shape x = machine.slot(a).type.shape, y = machine.slot(b).type.shape,
+                z = machine.graph().type(node.outputs[0]).shape;
+    const int64_t m = z[-2], n = z[-1], k = op.transpose_a ? x[-2] : x[-1];
+    const int64_t batch = z.elements() / (m * n), lda = x[-1], ldb = y[-1];
+    const Kind kind = node.stage == Stage::FF ? Kind::FF : Kind::BP;
+    machine.add(
+        node, kind, {a, b}, {dst},
+        [&machine, a, b, dst, m, n, k, batch, lda, ldb, op](const RunContext&) {
+            const auto one = [&](int64_t i) {
+                gemm(op.transpose_a, op.transpose_b, m, n, k, machine.f32(a) + i * m * k, lda,
+                     machine.f32(b) + i * k * n, ldb, 0.0F, machine.f32(dst) + i * m * n, n);
+            };
+            if (batch == 1) return one(0);
+            parallel_for(batch, 1, [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; ++i) one(i);
+            });
+        },
+        "oneDNN gemm");
+}
+
+}  // namespace enmesh::cpu

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "cpu/lowering.hpp"
+#include "enmesh/base/parallel.hpp"
+
+namespace enmesh::cpu {
+
+/// Elements below which an element-wise pass is not worth a second thread.
+constexpr int64_t element_grain = 16384;
+
+/// body(begin, count) over shares of [0, elements) whose bounds are multiples of 16.
+template <typename Body>
+void over_elements(int64_t elements, const Body& body) {
+    const int64_t blocks = (elements + lanes - 1) / lanes;
+    parallel_for(blocks, element_grain / lanes, [&](int64_t begin, int64_t end) {
+        const int64_t first = begin * lanes, last = end * lanes < elements ? end * lanes : elements;
+        body(first, last - first);
+    });
+}
+
+/// Rows of the last axis.
+inline int64_t row_count(const Shape& shape) { return shape.elements() / shape[-1]; }
+
+}  // namespace enmesh::cpu

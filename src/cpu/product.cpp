@@ -1,0 +1,130 @@
+#include "cpu/product.hpp"
+
+#include "cpu/onednn.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/products/product.hpp"
+
+namespace enmesh::cpu {
+namespace {
+
+Kind kind_of(products::Stage stage) {
+    switch (stage) {
+        case products::Stage::ff:
+            return Kind::FF;
+        case products::Stage::bp:
+            return Kind::BP;
+        case products::Stage::wg:
+            return Kind::WG;
+    }
+    return Kind::other;
+}
+
+std::vector<int> operands(const ConvolutionCommand& c) {
+    std::vector<int> slots;
+    for (const int slot : {c.src, c.diff_dst, c.weights, c.bias}) {
+        if (slot >= 0) slots.push_back(slot);
+    }
+    return slots;
+}
+
+/// Weights that the step itself produces (packed on demand) are prepared before each run, others after each
+/// update.
+void add_prepare(Machine& machine, const ConvolutionCommand& c, std::function<void()> prepare) {
+    if (c.weights < 0) return;
+    Command& command = machine.last_command();
+    command.prepare = std::move(prepare);
+    command.prepare_each_run = !machine.slot(machine.root(c.weights)).resident;
+}
+
+/// Plans in the network's layout; where the library only has its reference for WG there (few input channels),
+/// in plain NCHW, for which it has a product by im2col.
+std::shared_ptr<DnnlConvolution> plan_onednn(Machine& machine, ConvolutionCommand& c) {
+    std::shared_ptr<DnnlConvolution> plan =
+        plan_convolution(c.stage, c.conv, c.src_layout, machine.map_layout(), c.bias >= 0);
+    if (c.stage != products::Stage::wg || plan->kernel().find("ref") == std::string::npos) return plan;
+    c.src = machine.in_layout(c.src, plain_layout);
+    c.diff_dst = machine.in_layout(c.diff_dst, plain_layout);
+    return plan_convolution(c.stage, c.conv, plain_layout, plain_layout, false);
+}
+
+void add_onednn(Machine& machine, const Node& node, ConvolutionCommand c) {
+    const std::shared_ptr<DnnlConvolution> plan = plan_onednn(machine, c);
+    const size_t workspace = machine.book(plan->workspace_bytes());
+    const std::span<std::byte> prepared = machine.keep(plan->prepared_bytes());
+    machine.add(
+        node, kind_of(c.stage), operands(c), {c.out},
+        [&machine, plan, c, workspace, prepared](const RunContext&) {
+            const auto read = [&](int slot) { return slot >= 0 ? machine.f32(slot) : nullptr; };
+            plan->run({read(c.src), read(c.diff_dst), read(c.bias), prepared.data(), machine.f32(c.out),
+                       machine.workspace(workspace)});
+        },
+        plan->kernel());
+    add_prepare(machine, c,
+                [&machine, plan, c, prepared] { plan->prepare(machine.f32(c.weights), prepared.data()); });
+}
+
+products::Problem problem_of(Machine& machine, const ConvolutionCommand& c, int block) {
+    products::Problem problem{.conv = c.conv, .stage = c.stage};
+    problem.block = block;
+    const auto sparse = [&](int slot) { return slot >= 0 ? machine.slot(slot).type.nm() : nullptr; };
+    if (const NmSparsity* const weights = sparse(c.weights)) {
+        problem.sparse = products::Operand::weights;
+        problem.pattern = weights->pattern;
+    } else if (const NmSparsity* const gradient = sparse(c.diff_dst)) {
+        problem.sparse = products::Operand::diff_dst;
+        problem.pattern = gradient->pattern;
+    }
+    return problem;
+}
+
+void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, int block) {
+    const products::Problem problem = problem_of(machine, c, block);
+    std::shared_ptr<products::Product> plan = products::plan(problem);
+    const size_t workspace = machine.book(plan->workspace_bytes());
+    const std::span<std::byte> prepared = machine.keep(plan->prepared_bytes());
+    const bool packed_gradient = problem.sparse == products::Operand::diff_dst;
+    const bool packed_weights = problem.sparse == products::Operand::weights;
+    machine.add(
+        node, kind_of(c.stage), operands(c), {c.out},
+        [&machine, plan, c, workspace, prepared, packed_gradient](const RunContext&) {
+            products::Arguments arguments;
+            products::PackedView gradient;
+            if (c.src >= 0) arguments.src = machine.f32(c.src);
+            if (packed_gradient) {
+                gradient = machine.packed(c.diff_dst).view();
+                arguments.packed_diff_dst = &gradient;
+            } else if (c.diff_dst >= 0) {
+                arguments.diff_dst = machine.f32(c.diff_dst);
+            }
+            arguments.prepared = prepared;
+            arguments.out = machine.f32(c.out);
+            if (c.bias >= 0) arguments.epilogue.bias = machine.f32(c.bias);
+            arguments.workspace = {machine.workspace(workspace), plan->workspace_bytes()};
+            plan->run(arguments);
+        },
+        std::string(plan->kernel()));
+    add_prepare(machine, c, [&machine, plan, c, prepared, packed_weights] {
+        if (packed_weights) {
+            plan->prepare(machine.packed(c.weights).view(), prepared);
+        } else {
+            const auto weights = static_cast<size_t>(plan->problem().conv.weights_size());
+            plan->prepare(std::span<const float>(machine.f32(c.weights), weights), prepared);
+        }
+    });
+}
+
+}  // namespace
+
+void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command) {
+    if (machine.map_layout().lanes == Layout::Lanes::channels) {
+        add_onednn(machine, node, command);
+    } else {
+        add_ours(machine, node, command, machine.map_layout().block);
+    }
+}
+
+void add_matrix_product(Machine& machine, const Node& node, const ConvolutionCommand& command) {
+    add_ours(machine, node, command, 1);
+}
+
+}  // namespace enmesh::cpu

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+
+#include "enmesh/base/isa.hpp"
+
+namespace enmesh::cpu {
+
+/// Per-lane coefficients have this period: every block (1, 2, 4, 8, 16) divides it, so that element i of a
+/// run belongs to lane i % lanes whatever the layout.
+constexpr int lanes = 16;
+
+/// What one pass of a batch norm's gradient reads: dy = (g1 + g2) where z > 0.
+struct NormGradient {
+    const float* g1;
+    const float* g2;  ///< may be null
+    const float* z;   ///< may be null: no ReLU
+};
+
+struct SgdCoefficients {
+    float learning_rate, gradient_scale, momentum, weight_decay;
+    bool nesterov;
+};
+struct AdamCoefficients {
+    float learning_rate, gradient_scale, beta1, beta2, epsilon, weight_decay, correction1, correction2;
+};
+
+/// Element-wise and reducing loops over contiguous runs, compiled once per ISA. No call allocates or starts
+/// threads.
+struct Simd {
+    /// sum[l] += x - shift[l], sum_squares[l] += (x - shift[l])^2 over the run.
+    void (*norm_sums)(const float* x, int64_t count, const float* shift, double* sum, double* sum_squares);
+    /// y = x * scale[l] + offset[l] (+ residual), then max(0, y) if relu.
+    void (*norm_apply)(const float* x, const float* residual, float* y, int64_t count, const float* scale,
+                       const float* offset, bool relu);
+    /// sum[l] += dy, sum_product[l] += dy * (x - mean[l]); dy is stored if dy_out is not null.
+    void (*norm_backward_sums)(NormGradient gradient, const float* x, float* dy_out, int64_t count,
+                               const float* mean, double* sum, double* sum_product);
+    /// dx = dy * a[l] + x * b[l] + c[l].
+    void (*norm_backward_apply)(NormGradient gradient, const float* x, float* dx, int64_t count,
+                                const float* a, const float* b, const float* c);
+    void (*add)(const float* a, const float* b, float* y, int64_t count);
+    void (*multiply)(const float* a, const float* b, float* y, int64_t count);
+    void (*scale)(const float* x, float factor, float* y, int64_t count);
+    void (*relu)(const float* x, float* y, int64_t count);
+    void (*relu_backward)(const float* z, const float* dz, float* dx, int64_t count);
+    void (*gelu)(const float* x, float* y, int64_t count);
+    void (*gelu_backward)(const float* x, const float* dy, float* dx, int64_t count);
+    /// One row: y = exp(x - max) / sum.
+    void (*softmax)(const float* x, float* y, int64_t count);
+    void (*softmax_backward)(const float* y, const float* dy, float* dx, int64_t count);
+    double (*sum)(const float* x, int64_t count);
+    double (*sum_squares)(const float* x, int64_t count);
+    /// sums[i] += x[i].
+    void (*accumulate)(const float* x, float* sums, int64_t count);
+    void (*sgd)(float* w, const float* g, float* v, int64_t count, const SgdCoefficients& c);
+    void (*adamw)(float* w, const float* g, float* m, float* v, int64_t count, const AdamCoefficients& c);
+    void (*average)(float* a, const float* w, float decay, int64_t count);
+    bool (*all_finite)(const float* x, int64_t count);
+};
+
+/// The loops for enmesh::isa().
+const Simd& simd();
+
+extern const Simd simd_portable;
+#if defined(__x86_64__)
+extern const Simd simd_avx2;
+extern const Simd simd_avx512;
+#endif
+
+}  // namespace enmesh::cpu

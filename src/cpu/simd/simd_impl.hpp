@@ -1,0 +1,342 @@
+// Included once per ISA with ENMESH_SIMD_WIDTH (float lanes of a register) and ENMESH_SIMD_TABLE (the table
+// to define). Only plain loops and GCC vector extensions here: a template of another header instantiated
+// under these compiler flags could end up serving the other ISAs.
+#include <cstring>
+
+#include "cpu/simd/simd.hpp"
+
+namespace enmesh::cpu {
+namespace {
+
+constexpr int width = ENMESH_SIMD_WIDTH;
+constexpr int vectors = lanes / width;
+/// Elements summed in float before the sum moves to double.
+constexpr int64_t chunk = 4096;
+
+typedef float V __attribute__((vector_size(4 * ENMESH_SIMD_WIDTH)));
+typedef int32_t I __attribute__((vector_size(4 * ENMESH_SIMD_WIDTH)));
+
+inline V load(const float* p) {
+    V v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
+inline V splat(float x) { return V{} + x; }
+inline V select(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
+inline V positive(V x) { return select(x > 0.0F, x, V{}); }
+inline float positive(float x) { return x > 0.0F ? x : 0.0F; }
+inline int64_t whole(int64_t count) { return count - count % lanes; }
+
+inline V gradient_at(const NormGradient& g, int64_t i) {
+    V dy = load(g.g1 + i);
+    if (g.g2 != nullptr) dy += load(g.g2 + i);
+    if (g.z != nullptr) dy = select(load(g.z + i) > 0.0F, dy, V{});
+    return dy;
+}
+inline float gradient_at_scalar(const NormGradient& g, int64_t i) {
+    const float dy = g.g1[i] + (g.g2 != nullptr ? g.g2[i] : 0.0F);
+    return g.z == nullptr || g.z[i] > 0.0F ? dy : 0.0F;
+}
+
+void flush(V* sums, double* out) {
+    for (int v = 0; v < vectors; ++v) {
+        for (int l = 0; l < width; ++l) out[v * width + l] += static_cast<double>(sums[v][l]);
+        sums[v] = V{};
+    }
+}
+
+void norm_sums(const float* x, int64_t count, const float* shift, double* sum, double* sum_squares) {
+    V s[vectors] = {}, q[vectors] = {}, k[vectors];
+    for (int v = 0; v < vectors; ++v) k[v] = load(shift + v * width);
+    const int64_t end = whole(count);
+    for (int64_t begin = 0; begin < end; begin += chunk) {
+        const int64_t stop = begin + chunk < end ? begin + chunk : end;
+        for (int64_t i = begin; i < stop; i += lanes) {
+            for (int v = 0; v < vectors; ++v) {
+                const V d = load(x + i + v * width) - k[v];
+                s[v] += d;
+                q[v] += d * d;
+            }
+        }
+        flush(s, sum);
+        flush(q, sum_squares);
+    }
+    for (int64_t i = end; i < count; ++i) {
+        const double d = static_cast<double>(x[i]) - static_cast<double>(shift[i - end]);
+        sum[i - end] += d;
+        sum_squares[i - end] += d * d;
+    }
+}
+
+template <bool HasResidual, bool IsRelu>
+void norm_apply_as(const float* x, const float* residual, float* y, int64_t count, const float* scale,
+                   const float* offset) {
+    V a[vectors], b[vectors];
+    for (int v = 0; v < vectors; ++v) {
+        a[v] = load(scale + v * width);
+        b[v] = load(offset + v * width);
+    }
+    const int64_t end = whole(count);
+    for (int64_t i = 0; i < end; i += lanes) {
+        for (int v = 0; v < vectors; ++v) {
+            V r = load(x + i + v * width) * a[v] + b[v];
+            if (HasResidual) r += load(residual + i + v * width);
+            store(y + i + v * width, IsRelu ? positive(r) : r);
+        }
+    }
+    for (int64_t i = end; i < count; ++i) {
+        float r = x[i] * scale[i - end] + offset[i - end];
+        if (HasResidual) r += residual[i];
+        y[i] = IsRelu ? positive(r) : r;
+    }
+}
+
+void norm_apply(const float* x, const float* residual, float* y, int64_t count, const float* scale,
+                const float* offset, bool relu) {
+    if (residual != nullptr && relu) return norm_apply_as<true, true>(x, residual, y, count, scale, offset);
+    if (residual != nullptr) return norm_apply_as<true, false>(x, residual, y, count, scale, offset);
+    if (relu) return norm_apply_as<false, true>(x, residual, y, count, scale, offset);
+    return norm_apply_as<false, false>(x, residual, y, count, scale, offset);
+}
+
+void norm_backward_sums(NormGradient g, const float* x, float* dy_out, int64_t count, const float* mean,
+                        double* sum, double* sum_product) {
+    V s[vectors] = {}, q[vectors] = {}, k[vectors];
+    for (int v = 0; v < vectors; ++v) k[v] = load(mean + v * width);
+    const int64_t end = whole(count);
+    for (int64_t begin = 0; begin < end; begin += chunk) {
+        const int64_t stop = begin + chunk < end ? begin + chunk : end;
+        for (int64_t i = begin; i < stop; i += lanes) {
+            for (int v = 0; v < vectors; ++v) {
+                const int64_t at = i + v * width;
+                const V dy = gradient_at(g, at);
+                s[v] += dy;
+                q[v] += dy * (load(x + at) - k[v]);
+                if (dy_out != nullptr) store(dy_out + at, dy);
+            }
+        }
+        flush(s, sum);
+        flush(q, sum_product);
+    }
+    for (int64_t i = end; i < count; ++i) {
+        const float dy = gradient_at_scalar(g, i);
+        sum[i - end] += static_cast<double>(dy);
+        sum_product[i - end] += static_cast<double>(dy * (x[i] - mean[i - end]));
+        if (dy_out != nullptr) dy_out[i] = dy;
+    }
+}
+
+void norm_backward_apply(NormGradient g, const float* x, float* dx, int64_t count, const float* a,
+                         const float* b, const float* c) {
+    V va[vectors], vb[vectors], vc[vectors];
+    for (int v = 0; v < vectors; ++v) {
+        va[v] = load(a + v * width);
+        vb[v] = load(b + v * width);
+        vc[v] = load(c + v * width);
+    }
+    const int64_t end = whole(count);
+    for (int64_t i = 0; i < end; i += lanes) {
+        for (int v = 0; v < vectors; ++v) {
+            const int64_t at = i + v * width;
+            store(dx + at, gradient_at(g, at) * va[v] + load(x + at) * vb[v] + vc[v]);
+        }
+    }
+    for (int64_t i = end; i < count; ++i) {
+        dx[i] = gradient_at_scalar(g, i) * a[i - end] + x[i] * b[i - end] + c[i - end];
+    }
+}
+
+void add(const float* a, const float* b, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = a[i] + b[i];
+}
+void multiply(const float* a, const float* b, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = a[i] * b[i];
+}
+void scale(const float* x, float factor, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor;
+}
+void relu(const float* x, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = positive(x[i]);
+}
+void relu_backward(const float* z, const float* dz, float* dx, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) dx[i] = z[i] > 0.0F ? dz[i] : 0.0F;
+}
+
+/// exp(x) to about 2 ulp: x = n ln 2 + r, a degree-6 polynomial for e^r, n added to the exponent. Below -87:
+/// 0; above 88: the largest finite power; NaN stays NaN.
+inline V exponential(V x) {
+    const V low = splat(-87.0F), high = splat(88.0F);
+    const I under = x < low;
+    V t = select(x > high, high, select(under, low, x));
+    const V n_float = t * 1.44269504F;
+    const V magic = splat(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer
+    const V rounded = (n_float + magic) - magic;
+    const V r = (t - rounded * 0.693145752F) - rounded * 1.42860677e-6F;
+    V p = splat(1.0F / 720);
+    p = p * r + 1.0F / 120;
+    p = p * r + 1.0F / 24;
+    p = p * r + 1.0F / 6;
+    p = p * r + 0.5F;
+    p = p * r + 1.0F;
+    p = p * r + 1.0F;
+    const I n = __builtin_convertvector(rounded, I);
+    const V power = (V)((n + 127) << 23);
+    return select(x != x, x, select(under, V{}, p * power));
+}
+
+/// The standard normal distribution function and its density at x; erf after Abramowitz, Stegun 7.1.26
+/// (error 1.5e-7).
+inline V normal_distribution(V x, V* density) {
+    const V z = x * 0.70710678F;
+    const V a = select(z < 0.0F, -z, z);
+    const V t = 1.0F / (1.0F + 0.3275911F * a);
+    V p = splat(1.061405429F);
+    p = p * t - 1.453152027F;
+    p = p * t + 1.421413741F;
+    p = p * t - 0.284496736F;
+    p = p * t + 0.254829592F;
+    const V e = exponential(-(a * a));
+    const V erf = 1.0F - p * t * e;
+    *density = e * 0.39894228F;
+    return 0.5F + 0.5F * select(z < 0.0F, -erf, erf);
+}
+
+/// body(V in) -> V over a run with one input; the tail goes through a padded register.
+template <typename Body>
+inline void map_run(const float* x, float* y, int64_t count, const Body& body) {
+    int64_t i = 0;
+    for (; i + width <= count; i += width) store(y + i, body(load(x + i), i));
+    if (i == count) return;
+    float tail[width] = {};
+    std::memcpy(tail, x + i, static_cast<size_t>(count - i) * sizeof(float));
+    V v = load(tail);
+    v = body(v, i);
+    std::memcpy(y + i, &v, static_cast<size_t>(count - i) * sizeof(float));
+}
+
+void gelu(const float* x, float* y, int64_t count) {
+    map_run(x, y, count, [](V v, int64_t) {
+        V density;
+        return v * normal_distribution(v, &density);
+    });
+}
+
+void gelu_backward(const float* x, const float* dy, float* dx, int64_t count) {
+    map_run(x, dx, count, [&](V v, int64_t i) {
+        V density, g;
+        const V phi = normal_distribution(v, &density);
+        if (i + width <= count) {
+            g = load(dy + i);
+        } else {
+            float tail[width] = {};
+            std::memcpy(tail, dy + i, static_cast<size_t>(count - i) * sizeof(float));
+            g = load(tail);
+        }
+        return g * (phi + v * density);
+    });
+}
+
+double sum(const float* x, int64_t count) {
+    double total = 0;
+    for (int64_t begin = 0; begin < count; begin += chunk) {
+        const int64_t stop = begin + chunk < count ? begin + chunk : count;
+        V s{};
+        int64_t i = begin;
+        for (; i + width <= stop; i += width) s += load(x + i);
+        for (int l = 0; l < width; ++l) total += static_cast<double>(s[l]);
+        for (; i < stop; ++i) total += static_cast<double>(x[i]);
+    }
+    return total;
+}
+
+double sum_squares(const float* x, int64_t count) {
+    double total = 0;
+    for (int64_t i = 0; i < count; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    return total;
+}
+
+void softmax(const float* x, float* y, int64_t count) {
+    float largest = x[0];
+    for (int64_t i = 1; i < count; ++i) largest = x[i] > largest || x[i] != x[i] ? x[i] : largest;
+    map_run(x, y, count, [&](V v, int64_t) { return exponential(v - largest); });
+    const float inverse = static_cast<float>(1.0 / sum(y, count));
+    scale(y, inverse, y, count);
+}
+
+void softmax_backward(const float* y, const float* dy, float* dx, int64_t count) {
+    float dot = 0;
+    V s{};
+    int64_t i = 0;
+    for (; i + width <= count; i += width) s += load(y + i) * load(dy + i);
+    for (int l = 0; l < width; ++l) dot += s[l];
+    for (; i < count; ++i) dot += y[i] * dy[i];
+    for (i = 0; i < count; ++i) dx[i] = y[i] * (dy[i] - dot);
+}
+
+void accumulate(const float* x, float* sums, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) sums[i] += x[i];
+}
+
+void sgd(float* w, const float* g, float* v, int64_t count, const SgdCoefficients& c) {
+    const float lr = c.learning_rate, gs = c.gradient_scale, mu = c.momentum, wd = c.weight_decay;
+    if (c.nesterov) {
+        for (int64_t i = 0; i < count; ++i) {
+            const float d = gs * g[i] + wd * w[i];
+            v[i] = mu * v[i] + d;
+            w[i] -= lr * (d + mu * v[i]);
+        }
+    } else {
+        for (int64_t i = 0; i < count; ++i) {
+            v[i] = mu * v[i] + (gs * g[i] + wd * w[i]);
+            w[i] -= lr * v[i];
+        }
+    }
+}
+
+void adamw(float* w, const float* g, float* m, float* v, int64_t count, const AdamCoefficients& c) {
+    for (int64_t i = 0; i < count; ++i) {
+        const float d = c.gradient_scale * g[i];
+        m[i] = c.beta1 * m[i] + (1.0F - c.beta1) * d;
+        v[i] = c.beta2 * v[i] + (1.0F - c.beta2) * d * d;
+        const float root = __builtin_sqrtf(v[i] * c.correction2) + c.epsilon;
+        w[i] -= c.learning_rate * (m[i] * c.correction1 / root + c.weight_decay * w[i]);
+    }
+}
+
+void average(float* a, const float* w, float decay, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) a[i] = decay * a[i] + (1.0F - decay) * w[i];
+}
+
+bool all_finite(const float* x, int64_t count) {
+    int32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i) bad |= !(x[i] - x[i] == 0.0F);
+    return bad == 0;
+}
+
+}  // namespace
+
+const Simd ENMESH_SIMD_TABLE = {
+    norm_sums,
+    norm_apply,
+    norm_backward_sums,
+    norm_backward_apply,
+    add,
+    multiply,
+    scale,
+    relu,
+    relu_backward,
+    gelu,
+    gelu_backward,
+    softmax,
+    softmax_backward,
+    sum,
+    sum_squares,
+    accumulate,
+    sgd,
+    adamw,
+    average,
+    all_finite,
+};
+
+}  // namespace enmesh::cpu
