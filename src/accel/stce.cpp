@@ -61,10 +61,9 @@ Passes weight_stationary(const Stce& stce, const EngineProduct& product, const E
     sum.steps = stacks * ((cut.row_tiles - 1) * full_steps + last_steps);
     sum.constant = cut.passes * constant;
     if (cut.reduction_passes == 1) {
-        // A column tile's groups are loaded once and serve all its row tiles: only its last pass precedes a
-        // load.
-        sum.total = load + cut.col_tiles * (cut.row_tiles - 1) * full +
-                    (cut.col_tiles - 1) * with_load(stce, last, load) + last;
+        // A column tile's groups are loaded once, hidden behind all row tiles of the tile before.
+        const int64_t column = (cut.row_tiles - 1) * full + last;
+        sum.total = load + (cut.col_tiles - 1) * with_load(stce, column, load) + column;
     } else {
         sum.total = load + stacks * (cut.row_tiles - 1) * with_load(stce, full, load) +
                     (stacks - 1) * with_load(stce, last, load) + last;
