@@ -88,7 +88,7 @@ IndexedOperand packed_operand(std::span<const Half> weights, std::span<const flo
         refuse("{} ranks for {} values: there must be one each", ranks.size(), weights.size());
     const EngineTiling cut = tiling({}, {1, n, k, pattern}, {});
     IndexedOperand operand = empty_operand(n, k, pattern.n, pattern.m, cut.groups);
-    parallel_for(n, 16, [&](int64_t begin, int64_t end) {
+    parallel_for(n, 1 + (1 << 15) / k, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) pack_row(operand, weights, ranks, row, pattern);
     });
     return operand;

@@ -1,0 +1,61 @@
+#include "accel/stce_kernels.hpp"
+#include "enmesh/accel/stce.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+/// Less work than this is not worth a second thread.
+constexpr int64_t parallel_values = 1 << 15;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+void software_product(std::span<const Half> streamed, const IndexedOperand& indexed, std::span<float> out) {
+    const int64_t k = indexed.k, n = indexed.n;
+    if (k < 1 || n < 1 || streamed.size() % static_cast<size_t>(k) != 0)
+        refuse("streamed operand has {} values: not a multiple of the reduction length {}", streamed.size(),
+               k);
+    const int64_t m = static_cast<int64_t>(streamed.size()) / k;
+    if (out.size() != static_cast<size_t>(m * n))
+        refuse("product output has {} values: {} x {} takes {}", out.size(), m, n, m * n);
+
+    const int64_t entries = indexed.groups * indexed.values;
+    std::vector<float> values(static_cast<size_t>(n * entries));
+    std::vector<int32_t> positions(values.size());
+    const int64_t column_grain = ceil_div(parallel_values, entries);
+    parallel_for(n, column_grain, [&](int64_t begin, int64_t end) {
+        for (int64_t column = begin; column < end; ++column)
+            for (int64_t g = 0, at = column * entries; g < indexed.groups; ++g)
+                for (int e = 0; e < indexed.values; ++e, ++at) {
+                    values[at] = to_float(indexed.entries[at]);
+                    positions[at] = static_cast<int32_t>(indexed.base(g) + indexed.indices[at]);
+                }
+    });
+
+    ProductBlock shape;
+    shape.k = k;
+    shape.padded_k = (k / indexed.group + 1) * indexed.group;
+    shape.columns = n;
+    shape.entries = entries;
+    shape.values = values.data();
+    shape.positions = positions.data();
+    shape.dense = indexed.values == indexed.group;
+    const StceKernels& kernels = stce_kernels();
+    const int64_t block_grain = ceil_div(parallel_values, n * entries);
+    parallel_for(ceil_div(m, product_rows), block_grain, [&](int64_t begin, int64_t end) {
+        std::vector<float> panel(static_cast<size_t>(shape.padded_k * product_rows));
+        for (int64_t b = begin; b < end; ++b) {
+            ProductBlock block = shape;
+            block.streamed = streamed.data() + b * product_rows * k;
+            block.rows = static_cast<int>(std::min<int64_t>(product_rows, m - b * product_rows));
+            block.panel = panel.data();
+            block.out = out.data() + b * product_rows * n;
+            kernels.product_block(block);
+        }
+    });
+}
+
+}  // namespace enmesh::accel
