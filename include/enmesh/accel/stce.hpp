@@ -152,6 +152,10 @@ struct EngineRun {
     int64_t element_cycles = 0;  ///< cycles * rows * cols
     double seconds = 0;          ///< of the host
     std::vector<float> out;      ///< [m][n]
+
+    double element_cycles_per_second() const {
+        return seconds > 0 ? static_cast<double>(element_cycles) / seconds : 0;
+    }
 };
 
 /// The cycle-stepped model: moves FP16 and FP32 values from register to register until the engine says done.
