@@ -1,0 +1,89 @@
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "enmesh/accel/stce.hpp"
+#include "enmesh/accel/wuve.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+std::string documentation() {
+    std::ifstream file(ENMESH_SOURCE_DIR "/docs/sat.md");
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+std::vector<Half> halves(std::initializer_list<int> values) {
+    std::vector<Half> result;
+    for (const int value : values) result.push_back(to_half(static_cast<float>(value)));
+    return result;
+}
+
+/// "issue round 1 lane 0 bank 0 set 0 last" as "n1q0v".
+std::string short_control(const std::string& line) {
+    std::istringstream words(line);
+    std::string word, text;
+    while (words >> word) {
+        if (word == "end" || word == "-") return word;
+        if (word == "last") text += "v";
+        if (word == "round" && words >> word) text += "n" + word;
+        if (word == "lane" && words >> word) text += "q" + word;
+    }
+    return text;
+}
+
+/// One line of the documented table from the machine's state.
+std::string table_line(const std::string& state) {
+    std::istringstream lines(state);
+    std::string line, cycle, phases, elements, adder;
+    while (std::getline(lines, line)) {
+        std::istringstream words(line);
+        std::string word, row, phase;
+        words >> word;
+        const std::string rest = line.substr(line.find(word) + word.size());
+        if (word == "cycle") words >> cycle;
+        if (word == "row" && words >> row >> phase) phases += fmt::format(" {:<4}", phase);
+        if (word == "adder") adder = rest.substr(rest.find_first_not_of(' '));
+        if (word == "control") elements += fmt::format(" | {:<5} {:<11}", short_control(rest), adder);
+    }
+    std::string result = fmt::format("{:>2}{}{}", cycle, phases, elements);
+    result.resize(result.find_last_not_of(' ') + 1);
+    return result;
+}
+
+TEST(StceDocumentation, TheWorkedExampleIsWhatTheMachineDoes) {
+    Stce stce;
+    stce.rows = stce.cols = stce.adder_latency = 2;
+    stce.row_link_values = stce.column_link_values = 2;
+    const EngineProduct product = {2, 4, 8, {2, 4}};
+    const EngineMapping mapping = {Dataflow::ws, 2};
+    const std::vector<Half> streamed = halves({1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1});
+    const std::vector<Half> weights = halves({1, 2, 0, 0, 0, 0, 1, 1, 0, 0, 3, 1, 2, 0, 0, 1,  //
+                                              4, 0, 0, 1, 0, 1, 2, 0, 0, 1, 1, 0, 1, 0, 0, 5});
+    const IndexedOperand packed = packed_operand(weights, {}, 4, 8, {2, 4});
+    ASSERT_EQ(unpacked_operand(packed), weights);
+
+    const EngineRun run = run_naive(stce, product, mapping, streamed, packed);
+    EXPECT_EQ(run.cycles, 21);
+    EXPECT_EQ(run.out, (std::vector<float>{20, 31, 28, 50, 25, 32, 44, 22}));
+    std::string table = "```cycles\n";
+    for (int64_t cycle = 0; cycle <= run.cycles; ++cycle)
+        table += table_line(state_at(stce, product, mapping, streamed, packed, cycle)) + "\n";
+    EXPECT_NE(documentation().find(table + "```"), std::string::npos) << "the machine does:\n" << table;
+}
+
+TEST(StceDocumentation, TheVectorTableIsTheCodes) {
+    const std::string text = documentation();
+    std::string table;
+    for (const VectorCost& cost : vector_costs())
+        table += fmt::format("| `{}` | {} | {} | {} | {} |\n", cost.name, cost.passes, cost.lane_ops,
+                             cost.read_bytes, cost.write_bytes);
+    EXPECT_NE(text.find(table), std::string::npos) << "the code says:\n" << table;
+}
+
+}  // namespace
+}  // namespace enmesh::accel
