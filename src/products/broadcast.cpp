@@ -18,6 +18,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "products/kernels.hpp"
+#include "products/runs.hpp"
 
 namespace enmesh::products {
 namespace {
@@ -25,8 +26,6 @@ namespace {
 constexpr int64_t max_offset = 65536;  // offsets into a tile are 16 bits of bytes
 constexpr int64_t dense_rows = 4;      // rows that share loads in the dense panel
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 int64_t floor_mod(int64_t a, int64_t b) { return ((a % b) + b) % b; }
 
 int64_t tile_budget_bytes() {
@@ -72,14 +71,17 @@ struct Map {
 class Broadcast final : public Product {
   public:
     Broadcast(const Problem& problem, const MicroKernels& micro, bool dense)
-        : Product(problem), micro_(micro), dense_(dense), threads_(threads()) {
+        : Product(problem),
+          micro_(micro),
+          lanes_(problem.block, micro.lanes),
+          dense_(dense),
+          threads_(threads()) {
         const Conv& conv = problem.conv;
         const bool ff = problem.stage == Stage::ff;
         in_ = ff ? Map{conv.c, conv.h, conv.w} : Map{conv.k, conv.out_h(), conv.out_w()};
         out_ = ff ? Map{conv.k, conv.out_h(), conv.out_w()} : Map{conv.c, conv.h, conv.w};
-        pixel_floats_ = std::gcd<int64_t>(problem.block, micro.lanes);
-        parts_ = problem.block / pixel_floats_;
-        pixels_ = micro.lanes / pixel_floats_;
+        pixel_floats_ = lanes_.pixel_floats;
+        pixels_ = lanes_.pixels;
         pattern_ = problem.sparse == Operand::weights ? problem.pattern : Pattern{1, 1};
         rows_ = problem.rows() / conv.groups;
         reduction_ = problem.reduction();
@@ -216,7 +218,7 @@ class Broadcast final : public Product {
         return false;
     }
 
-    int64_t planes() const { return problem().conv.n / problem().block * parts_; }
+    int64_t planes() const { return lanes_.planes(problem().conv.n); }
 
     // Sizes that follow from the tile's height and width.
     void shape_tile(Phase& phase, int64_t height, int64_t width) const {
@@ -440,26 +442,11 @@ class Broadcast final : public Product {
         }
     }
 
-    // A flattened output position's plane (image block and part of its lanes) and pixel.
     int64_t out_pixel(const Phase& phase, int64_t i, int64_t j) const {
         return (phase.y0 + i * phase.step_h) * out_.w + phase.x0 + j * phase.step_w;
     }
     int64_t plane_start(int64_t plane, const Map& map) const {
-        return plane / parts_ * map.channels * map.h * map.w * problem().block +
-               plane % parts_ * pixel_floats_;
-    }
-
-    static void add_run(CopyRun* runs, int64_t& count, int64_t pixel_stride, int64_t pixel_floats,
-                        int64_t from, int64_t to, int64_t pixels) {
-        if (count > 0) {
-            CopyRun& last = runs[count - 1];
-            if ((last.pixels < 0) == (pixels < 0) && last.to + std::abs(last.pixels) * pixel_floats == to &&
-                (pixels < 0 || last.from + last.pixels * pixel_stride == from)) {
-                last.pixels += static_cast<int32_t>(pixels);
-                return;
-            }
-        }
-        runs[count++] = {from, static_cast<int32_t>(to), static_cast<int32_t>(pixels)};
+        return lanes_.plane_start(plane, map.channels, map.h * map.w);
     }
 
     Tile pointwise_tile(const Phase& phase, int64_t index, const Scratch& scratch) const {
@@ -515,21 +502,10 @@ class Broadcast final : public Product {
                 int64_t pixels = phase.residue_pixels[static_cast<size_t>(residue)];
                 if (pixels == 0) continue;
                 pixels -= (phase.width - tile.width) * pixels_;
-                const int64_t x = first_x + residue, step = phase.in_w;
-                int64_t to = row * phase.row_floats +
-                             phase.residue_start[static_cast<size_t>(residue)] * pixel_floats_;
-                int64_t before = x < 0 ? std::min(pixels, ceil_div(-x, step)) : 0;
-                int64_t inside = std::clamp<int64_t>(ceil_div(in_.w - x, step) - before, 0, pixels - before);
-                if (x >= in_.w || y < 0 || y >= in_.h) before = pixels, inside = 0;
-                if (before > 0) add_run(scratch.in_runs, tile.in_run_count, 0, pixel_floats_, 0, to, -before);
-                to += before * pixel_floats_;
-                if (inside > 0) {
-                    add_run(scratch.in_runs, tile.in_run_count, step * b, pixel_floats_,
-                            plane_start(plane, in_) + (y * in_.w + x + before * step) * b, to, inside);
-                }
-                to += inside * pixel_floats_;
-                const int64_t after = pixels - before - inside;
-                if (after > 0) add_run(scratch.in_runs, tile.in_run_count, 0, pixel_floats_, 0, to, -after);
+                add_row(scratch.in_runs, tile.in_run_count, lanes_, plane_start(plane, in_), in_.h, in_.w,
+                        {.y = y, .x = first_x + residue, .step = phase.in_w, .pixels = pixels},
+                        row * phase.row_floats +
+                            phase.residue_start[static_cast<size_t>(residue)] * pixel_floats_);
             }
         }
         for (int64_t y = 0; y < tile.height; ++y) {
@@ -622,11 +598,11 @@ class Broadcast final : public Product {
     }
 
     const MicroKernels& micro_;
+    LanePlan lanes_;
     bool dense_;
     int threads_;
     Map in_{}, out_{};
     int64_t pixel_floats_ = 1;  // floats of a pixel that go into a vector
-    int64_t parts_ = 1;         // such parts in a pixel of the layout
     int64_t pixels_ = 1;        // pixels in a vector
     Pattern pattern_;
     int64_t rows_ = 0, reduction_ = 0;

@@ -60,6 +60,30 @@ struct OuterArgs {
     bool accumulate = false;
 };
 
+/// One Winograd tile: where its patch lies in a plane, which part of it is inside, and where its 36 points
+/// go.
+struct WinogradTile {
+    int64_t origin = 0;  ///< floats from a channel's start to the patch's first pixel; may lie outside
+    int64_t flat = 0;    ///< floats from a channel's first point to the tile's
+    int32_t y_begin = 0, y_end = 0, x_begin = 0, x_end = 0;  ///< rows and columns of the patch that exist
+};
+
+/// Transforms between maps and the 36 points of F(4x4, 3x3), for every channel and tile.
+struct WinogradArgs {
+    const float* src = nullptr;
+    float* dst = nullptr;
+    int64_t channels = 0;
+    int64_t map_channel = 0, map_row = 0, map_pixel = 0;  ///< strides of the map
+    int64_t flat_channel = 0, flat_point = 0;             ///< strides of the points
+    const WinogradTile* tiles = nullptr;
+    int64_t tile_count = 0;
+    const float* bias = nullptr;  ///< to a map only
+    bool relu = false;
+};
+
+using WinogradFn = void (*)(const WinogradArgs&);
+/// points [36][point_stride] -> [count][9]: weight gradients of `count` neighbouring filters.
+using WinogradWeightsFn = void (*)(const float* points, int64_t point_stride, int64_t count, float* weights);
 using PackFn = void (*)(const PackArgs&);
 using PanelFn = void (*)(const PanelArgs&);
 using OuterFn = void (*)(const OuterArgs&);
@@ -78,6 +102,10 @@ struct MicroKernels {
     PackFn pack;
     OuterFn outer;
     SelectFn select;
+    WinogradFn winograd_src;   ///< 6x6 patches of a map -> points
+    WinogradFn winograd_diff;  ///< 4x4 patches of an output gradient -> points (weight gradient)
+    WinogradFn winograd_dst;   ///< points -> 4x4 patches of a map
+    WinogradWeightsFn winograd_weights;
 };
 
 extern const MicroKernels micro_portable;

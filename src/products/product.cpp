@@ -17,8 +17,14 @@ constexpr KernelEntry sparse_weights[] = {
     {"reference", never_declines, make_reference},
 };
 constexpr KernelEntry dense_weights[] = {
+    {"winograd", decline_winograd, make_winograd},
     {"dense", decline_dense, make_dense},
     {"broadcast", decline_broadcast, make_broadcast},
+    {"reference", never_declines, make_reference},
+};
+constexpr KernelEntry dense_gradient[] = {
+    {"winograd", decline_winograd, make_winograd},
+    {"outer", decline_outer, make_outer},
     {"reference", never_declines, make_reference},
 };
 constexpr KernelEntry reference_only[] = {
@@ -60,7 +66,8 @@ const MicroKernels& micro_kernels([[maybe_unused]] Isa isa) {
 }
 
 std::span<const KernelEntry> kernel_list(const Problem& problem) {
-    if (problem.stage == Stage::wg || problem.sparse == Operand::diff_dst) return reference_only;
+    if (problem.sparse == Operand::diff_dst) return reference_only;
+    if (problem.stage == Stage::wg) return dense_gradient;
     if (problem.sparse == Operand::weights) return sparse_weights;
     return dense_weights;
 }

@@ -201,6 +201,58 @@ TEST(Kernels, ForwardMatchesTheReference) { check_random(Stage::ff, 20, 60); }
 TEST(Kernels, BackwardMatchesTheReference) { check_random(Stage::bp, 21, 60); }
 TEST(Kernels, WeightGradientMatchesTheReference) { check_random(Stage::wg, 22, 60); }
 
+// Winograd needs whole vectors of images and enough channels, which random shapes rarely have.
+TEST(Kernels, WinogradMatchesTheReference) {
+    Random random(26);
+    for (int round = 0; round < 12; ++round) {
+        Conv conv{.n = pick(random, {16, 32}),
+                  .c = 16 + static_cast<int64_t>(random.below(12)),
+                  .h = pick(random, {3, 4, 7, 8, 11}),
+                  .w = pick(random, {4, 7, 8, 12}),
+                  .k = 16 + static_cast<int64_t>(random.below(20)),
+                  .r = 3,
+                  .s = 3};
+        conv.pad_top = static_cast<int64_t>(random.below(3));
+        conv.pad_left = static_cast<int64_t>(random.below(3));
+        conv.pad_bottom = pick(random, {conv.pad_top, 0, 3});
+        conv.pad_right = pick(random, {conv.pad_left, 1});
+        const Inputs inputs = random_inputs(conv, random);
+        for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
+            const Problem problem{conv, stage, Operand::none, {}, 16};
+            Epilogue epilogue;
+            if (stage == Stage::ff) epilogue = {inputs.bias.data(), random.below(2) == 0};
+            const auto want = run(*plan(problem, "reference"), inputs, epilogue);
+            for (const MicroKernels* micro : all_micro()) {
+                if (!decline_winograd(problem, *micro).empty()) continue;
+                const Threads count(1 + static_cast<int>(random.below(5)));
+                const Comparison same =
+                    compare(run(*make_winograd(problem, *micro), inputs, epilogue), want, 1e-4);
+                ASSERT_TRUE(same.ok()) << micro->name << ' ' << to_string(problem) << ": " << same.describe();
+            }
+        }
+    }
+}
+
+TEST(Kernels, WinogradSaysWhyItDeclines) {
+    const Conv good{.n = 16,
+                    .c = 16,
+                    .h = 8,
+                    .w = 8,
+                    .k = 16,
+                    .r = 3,
+                    .s = 3,
+                    .pad_top = 1,
+                    .pad_left = 1,
+                    .pad_bottom = 1,
+                    .pad_right = 1};
+    EXPECT_EQ(decline_winograd({good, Stage::ff, Operand::none, {}, 16}, micro_portable), "");
+    Conv strided = good;
+    strided.stride_h = 2;
+    EXPECT_EQ(decline_winograd({strided, Stage::ff, Operand::none, {}, 16}, micro_portable),
+              "the stride is not 1");
+    EXPECT_NE(decline_winograd({good, Stage::wg, Operand::none, {}, 2}, micro_portable), "");
+}
+
 TEST(Kernels, BitsDependNeitherOnThreadsNorOnTheRun) {
     Random random(23);
     for (int round = 0; round < 10; ++round) {
