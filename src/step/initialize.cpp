@@ -1,6 +1,27 @@
+#include <span>
+#include <vector>
+
+#include "enmesh/sparsity/selection.hpp"
 #include "enmesh/step/executor.hpp"
 
 namespace enmesh {
+namespace {
+
+/// By magnitude. Weights that already are N:M keep their non-zeros: zeros rank last, so that a group's mask
+/// holds all of them, filled up to N with zeros of lowest index.
+Tensor frozen_mask(const FrozenMask& frozen, const Tensor& weights) {
+    Tensor mask(weights.shape(), DType::u8);
+    std::vector<float> values;
+    if (weights.dtype() == DType::f64) {
+        const auto wide = weights.as<double>();
+        values.assign(wide.begin(), wide.end());
+    }
+    magnitude_mask(weights.shape(), frozen.axis, frozen.pattern,
+                   values.empty() ? weights.f32() : std::span<const float>(values), mask.as<uint8_t>());
+    return mask;
+}
+
+}  // namespace
 
 void initialize(Executor& executor, uint64_t seed) {
     const Graph& graph = executor.step().graph;
@@ -13,6 +34,8 @@ void initialize(Executor& executor, uint64_t seed) {
     for (const StepParameter& parameter : executor.step().parameters) {
         if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));
     }
+    for (const FrozenMask& frozen : executor.step().frozen_masks)
+        executor.write(frozen.mask, frozen_mask(frozen, executor.read(frozen.weights)));
     executor.refresh();
 }
 

@@ -11,10 +11,10 @@ enum class RandomUse : uint8_t { dropout, mvue };
 /// The generator of one operation in one run: number i is a pure function of (seed, update, micro_batch, use,
 /// stream, i), so that every executor draws the same ones whatever its order or threads.
 inline Random step_random(const RunContext& context, RandomUse use, int64_t stream) {
-    const uint64_t update = Random::mix(context.seed + 0x9e3779b97f4a7c15ULL *
-                                                           (static_cast<uint64_t>(context.update) + 1));
-    const uint64_t run = Random::mix(update + 0xd1b54a32d192ed03ULL *
-                                                  (static_cast<uint64_t>(context.micro_batch) + 1));
+    const uint64_t update =
+        Random::mix(context.seed + 0x9e3779b97f4a7c15ULL * (static_cast<uint64_t>(context.update) + 1));
+    const uint64_t run =
+        Random::mix(update + 0xd1b54a32d192ed03ULL * (static_cast<uint64_t>(context.micro_batch) + 1));
     return Random(run, static_cast<uint64_t>(stream) * 2 + static_cast<uint64_t>(use));
 }
 

@@ -1,0 +1,13 @@
+#include "reference/run.hpp"
+
+namespace enmesh::reference {
+
+void run(const Add&, const Frame& frame) {
+    for (size_t input = 0; input < 2; ++input) {
+        const Shape& dst = frame.out().type.shape;
+        for_each_strided(dst, broadcast_strides(frame.shape(input), dst),
+                         [&](int64_t i, int64_t from) { frame.out()[i] += frame.in(input)[from]; });
+    }
+}
+
+}  // namespace enmesh::reference
