@@ -7,6 +7,7 @@
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/pattern.hpp"
 #include "enmesh/graph/graph.hpp"
+#include "enmesh/models/models.hpp"
 #include "enmesh/sparsity/recipe.hpp"
 #include "enmesh/step/executor.hpp"
 #include "enmesh/step/step.hpp"

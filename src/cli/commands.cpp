@@ -12,6 +12,7 @@ namespace enmesh::cli {
 std::span<const Command> commands() {
     static const std::vector<Command> list = {
         {add_data},
+        {add_inspect},
     };
     return list;
 }

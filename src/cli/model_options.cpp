@@ -1,0 +1,78 @@
+#include "cli/model_options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh::cli {
+
+void add_model_options(CLI::App& command, ModelRequest& request) {
+    const auto group = [](CLI::Option* option) { return option->group("Model"); };
+    group(command.add_option("--model", request.model, "A model's name, see docs/models.md"))
+        ->type_name("NAME");
+    group(command.add_option("--classes", request.classes, "Number of classes (10)"));
+    group(command.add_option("--image", request.image, "Channels, height and width of an image (3x32x32)"))
+        ->type_name("CxHxW");
+    group(command.add_option("--width", request.width, "Multiplies every channel count")
+              ->capture_default_str());
+    group(command.add_option("--batch", request.batch, "Images per step")->capture_default_str());
+    group(command.add_option("--method", request.method,
+                             "Sparsity method, see enmesh inspect --methods (dense)"))
+        ->type_name("NAME");
+    group(command.add_option("--pattern", request.pattern, "N of every M are kept"))->type_name("N:M");
+    const auto override_option = [&](const char* name, bool sparse, const char* text) {
+        const auto append = [&request, sparse](const std::string& layers) {
+            request.overrides.push_back({layers, sparse});
+        };
+        group(command.add_option_function<std::string>(name, append, text))
+            ->type_name("LAYERS")
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+            ->trigger_on_parse();
+    };
+    override_option("--dense", false,
+                    "Leave layers dense whose name matches (* and ?); repeatable, the last match wins");
+    override_option(
+        "--sparse", true,
+        "Make layers sparse that are left dense by default (first layer, classifier); repeatable");
+    group(command.add_flag("--on-demand", request.on_demand,
+                           "Pack sparse weights when a product needs them, not right after the update"));
+}
+
+std::array<int64_t, 3> parse_image(const std::string& text) {
+    std::array<int64_t, 3> image{};
+    const char *at = text.data(), *const end = at + text.size();
+    for (size_t i = 0; i < image.size(); ++i) {
+        if (i > 0 && (at == end || *at++ != 'x')) refuse("--image {}: CxHxW expected, such as 3x32x32", text);
+        const auto [next, error] = std::from_chars(at, end, image[i]);
+        if (error != std::errc()) refuse("--image {}: CxHxW expected, such as 3x32x32", text);
+        at = next;
+    }
+    if (at != end) refuse("--image {}: CxHxW expected, such as 3x32x32", text);
+    return image;
+}
+
+ModelOptions model_options(const ModelRequest& request) {
+    ModelOptions options;
+    if (request.classes.has_value()) options.classes = *request.classes;
+    if (!request.image.empty()) options.image = parse_image(request.image);
+    options.width = request.width;
+    options.batch = request.batch;
+    return options;
+}
+
+Graph requested_graph(const ModelRequest& request, const ModelOptions& options) {
+    if (request.model.empty()) refuse("--model NAME is missing");
+    return build_model(request.model, options);
+}
+
+Recipe requested_recipe(const ModelRequest& request) {
+    std::optional<Pattern> pattern;
+    if (request.method != "dense" && !request.pattern.empty()) pattern = parse_pattern(request.pattern);
+    Recipe recipe = make_recipe(request.method, pattern);
+    recipe.overrides = request.overrides;
+    recipe.pre_generate = !request.on_demand;
+    return recipe;
+}
+
+}  // namespace enmesh::cli

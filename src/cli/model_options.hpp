@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "enmesh/graph/graph.hpp"
+#include "enmesh/models/models.hpp"
+#include "enmesh/sparsity/recipe.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace enmesh::cli {
+
+/// The options that say which training step is meant: shared by inspect, simulate, bench and train. What was
+/// not given stays empty, so that train can take it from the data.
+struct ModelRequest {
+    std::string model;
+    std::optional<int64_t> classes;
+    std::string image;  ///< "CxHxW"
+    double width = 1;
+    int64_t batch = 128;
+    std::string method = "dense";
+    std::string pattern;
+    std::vector<RecipeOverride> overrides;  ///< --dense and --sparse in the order given
+    bool on_demand = false;
+};
+
+/// --model --classes --image --width --batch --method --pattern --dense --sparse --on-demand. `request` must
+/// outlive the parsing.
+void add_model_options(CLI::App& command, ModelRequest& request);
+
+/// Reads "3x32x32".
+std::array<int64_t, 3> parse_image(const std::string& text);
+/// What was asked for; 10 classes and 3x32x32 where nothing was.
+ModelOptions model_options(const ModelRequest& request);
+/// The graph that --model names: one of the zoo.
+Graph requested_graph(const ModelRequest& request, const ModelOptions& options);
+Recipe requested_recipe(const ModelRequest& request);
+
+}  // namespace enmesh::cli
