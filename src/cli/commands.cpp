@@ -11,6 +11,7 @@ namespace enmesh::cli {
 
 std::span<const Command> commands() {
     static const std::vector<Command> list = {
+        {add_bench},
         {add_data},
         {add_inspect},
     };

@@ -16,6 +16,7 @@ struct Command {
 };
 
 // One line per subcommand, defined in the file of its name; commands.cpp lists them.
+void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
 void add_inspect(CLI::App& app);
 

@@ -77,6 +77,7 @@ class Executor final : public CpuExecutor {
     }
 
     MemoryReport memory() const override { return machine_.memory(); }
+    KernelPlan plan() const override { return machine_.plan(); }
 
   private:
     bool finite(ValueId value) {

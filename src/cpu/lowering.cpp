@@ -70,15 +70,20 @@ MapRuns map_runs(const Shape& shape, Layout layout) {
     return runs;
 }
 
-Machine::Machine(TrainingStep step, const Options& options) : step_(std::move(step)) {
-    choose_layout(options.layout);
+Machine::Machine(TrainingStep step, const Options& options) : step_(std::move(step)), options_(options) {
+    choose_layout();
     place_values();
     find_groups();
     lower_nodes();
-    plan_arena(options.keep_everything);
+    plan_arena();
+    cache_.save();
 }
 
-void Machine::choose_layout(MapLayout wanted) {
+void Machine::choose_layout() {
+    MapLayout wanted = options_.layout;
+    if (!options_.plan.layout.empty()) {
+        wanted = options_.plan.layout == "channels" ? MapLayout::channels : MapLayout::images;
+    }
     const int channel_block = vector_lanes(isa()) == 16 ? 16 : 8;
     const bool channels_possible =
         channels_fill_blocks(graph(), channel_block) && all_products_dense(graph());
@@ -88,11 +93,13 @@ void Machine::choose_layout(MapLayout wanted) {
     }
     if (wanted == MapLayout::channels || (wanted == MapLayout::automatic && channels_possible)) {
         map_layout_ = {Layout::Lanes::channels, channel_block};
+        plan_.layout = "channels";
         return;
     }
     const int64_t batch = graph().type(step_.images).shape[0];
     map_layout_ = {Layout::Lanes::images,
                    std::min(products::best_block(batch), std::max(8, vector_lanes(isa())))};
+    plan_.layout = "images";
 }
 
 void Machine::place_values() {
@@ -265,7 +272,7 @@ void Machine::lower_nodes() {
     }
 }
 
-void Machine::plan_arena(bool keep_everything) {
+void Machine::plan_arena() {
     std::set<int> kept;
     for (const ValueId output : graph().outputs) kept.insert(root(output.index));
     for (const StepParameter& parameter : step_.parameters) {
@@ -282,7 +289,7 @@ void Machine::plan_arena(bool keep_everything) {
                 Lifetime& life =
                     lives.try_emplace(place, Lifetime{slot(place).type.bytes(), i, i}).first->second;
                 life.last = std::max(life.last, i);
-                if (keep_everything || kept.contains(place)) life.last = last;
+                if (options_.keep_everything || kept.contains(place)) life.last = last;
             }
         }
     }

@@ -84,6 +84,11 @@ class Machine {
     const TrainingStep& step() const { return step_; }
     const Graph& graph() const { return step_.graph; }
     Layout map_layout() const { return map_layout_; }
+    const Options& options() const { return options_; }
+    /// What has been chosen so far; products add themselves.
+    KernelPlan& plan() { return plan_; }
+    const KernelPlan& plan() const { return plan_; }
+    KernelCache& cache() { return cache_; }
 
     // Building. `slot_of` is where a graph value lives.
     int slot_of(ValueId value) const { return value.index; }
@@ -120,14 +125,17 @@ class Machine {
     bool readable(ValueId value) const;
 
   private:
-    void choose_layout(MapLayout wanted);
+    void choose_layout();
     void place_values();
     void find_groups();
     void lower_nodes();
-    void plan_arena(bool keep_everything);
+    void plan_arena();
     int add_conversion(int from, Layout layout);
 
     TrainingStep step_;
+    Options options_;
+    KernelPlan plan_;
+    KernelCache cache_;
     Layout map_layout_;
     std::vector<Slot> slots_;
     std::map<std::pair<int, int>, int> conversions_;  ///< (slot, layout key) -> converted slot

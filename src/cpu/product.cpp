@@ -1,5 +1,6 @@
 #include "cpu/product.hpp"
 
+#include "cpu/measure.hpp"
 #include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/products/product.hpp"
@@ -77,9 +78,24 @@ products::Problem problem_of(Machine& machine, const ConvolutionCommand& c, int 
     return problem;
 }
 
+/// The kernel that the plan names, that was measured, or "" for the default order.
+std::string chosen_kernel(Machine& machine, const products::Problem& problem) {
+    const std::string product = products::to_string(problem);
+    const auto& planned = machine.options().plan.kernels;
+    if (const auto found = planned.find(product); found != planned.end()) return found->second;
+    if (machine.options().choice == KernelChoice::defaults) return "";
+    std::string kernel = machine.cache().find(product);
+    if (!kernel.empty() || machine.options().choice == KernelChoice::cached) return kernel;
+    kernel = fastest_kernel(problem);
+    machine.cache().remember(product, kernel);
+    return kernel;
+}
+
 void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, int block) {
     const products::Problem problem = problem_of(machine, c, block);
-    std::shared_ptr<products::Product> plan = products::plan(problem);
+    const std::string kernel = chosen_kernel(machine, problem);
+    const std::shared_ptr<products::Product> plan = products::plan(problem, kernel);
+    machine.plan().kernels[products::to_string(problem)] = plan->kernel();
     const size_t workspace = machine.book(plan->workspace_bytes());
     const std::span<std::byte> prepared = machine.keep(plan->prepared_bytes());
     const bool packed_gradient = problem.sparse == products::Operand::diff_dst;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "enmesh/cpu/kernel_plan.hpp"
 #include "enmesh/step/executor.hpp"
 
 namespace enmesh::cpu {
@@ -18,6 +19,8 @@ enum class MapLayout {
 
 struct Options {
     MapLayout layout = MapLayout::automatic;
+    KernelPlan plan;  ///< what it names is used as named; the rest is chosen by `choice`
+    KernelChoice choice = KernelChoice::defaults;
     bool keep_everything = false;  ///< no buffer is reused, so that any value can be read after a run (tests)
 };
 
@@ -51,6 +54,8 @@ class CpuExecutor : public Executor {
     virtual void profile(bool on) = 0;
     virtual std::vector<CommandReport> commands() const = 0;
     virtual MemoryReport memory() const = 0;
+    /// Layout and kernels as chosen: with it, another executor of the same step computes the same bits.
+    virtual KernelPlan plan() const = 0;
 };
 
 std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options = {});

@@ -1,0 +1,16 @@
+#include "cli/bench.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.hpp"
+
+namespace enmesh::cli {
+
+void add_bench(CLI::App& app) {
+    CLI::App* const bench =
+        app.add_subcommand("bench", "Measure steps and kernels on this machine, interleaved, medians");
+    bench->require_subcommand(1);
+    add_bench_step(*bench);
+}
+
+}  // namespace enmesh::cli

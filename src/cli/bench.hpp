@@ -1,0 +1,12 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace enmesh::cli {
+
+// One line per measurement, defined in bench_NAME.cpp.
+void add_bench_step(CLI::App& bench);
+
+}  // namespace enmesh::cli
