@@ -91,7 +91,10 @@ void Machine::choose_layout() {
         refuse("the channel layout needs dense products and channel counts that are multiples of {}",
                channel_block);
     }
-    if (wanted == MapLayout::channels || (wanted == MapLayout::automatic && channels_possible)) {
+    // oneDNN brings Winograd for AVX-512 alone; with less, our products in the image layout are the faster
+    // dense ones (docs/results/step_time.md).
+    const bool channels_preferred = channels_possible && isa() == Isa::avx512;
+    if (wanted == MapLayout::channels || (wanted == MapLayout::automatic && channels_preferred)) {
         map_layout_ = {Layout::Lanes::channels, channel_block};
         plan_.layout = "channels";
         return;

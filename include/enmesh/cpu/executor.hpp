@@ -12,7 +12,8 @@ namespace enmesh::cpu {
 
 /// How feature maps lie in memory; one choice for the whole network, so that no layer converts for the next.
 enum class MapLayout {
-    automatic,  ///< channels where every product is dense and the channel counts allow it, else images
+    automatic,  ///< channels where every product is dense, the channel counts allow it and oneDNN has
+                ///< Winograd, else images
     channels,   ///< blocks of channels in the vector lanes: oneDNN's products
     images,     ///< blocks of images in the vector lanes: our products, dense and N:M
 };
