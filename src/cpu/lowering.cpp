@@ -1,6 +1,7 @@
 #include "cpu/lowering.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "cpu/convert.hpp"
@@ -116,6 +117,10 @@ void Machine::place_values() {
             place.packed = std::make_unique<products::Packed>(packed_shape(place.type));
         } else if (place.resident) {
             place.own = Buffer(static_cast<size_t>(place.type.bytes()));
+            if (values[i].role == Role::constant) {
+                const Tensor& given = *values[i].initializer.given;
+                if (given.bytes() > 0) std::memcpy(place.own.data(), given.data(), given.bytes());
+            }
         }
         if (place.resident) report_.resident_bytes += place.type.bytes();
     }

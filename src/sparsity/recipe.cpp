@@ -146,7 +146,9 @@ std::string default_reason(const ProductLayer& layer) {
 
 LayerDecision decide(const ProductLayer& layer, const Recipe& recipe, Stage stage) {
     LayerDecision decision{layer.layer, stage, false, ""};
-    if (!asks_for_sparsity(recipe, stage)) return decision;
+    // The first layer has no BP product: nobody needs the images' gradient.
+    const bool has_product = !(layer.first && stage == Stage::BP);
+    if (!asks_for_sparsity(recipe, stage) || !has_product) return decision;
     const RecipeOverride* matched = nullptr;
     for (const RecipeOverride& candidate : recipe.overrides) {
         if (matches_name_pattern(candidate.layers, layer.layer)) matched = &candidate;
