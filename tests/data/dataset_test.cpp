@@ -66,7 +66,7 @@ TEST(Normalization, ExactOnKnownPixels) {
     EXPECT_EQ(normalization_of(images, {2, 1, 2}, 255).deviation, (std::vector<double>{1, 1}));
 }
 
-class Idx : public testing::Test {
+class Idx : public ::testing::Test {
   protected:
     Idx() { reset(); }
     void reset() {
@@ -162,7 +162,7 @@ TEST_F(Idx, MnistKindsWantTheirShapeAndClasses) {
     EXPECT_CONTAINS(error_of([&] { mnist(folder / "train-labels-idx1-ubyte"); }), "is a file");
 }
 
-class Cifar : public testing::Test {
+class Cifar : public ::testing::Test {
   protected:
     Cifar() {
         for (int batch = 1; batch <= 5; ++batch) {

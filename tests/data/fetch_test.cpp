@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <set>
 
+#include "cli/run_program.hpp"
 #include "enmesh/data/dataset.hpp"
 #include "files.hpp"
 
@@ -22,12 +24,6 @@ std::vector<RemoteFile> checksums_of(const fs::path& folder, size_t digits) {
     for (const std::string& name : names_in(folder))
         files.push_back({name, file_checksum(folder / name, digits)});
     return files;
-}
-
-int run_program(const std::string& arguments) {
-    const int status =
-        std::system((std::string(ENMESH_PROGRAM) + " " + arguments + " > /dev/null 2>&1").c_str());
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 TEST(Checksum, KnownAnswers) {
@@ -61,7 +57,7 @@ TEST(Remotes, AreComplete) {
     EXPECT_CONTAINS(error_of([] { remote("minst"); }), "did you mean 'mnist'?");
 }
 
-class FetchMnist : public testing::Test {
+class FetchMnist : public ::testing::Test {
   protected:
     FetchMnist() {
         save(mirror / "train-images-idx3-ubyte.gz", gzip(idx_images(30, 28, 28, 1)));
@@ -125,25 +121,51 @@ TEST_F(FetchMnist, FailuresLeaveNothing) {
 }
 
 TEST_F(FetchMnist, FromTheProgram) {
+    using testing::run_program;
     std::string sums;
     for (const RemoteFile& file : options.checksums) sums += file.checksum + "  " + file.name + "\n";
     save(target / "sums", sums);
-    const std::string rest = (target / "cli").string() + " --url file://" + mirror.path().string();
-    EXPECT_EQ(run_program("data fetch mnist " + rest), 1);
-    EXPECT_EQ(names_in(target / "cli"), std::set<std::string>{});
-    EXPECT_EQ(run_program("data fetch mnist " + rest + " --checksums " + (target / "sums").string()), 0);
-    EXPECT_EQ(run_program("data info mnist:" + (target / "cli").string() + " --json " +
-                          (target / "info.json").string()),
-              0);
-    EXPECT_CONTAINS(slurp(target / "info.json"), "\"images\": 30");
-    EXPECT_EQ(run_program("data fetch minst " + rest), 2);
-    EXPECT_EQ(run_program("data info mnist:" + (target / "nothing").string()), 2);
-    EXPECT_EQ(run_program("data info digits --jsn -"), 2);
-    EXPECT_EQ(run_program("data"), 2);
-    EXPECT_EQ(run_program("data info --help"), 0);
+    const std::string into = (target / "cli").string();
+    std::vector<std::string> arguments{"data", "fetch", "mnist", into, "--url", options.url};
+    const auto wrong = run_program(arguments);
+    EXPECT_EQ(wrong.code, 1);
+    EXPECT_CONTAINS(wrong.err, "wrong checksum");
+    EXPECT_EQ(names_in(into), std::set<std::string>{});
+    arguments.insert(arguments.end(), {"--checksums", (target / "sums").string()});
+    const auto right = run_program(arguments);
+    EXPECT_EQ(right.code, 0) << right.err;
+    EXPECT_EQ(right.out, "mnist is ready: --data mnist:" + into + "\n");
+    EXPECT_EQ(right.err.find_first_of("\r\x1b"), std::string::npos) << right.err;
+
+    const auto info = run_program({"data", "info", "mnist:" + into, "--json", "-"});
+    EXPECT_EQ(info.code, 0) << info.err;
+    const auto json = nlohmann::json::parse(info.out);
+    EXPECT_EQ(json["train"]["images"], 30);
+    EXPECT_EQ(json["image"]["height"], 28);
+    EXPECT_EQ(json["test"]["per_class"], std::vector<int>({1, 1, 1, 1, 1, 1, 1, 1, 0, 0}));
+    EXPECT_EQ(json["mean"].size(), 1U);
 }
 
-class FetchCifar : public testing::Test {
+TEST(Program, WrongRequestsAreOneLine) {
+    for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+             {"data"},
+             {"data", "fetsh"},
+             {"data", "fetch", "minst", "/tmp"},
+             {"data", "info", "mnist:/no/such/folder"},
+             {"data", "info", "digitts"},
+             {"data", "info", "digits", "--jsn", "-"},
+             {"data", "info", "digits", "--image", "3x3"},
+             {"data", "info", "digits", "--image", "3x32x32"},
+         }) {
+        const auto result = testing::run_program(arguments);
+        EXPECT_EQ(result.code, 2) << arguments.back();
+        EXPECT_TRUE(testing::is_one_error_line(result.err)) << result.err;
+        EXPECT_EQ(result.out, "");
+    }
+    EXPECT_EQ(testing::run_program({"data", "info", "--help"}).code, 0);
+}
+
+class FetchCifar : public ::testing::Test {
   protected:
     FetchCifar() {
         const fs::path batches = source / "cifar-10-batches-bin";

@@ -1,12 +1,10 @@
 #pragma once
 
-#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -14,44 +12,15 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
+#include "support/folder.hpp"
 
 namespace enmesh::data {
 
 namespace fs = std::filesystem;
 
-/// A folder that goes when the test does.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name = (fs::temp_directory_path() / "enmesh-data-XXXXXX").string();
-        if (mkdtemp(name.data()) == nullptr) std::abort();
-        path_ = name;
-    }
-    ~TemporaryFolder() {
-        std::error_code code;
-        fs::remove_all(path_, code);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    const fs::path& path() const { return path_; }
-    fs::path operator/(const std::string& name) const { return path_ / name; }
-
-  private:
-    fs::path path_;
-};
-
-inline void save(const fs::path& file, const std::string& bytes) {
-    fs::create_directories(file.parent_path());
-    std::ofstream stream(file, std::ios::binary);
-    stream << bytes;
-    ASSERT_TRUE(stream.good()) << file;
-}
-
-inline std::string slurp(const fs::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
+using testing::save;
+using testing::slurp;
+using testing::TemporaryFolder;
 
 inline std::string gzip(const std::string& bytes) {
     z_stream stream{};

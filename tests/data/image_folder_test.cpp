@@ -67,7 +67,7 @@ std::string as_jpeg(std::vector<uint8_t> pixels, int height, int width, int chan
     return bytes;
 }
 
-class ImageFile : public testing::Test {
+class ImageFile : public ::testing::Test {
   protected:
     DecodedImage read(const std::string& bytes, int channels = 3) {
         save(folder / "image", bytes);
@@ -173,7 +173,7 @@ TEST(Resize, AConstantStaysConstant) {
     }
 }
 
-class ImageFolder : public testing::Test {
+class ImageFolder : public ::testing::Test {
   protected:
     ImageFolder() {
         save(folder / "train/cat/b.png", as_png(picture(16, 16), 16, 16));

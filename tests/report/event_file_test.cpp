@@ -10,10 +10,14 @@
 #include <memory>
 
 #include "enmesh/base/error.hpp"
-#include "folder.hpp"
+#include "support/folder.hpp"
 
 namespace enmesh::report {
 namespace {
+
+using testing::save;
+using testing::slurp;
+using testing::TemporaryFolder;
 
 TEST(Crc32c, KnownAnswers) {
     // RFC 3720, appendix B.4, and the check value of the CRC catalogue.

@@ -7,10 +7,14 @@
 #include <limits>
 
 #include "enmesh/base/error.hpp"
-#include "folder.hpp"
+#include "support/folder.hpp"
 
 namespace enmesh::report {
 namespace {
+
+using testing::save;
+using testing::slurp;
+using testing::TemporaryFolder;
 
 EpochMetrics epoch(int64_t number) {
     return {.epoch = number,

@@ -10,7 +10,7 @@ namespace enmesh::report {
 namespace {
 
 /// What a bar writes, with a clock of our own.
-class Bar : public testing::Test {
+class Bar : public ::testing::Test {
   protected:
     ProgressOptions options(bool terminal) {
         return {.epochs = 4,
