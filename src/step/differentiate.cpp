@@ -29,11 +29,11 @@ class Differentiator final : public GradientBuilder {
             bool any_wanted = false;
             for (const ValueId input : node.inputs) any_wanted = any_wanted || wanted_[at(input)];
             if (!reached || !any_wanted) continue;
-            node_ = node;
-            if (!differentiable(node.operation)) {
-                refuse("layer '{}' ({}) has no gradient", node.layer, enmesh::name(node.operation));
+            node_ = node;  // a copy: its rule appends nodes, which moves the graph's own
+            if (!differentiable(node_.operation)) {
+                refuse("layer '{}' ({}) has no gradient", node_.layer, enmesh::name(node_.operation));
             }
-            enmesh::differentiate(node.operation, *this);
+            enmesh::differentiate(node_.operation, *this);
         }
     }
 

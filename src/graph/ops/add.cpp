@@ -23,7 +23,7 @@ std::vector<ValueType> Add::infer(std::span<const ValueType> inputs) const {
 void Add::differentiate(GradientBuilder& builder) const {
     for (int i = 0; i < 2; ++i) {
         if (!builder.wanted(i)) continue;
-        const Shape& shape = builder.type(builder.input(i)).shape;
+        const Shape shape = builder.type(builder.input(i)).shape;  // a copy: emitting moves the types
         ValueId share = builder.gradient();
         if (builder.type(share).shape != shape) share = builder.emit_one(Stage::BP, SumTo{shape}, {share});
         builder.contribute(i, share);

@@ -4,6 +4,8 @@ namespace enmesh {
 
 std::vector<ValueType> SumExcept::infer(std::span<const ValueType> inputs) const {
     require_inputs(inputs, 1, 1);
+    const int rank = inputs[0].shape.rank();
+    if (axis < -rank || axis >= rank) refuse("axis {} is not one of {}", axis, to_string(inputs[0].shape));
     return {dense_type(Shape{inputs[0].shape[static_cast<int>(axis)]}, DType::f32)};
 }
 
