@@ -61,18 +61,26 @@ struct StepState {
     int64_t visible[64] = {};  ///< cycle in which a lane's sum comes out of the adder
 };
 
+inline constexpr int product_rows = 32;  ///< streamed rows of a block of the software product
+inline constexpr int product_panel =
+    192;  ///< reduction positions worked on at a time: the panel stays in the first cache
+
 /// One block of the software product: outputs of `rows` <= 32 streamed rows, all `columns`.
 struct ProductBlock {
     const Half* streamed = nullptr;  ///< [rows][k]
     int rows = 0;
     int64_t k = 0;
-    int64_t padded_k = 0;  ///< k rounded up to whole groups
+    int group = 0;              ///< M
+    int64_t group_entries = 0;  ///< N
+    int64_t groups = 0;
+    int64_t whole_groups = 0;  ///< floor(k / M): later groups share the tail's base
     int64_t columns = 0;
     int64_t entries = 0;                 ///< per column
     const float* values = nullptr;       ///< [column][entry]
     const int32_t* positions = nullptr;  ///< [column][entry], ascending
     bool dense = false;                  ///< entry e sits at position e
-    float* panel = nullptr;              ///< scratch, [padded_k][32]
+    float* panel = nullptr;              ///< scratch, [product_panel][32]
+    float* sums = nullptr;               ///< scratch, [columns][32]
     float* out = nullptr;                ///< [rows][columns]
 };
 
@@ -86,7 +94,5 @@ const StceKernels& stce_kernels_portable();
 const StceKernels& stce_kernels_avx2();
 /// The widest that isa() allows.
 const StceKernels& stce_kernels();
-
-inline constexpr int product_rows = 32;
 
 }  // namespace enmesh::accel

@@ -183,10 +183,10 @@ bool step_row(const StepRow& row, StepState& state, int64_t stop) {
 
 constexpr int row_vectors = product_rows / lanes_of_vector;
 
-/// panel[k][32] = streamed[32][k], FP32, zero beyond the edges.
-void transpose_panel(const ProductBlock& block) {
+/// panel[k - first][32] = streamed[32][k] for k in [first, end), FP32, zero beyond the edges.
+void transpose_panel(const ProductBlock& block, int64_t first, int64_t end) {
     float lines[product_rows][lanes_of_vector];
-    for (int64_t k = 0; k < block.padded_k; k += lanes_of_vector) {
+    for (int64_t k = first; k < end; k += lanes_of_vector) {
         const int64_t left = block.k - k;
         const int count = static_cast<int>(left < lanes_of_vector ? (left < 0 ? 0 : left) : lanes_of_vector);
         for (int r = 0; r < product_rows; ++r) {
@@ -198,46 +198,65 @@ void transpose_panel(const ProductBlock& block) {
                     lines[r][i] = r < block.rows && i < count ? widen(from[i]) : 0.0F;
             }
         }
-        const int64_t rest = block.padded_k - k;
+        const int64_t rest = end - k;
         const int wide = static_cast<int>(rest < lanes_of_vector ? rest : lanes_of_vector);
+        float* panel = block.panel + (k - first) * product_rows;
         for (int i = 0; i < wide; ++i)
-            for (int r = 0; r < product_rows; ++r) block.panel[(k + i) * product_rows + r] = lines[r][i];
+            for (int r = 0; r < product_rows; ++r) panel[i * product_rows + r] = lines[r][i];
     }
 }
 
-/// The chains of `count` columns, entries [begin, end), 32 streamed rows: vectors across rows, one broadcast entry a column.
+/// Entries [begin, end) of every column, whose positions the panel holds from `first` on.
+struct ProductSlice {
+    int64_t begin = 0, end = 0, first = 0;
+};
+
+/// The chains of `count` columns: vectors across streamed rows, one broadcast entry a column. They wait in `sums` between
+/// slices.
 template <int count, bool dense>
-inline void run_chains(const ProductBlock& block, int64_t column, int64_t begin, int64_t end, Floats (*sums)[row_vectors]) {
+inline void product_columns(const ProductBlock& block, const ProductSlice& slice, int64_t column) {
+    Floats chain[count][row_vectors] = {};
+    float* sums = block.sums + column * product_rows;
+    if (slice.begin > 0)
+        for (int i = 0; i < count * row_vectors; ++i)
+            chain[i / row_vectors][i % row_vectors] = load(sums + i * lanes_of_vector);
+
     const float* values = block.values + column * block.entries;
     const int32_t* positions = block.positions + column * block.entries;
-    for (int64_t e = begin; e < end; ++e)
+    for (int64_t e = slice.begin; e < slice.end; ++e)
         for (int c = 0; c < count; ++c) {
-            const int64_t k = dense ? e : positions[c * block.entries + e];
+            const int64_t k = (dense ? e : positions[c * block.entries + e]) - slice.first;
             const float* line = block.panel + k * product_rows;
             const float value = values[c * block.entries + e];
-            for (int v = 0; v < row_vectors; ++v) sums[c][v] += value * load(line + v * lanes_of_vector);
+            for (int v = 0; v < row_vectors; ++v) chain[c][v] += value * load(line + v * lanes_of_vector);
         }
-}
 
-template <int count>
-void product_columns(const ProductBlock& block, int64_t column) {
-    Floats sums[count][row_vectors] = {};
-    if (block.dense)
-        run_chains<count, true>(block, column, 0, block.entries, sums);
-    else
-        run_chains<count, false>(block, column, 0, block.entries, sums);
+    for (int i = 0; i < count * row_vectors; ++i)
+        store(sums + i * lanes_of_vector, chain[i / row_vectors][i % row_vectors]);
+    if (slice.end < block.entries) return;
     for (int c = 0; c < count; ++c)
         for (int r = 0; r < block.rows; ++r) {
-            const float value = sums[c][r / lanes_of_vector][r % lanes_of_vector];
+            const float value = sums[c * product_rows + r];
             block.out[r * block.columns + column + c] = value == value ? value : __builtin_nanf("");
         }
 }
 
-void product_block(const ProductBlock& block) {
-    transpose_panel(block);
+template <bool dense>
+void product_slice(const ProductBlock& block, const ProductSlice& slice) {
     int64_t column = 0;
-    for (; column + 3 <= block.columns; column += 3) product_columns<3>(block, column);
-    for (; column < block.columns; ++column) product_columns<1>(block, column);
+    for (; column + 3 <= block.columns; column += 3) product_columns<3, dense>(block, slice, column);
+    for (; column < block.columns; ++column) product_columns<1, dense>(block, slice, column);
+}
+
+void product_block(const ProductBlock& block) {
+    const int64_t slice_groups = product_panel / block.group;
+    const auto base = [&](int64_t g) { return (g < block.whole_groups ? g : block.whole_groups) * block.group; };
+    for (int64_t g = 0; g < block.groups; g += slice_groups) {
+        const int64_t end = g + slice_groups < block.groups ? g + slice_groups : block.groups;
+        const ProductSlice slice = {g * block.group_entries, end * block.group_entries, base(g)};
+        transpose_panel(block, slice.first, base(end - 1) + block.group);
+        block.dense ? product_slice<true>(block, slice) : product_slice<false>(block, slice);
+    }
 }
 
 constexpr StceKernels kernels = {step_row, product_block};

@@ -1,5 +1,6 @@
 #include "accel/stce_kernels.hpp"
 #include "enmesh/accel/stce.hpp"
+#include "enmesh/base/buffer.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 
@@ -37,7 +38,10 @@ void software_product(std::span<const Half> streamed, const IndexedOperand& inde
 
     ProductBlock shape;
     shape.k = k;
-    shape.padded_k = (k / indexed.group + 1) * indexed.group;
+    shape.group = indexed.group;
+    shape.group_entries = indexed.values;
+    shape.groups = indexed.groups;
+    shape.whole_groups = k / indexed.group;
     shape.columns = n;
     shape.entries = entries;
     shape.values = values.data();
@@ -46,12 +50,14 @@ void software_product(std::span<const Half> streamed, const IndexedOperand& inde
     const StceKernels& kernels = stce_kernels();
     const int64_t block_grain = ceil_div(parallel_values, n * entries);
     parallel_for(ceil_div(m, product_rows), block_grain, [&](int64_t begin, int64_t end) {
-        std::vector<float> panel(static_cast<size_t>(shape.padded_k * product_rows));
+        Buffer panel(product_panel * product_rows * sizeof(float));
+        Buffer sums(static_cast<size_t>(n) * product_rows * sizeof(float));
         for (int64_t b = begin; b < end; ++b) {
             ProductBlock block = shape;
             block.streamed = streamed.data() + b * product_rows * k;
             block.rows = static_cast<int>(std::min<int64_t>(product_rows, m - b * product_rows));
-            block.panel = panel.data();
+            block.panel = panel.as<float>().data();
+            block.sums = sums.as<float>().data();
             block.out = out.data() + b * product_rows * n;
             kernels.product_block(block);
         }
