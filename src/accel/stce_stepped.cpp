@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t chunk_bytes =
     16 << 10;  ///< of partial sums (WS) or packed entries (OS): stays in the first-level cache
+constexpr int64_t largest_partial_sums = int64_t{8} << 30;
 constexpr int64_t panel_bytes = 32 << 20;  ///< of a column tile's packed entries kept at a time
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -28,6 +29,7 @@ class SteppedMachine {
   private:
     void load_panel(const EnginePlan::Pass& pass, int64_t first_group, int64_t groups);
     int64_t run_ws();
+    Buffer partial_sums(const EnginePlan::Pass& pass) const;
     int64_t run_os();
     int64_t ws_pass(const EnginePlan::Pass& pass);
     int64_t os_tile(const EnginePlan::Pass& pass);
@@ -182,6 +184,16 @@ int64_t SteppedMachine::ws_pass(const EnginePlan::Pass& pass) {
     return leave_array(states_.back().cycle);
 }
 
+Buffer SteppedMachine::partial_sums(const EnginePlan::Pass& pass) const {
+    const int64_t bytes = pass.steps * plan_.lanes() * padded_ * static_cast<int64_t>(sizeof(float));
+    if (bytes > largest_partial_sums)
+        refuse(
+            "a pass over {} streamed rows holds {} bytes of partial sums: choose a tile_m that needs at most "
+            "{}",
+            pass.rows, bytes, largest_partial_sums);
+    return Buffer(static_cast<size_t>(bytes));
+}
+
 int64_t SteppedMachine::run_ws() {
     const int64_t load = load_cycles();
     int64_t now = 0, loaded = -1, load_end = 0;
@@ -201,8 +213,7 @@ int64_t SteppedMachine::run_ws() {
             now = std::max(now, load_end);
             if (plan_.stce.packed_sets == 2) start_load(now);
         }
-        if (pass.reduction == 0)
-            passing_ = Buffer(static_cast<size_t>(pass.steps) * plan_.lanes() * padded_ * sizeof(float));
+        if (pass.reduction == 0) passing_ = partial_sums(pass);
         now += ws_pass(pass);
         if (pass.last_reduction) write_ws(pass);
     }
