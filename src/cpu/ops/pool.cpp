@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <limits>
 
 #include "cpu/ops/runs.hpp"
 
@@ -56,29 +55,18 @@ float divisor(const PoolWindow& pool, const Planes& planes, const Window& w, boo
     return static_cast<float>(rows * cols);
 }
 
-template <int Block>
-void max_pool(const PoolWindow& pool, const Planes& planes, const float* src, float* dst, uint8_t* places) {
-    const int block = Block > 0 ? Block : planes.block;
-    over_windows(pool, planes, [&](int64_t plane, int64_t pixel, const Window& w) {
-        const float* const from = src + plane * planes.src_plane();
-        float* const best = dst + plane * planes.dst_plane() + pixel * block;
-        uint8_t* const place = places + plane * planes.dst_plane() + pixel * block;
-        for (int l = 0; l < block; ++l) {
-            best[l] = -std::numeric_limits<float>::infinity();
-            place[l] = static_cast<uint8_t>(w.r_begin * pool.kernel[1] + w.s_begin);
-        }
-        for (int64_t r = w.r_begin; r < w.r_end; ++r) {
-            for (int64_t s = w.s_begin; s < w.s_end; ++s) {
-                const float* const x = from + ((w.top + r) * planes.w + w.left + s) * block;
-                const auto here = static_cast<uint8_t>(r * pool.kernel[1] + s);
-                for (int l = 0; l < block; ++l) {
-                    const bool better = x[l] > best[l] || x[l] != x[l];
-                    best[l] = better ? x[l] : best[l];
-                    place[l] = better ? here : place[l];
-                }
-            }
-        }
-    });
+PoolPlane plane_of(const PoolWindow& pool, const Planes& p) {
+    return {p.h,
+            p.w,
+            p.oh,
+            p.ow,
+            pool.kernel[0],
+            pool.kernel[1],
+            pool.stride[0],
+            pool.stride[1],
+            pool.padding[0],
+            pool.padding[1],
+            p.block};
 }
 
 }  // namespace
@@ -89,13 +77,17 @@ void lower(Machine& machine, const Node& node, const MaxPool2d& op) {
     const int dst = machine.out(node.outputs[0], layout), places = machine.out(node.outputs[1], layout);
     const Planes planes(machine.slot(src).type.shape, machine.slot(dst).type.shape, layout);
     const PoolWindow pool = op.window;
+    const PoolPlane plane = plane_of(pool, planes);
     machine.add(node, Kind::other, {src}, {dst, places},
-                [&machine, src, dst, places, planes, pool](const RunContext&) {
-                    const auto run = planes.block == 8    ? max_pool<8>
-                                     : planes.block == 16 ? max_pool<16>
-                                                          : max_pool<0>;
-                    run(pool, planes, machine.f32(src), machine.f32(dst),
-                        static_cast<uint8_t*>(machine.data(places)));
+                [&machine, src, dst, places, planes, plane](const RunContext&) {
+                    parallel_for(planes.count, 1, [&](int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) {
+                            simd().max_pool(
+                                plane, machine.f32(src) + i * planes.src_plane(),
+                                machine.f32(dst) + i * planes.dst_plane(),
+                                static_cast<uint8_t*>(machine.data(places)) + i * planes.dst_plane());
+                        }
+                    });
                 });
 }
 
@@ -105,30 +97,15 @@ void lower(Machine& machine, const Node& node, const MaxPool2dBackward& op) {
     const int diff_dst = machine.in(node.inputs[0], layout);
     const int diff_src = machine.out(node.outputs[0], layout);
     const Planes planes(op.src, machine.slot(diff_dst).type.shape, layout);
-    const PoolWindow pool = op.window;
+    const PoolPlane plane = plane_of(op.window, planes);
     machine.add(node, Kind::other, {diff_dst, places}, {diff_src},
-                [&machine, diff_dst, places, diff_src, planes, pool](const RunContext&) {
-                    const auto* const place = static_cast<const uint8_t*>(machine.data(places));
-                    const float* const dy = machine.f32(diff_dst);
-                    float* const dx = machine.f32(diff_src);
+                [&machine, diff_dst, places, diff_src, planes, plane](const RunContext&) {
                     parallel_for(planes.count, 1, [&](int64_t begin, int64_t end) {
-                        for (int64_t plane = begin; plane < end; ++plane) {
-                            float* const to = dx + plane * planes.src_plane();
-                            std::fill(to, to + planes.src_plane(), 0.0F);
-                            for (int64_t y = 0; y < planes.oh; ++y) {
-                                for (int64_t x = 0; x < planes.ow; ++x) {
-                                    const int64_t at =
-                                        plane * planes.dst_plane() + (y * planes.ow + x) * planes.block;
-                                    const int64_t top = y * pool.stride[0] - pool.padding[0],
-                                                  left = x * pool.stride[1] - pool.padding[1];
-                                    for (int l = 0; l < planes.block; ++l) {
-                                        const int64_t r = place[at + l] / pool.kernel[1],
-                                                      s = place[at + l] % pool.kernel[1];
-                                        to[((top + r) * planes.w + left + s) * planes.block + l] +=
-                                            dy[at + l];
-                                    }
-                                }
-                            }
+                        for (int64_t i = begin; i < end; ++i) {
+                            simd().max_pool_backward(
+                                plane, machine.f32(diff_dst) + i * planes.dst_plane(),
+                                static_cast<const uint8_t*>(machine.data(places)) + i * planes.dst_plane(),
+                                machine.f32(diff_src) + i * planes.src_plane());
                         }
                     });
                 });

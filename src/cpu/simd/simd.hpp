@@ -25,6 +25,12 @@ struct AdamCoefficients {
     float learning_rate, gradient_scale, beta1, beta2, epsilon, weight_decay, correction1, correction2;
 };
 
+/// One plane of a pool: h x w pixels of `block` lanes each.
+struct PoolPlane {
+    int64_t h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
+    int block;
+};
+
 /// Element-wise and reducing loops over contiguous runs, compiled once per ISA. No call allocates or starts
 /// threads.
 struct Simd {
@@ -57,6 +63,11 @@ struct Simd {
     void (*adamw)(float* w, const float* g, float* m, float* v, int64_t count, const AdamCoefficients& c);
     void (*average)(float* a, const float* w, float decay, int64_t count);
     bool (*all_finite)(const float* x, int64_t count);
+    /// The maximum of each window and its place in it (r * kernel_w + s; ties: the first; NaN wins).
+    void (*max_pool)(const PoolPlane& plane, const float* src, float* dst, uint8_t* places);
+    /// diff_src = the sum of diff_dst over the windows whose maximum stood there.
+    void (*max_pool_backward)(const PoolPlane& plane, const float* diff_dst, const uint8_t* places,
+                              float* diff_src);
 };
 
 /// The loops for enmesh::isa().

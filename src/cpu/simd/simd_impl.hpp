@@ -314,6 +314,77 @@ bool all_finite(const float* x, int64_t count) {
     return bad == 0;
 }
 
+/// The rows and columns of a window that lie inside the image.
+struct PoolWindowPart {
+    int64_t top, left, r_begin, r_end, s_begin, s_end;
+};
+
+inline PoolWindowPart window_part(const PoolPlane& p, int64_t y, int64_t x) {
+    const int64_t top = y * p.stride_h - p.pad_top, left = x * p.stride_w - p.pad_left;
+    return {top,
+            left,
+            top < 0 ? -top : 0,
+            p.h - top < p.kernel_h ? p.h - top : p.kernel_h,
+            left < 0 ? -left : 0,
+            p.w - left < p.kernel_w ? p.w - left : p.kernel_w};
+}
+
+inline V load_block(const float* p, int count) {
+    if (count == width) return load(p);
+    float padded[width] = {};
+    std::memcpy(padded, p, static_cast<size_t>(count) * sizeof(float));
+    return load(padded);
+}
+
+/// `count` (at most a register's) lanes of one window.
+inline void max_window(const PoolPlane& p, const PoolWindowPart& w, const float* src, int count, float* dst,
+                       uint8_t* places) {
+    const auto at = [&](int64_t r, int64_t s) { return src + ((w.top + r) * p.w + w.left + s) * p.block; };
+    V best = load_block(at(w.r_begin, w.s_begin), count);
+    I place = I{} + static_cast<int32_t>(w.r_begin * p.kernel_w + w.s_begin);
+    for (int64_t r = w.r_begin; r < w.r_end; ++r) {
+        for (int64_t s = w.s_begin; s < w.s_end; ++s) {
+            const V x = load_block(at(r, s), count);
+            const I better = (x > best) | ((x != x) & (best == best));
+            best = select(better, x, best);
+            place = (better & (I{} + static_cast<int32_t>(r * p.kernel_w + s))) | (~better & place);
+        }
+    }
+    std::memcpy(dst, &best, static_cast<size_t>(count) * sizeof(float));
+    for (int l = 0; l < count; ++l) places[l] = static_cast<uint8_t>(place[l]);
+}
+
+void max_pool(const PoolPlane& p, const float* src, float* dst, uint8_t* places) {
+    for (int64_t y = 0; y < p.oh; ++y) {
+        for (int64_t x = 0; x < p.ow; ++x) {
+            const PoolWindowPart w = window_part(p, y, x);
+            for (int lane = 0; lane < p.block; lane += width) {
+                const int count = p.block - lane < width ? p.block - lane : width;
+                const int64_t out = (y * p.ow + x) * p.block + lane;
+                max_window(p, w, src + lane, count, dst + out, places + out);
+            }
+        }
+    }
+}
+
+void max_pool_backward(const PoolPlane& p, const float* diff_dst, const uint8_t* places, float* diff_src) {
+    std::memset(diff_src, 0, static_cast<size_t>(p.h * p.w * p.block) * sizeof(float));
+    for (int64_t y = 0; y < p.oh; ++y) {
+        for (int64_t x = 0; x < p.ow; ++x) {
+            const PoolWindowPart w = window_part(p, y, x);
+            const float* const dy = diff_dst + (y * p.ow + x) * p.block;
+            const uint8_t* const place = places + (y * p.ow + x) * p.block;
+            for (int64_t r = w.r_begin; r < w.r_end; ++r) {
+                for (int64_t s = w.s_begin; s < w.s_end; ++s) {
+                    float* const to = diff_src + ((w.top + r) * p.w + w.left + s) * p.block;
+                    const auto here = static_cast<uint8_t>(r * p.kernel_w + s);
+                    for (int l = 0; l < p.block; ++l) to[l] += place[l] == here ? dy[l] : 0.0F;
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 
 const Simd ENMESH_SIMD_TABLE = {
@@ -337,6 +408,8 @@ const Simd ENMESH_SIMD_TABLE = {
     adamw,
     average,
     all_finite,
+    max_pool,
+    max_pool_backward,
 };
 
 }  // namespace enmesh::cpu
