@@ -15,6 +15,7 @@ constexpr int64_t chunk = 4096;
 
 typedef float V __attribute__((vector_size(4 * ENMESH_SIMD_WIDTH)));
 typedef int32_t I __attribute__((vector_size(4 * ENMESH_SIMD_WIDTH)));
+typedef uint8_t B __attribute__((vector_size(ENMESH_SIMD_WIDTH)));
 
 inline V load(const float* p) {
     V v;
@@ -350,8 +351,14 @@ inline void max_window(const PoolPlane& p, const PoolWindowPart& w, const float*
             place = (better & (I{} + static_cast<int32_t>(r * p.kernel_w + s))) | (~better & place);
         }
     }
-    std::memcpy(dst, &best, static_cast<size_t>(count) * sizeof(float));
-    for (int l = 0; l < count; ++l) places[l] = static_cast<uint8_t>(place[l]);
+    const B narrow = __builtin_convertvector(place, B);
+    if (count == width) {
+        store(dst, best);
+        std::memcpy(places, &narrow, sizeof narrow);
+    } else {
+        std::memcpy(dst, &best, static_cast<size_t>(count) * sizeof(float));
+        std::memcpy(places, &narrow, static_cast<size_t>(count));
+    }
 }
 
 void max_pool(const PoolPlane& p, const float* src, float* dst, uint8_t* places) {
