@@ -1,6 +1,7 @@
 # What every target of ours shares: warnings, sanitizers, include paths.
 function(enmesh_flags target)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+    -Wno-missing-field-initializers)  # designated initializers name what differs from the defaults
   if(ENMESH_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
