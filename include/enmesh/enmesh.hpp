@@ -2,6 +2,10 @@
 
 // Everything public, in the order in which the rooms depend on each other.
 
+#include "enmesh/accel/sore.hpp"
+#include "enmesh/accel/stce.hpp"
+#include "enmesh/accel/systolic.hpp"
+#include "enmesh/accel/wuve.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
