@@ -1,11 +1,13 @@
-// Our products against oneDNN's dense ones on the convolutions of ResNet-18 (CIFAR shape), interleaved in one process.
-// Correctness first: every kernel is checked against the reference on the same shape with one image block, and a timed
-// output must be finite and non-zero. oneDNN runs in layouts of its own choice; reorders are excluded on both sides.
+// Our products against oneDNN's dense ones on the convolutions of ResNet-18 (CIFAR shape), interleaved in one
+// process. Correctness first: every kernel is checked against the reference on the same shape with one image
+// block, and a timed output must be finite and non-zero. On one thread times are processor time, otherwise
+// wall time. oneDNN runs in layouts of its own choice; reorders are excluded on both sides.
 //
 //   products_bench [--batch B] [--pattern N:M] [--threads T] [--rounds R] [--layer I] [--stage ff|bp|wg]
 
 #include <fmt/core.h>
 #include <omp.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cmath>
@@ -21,7 +23,6 @@
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/random.hpp"
-#include "enmesh/base/timer.hpp"
 #include "enmesh/products/product.hpp"
 
 using namespace enmesh;
@@ -129,6 +130,7 @@ struct Ours {
 
 void check_small(Problem problem, const std::string& kernel) {
     problem.conv.n = problem.block;
+    problem.conv.h = problem.conv.w = std::min<int64_t>(problem.conv.h, 8);
     const Conv& conv = problem.conv;
     const auto src = random_floats(conv.src_size(), 1), diff_dst = random_floats(conv.dst_size(), 2);
     const auto weights = random_floats(conv.weights_size(), 3);
@@ -174,7 +176,8 @@ Peer make_peer(const Conv& conv, Stage stage, dnnl::algorithm algorithm, const d
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     const dnnl::convolution_forward::primitive_desc forward(
-        {dnnl::prop_kind::forward_training, algorithm, src, weights, dst, strides, low, high}, attributes, engine);
+        {dnnl::prop_kind::forward_training, algorithm, src, weights, dst, strides, low, high}, attributes,
+        engine);
     if (stage == Stage::ff) {
         return finish_peer(forward,
                            {{DNNL_ARG_SRC, forward.src_desc()},
@@ -200,12 +203,41 @@ Peer make_peer(const Conv& conv, Stage stage, dnnl::algorithm algorithm, const d
                        engine);
 }
 
+// On one thread the thread's own processor time: what else a shared machine does then drops out.
+double seconds_now() {
+    timespec now{};
+    clock_gettime(threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+#if defined(__x86_64__)
+// What one core does in registers alone.
+__attribute__((target("avx2,fma"))) double fma_peak_gflops() {
+    typedef float Vec __attribute__((vector_size(32)));
+    Vec sums[12] = {}, factor = Vec{} + 0.5F;
+    double best = 0;
+    for (int round = 0; round < 5; ++round) {
+        const double start = seconds_now();
+        constexpr int64_t iterations = 200'000;
+        for (int64_t i = 0; i < iterations; ++i) {
+#pragma GCC unroll 12
+            for (int j = 0; j < 12; ++j) asm volatile("vfmadd231ps %1, %1, %0" : "+x"(sums[j]) : "x"(factor));
+        }
+        best = std::max(best, 2e-9 * 8 * 12 * iterations / (seconds_now() - start));
+    }
+    return best;
+}
+#else
+double fma_peak_gflops() { return 0; }
+#endif
+
 double median(std::vector<double> values) {
     std::sort(values.begin(), values.end());
     return values[values.size() / 2];
 }
 
-std::vector<Ours> our_kernels(const Conv& conv, Stage stage, Pattern pattern, std::span<const float> weights) {
+std::vector<Ours> our_kernels(const Conv& conv, Stage stage, Pattern pattern,
+                              std::span<const float> weights) {
     const int block = best_block(conv.n);
     std::vector<Problem> problems;
     if (stage != Stage::wg && (stage == Stage::ff ? conv.c : conv.k) % pattern.m == 0) {
@@ -229,7 +261,8 @@ void bench(const Conv& conv, Stage stage, const Options& options) {
     const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
     dnnl::stream stream(engine);
     std::vector<Peer> peers;
-    for (const auto algorithm : {dnnl::algorithm::convolution_direct, dnnl::algorithm::convolution_winograd}) {
+    for (const auto algorithm :
+         {dnnl::algorithm::convolution_direct, dnnl::algorithm::convolution_winograd}) {
         try {
             peers.push_back(make_peer(conv, stage, algorithm, engine));
         } catch (const dnnl::error&) {  // no Winograd for this shape or processor
@@ -238,14 +271,14 @@ void bench(const Conv& conv, Stage stage, const Options& options) {
     std::vector<std::vector<double>> times(ours.size() + peers.size());
     for (int round = -1; round < options.rounds; ++round) {
         for (size_t i = 0; i < times.size(); ++i) {
-            const Timer timer;
+            const double start = seconds_now();
             if (i < ours.size()) {
                 ours[i].run(src, diff_dst);
             } else {
                 peers[i - ours.size()].primitive.execute(stream, peers[i - ours.size()].arguments);
                 stream.wait();
             }
-            if (round >= 0) times[i].push_back(timer.seconds());
+            if (round >= 0) times[i].push_back(seconds_now() - start);
         }
     }
     double best_peer = 1e300;
@@ -274,6 +307,9 @@ int main(int argc, char** argv) {
         const Options options = parse(argc, argv);
         if (options.threads > 0) set_threads(options.threads);
         omp_set_num_threads(threads());
+        if (hardware_isa() != Isa::portable) {
+            fmt::print("8-lane FMA in registers: {:.1f} GFLOP/s a core\n", fma_peak_gflops());
+        }
         fmt::print("{}; {} threads, batch {}, pattern {}, kernels {}; medians of {} interleaved rounds\n",
                    cpu_description(), threads(), options.batch, to_string(options.pattern), to_string(isa()),
                    options.rounds);

@@ -93,6 +93,8 @@ class Broadcast final : public Product {
             }
             lay_out(phase);
         }
+        linear_ =
+            problem.block == 1 && in_.h * in_.w == 1 && out_.h * out_.w == 1 && !phases_.front().taps.empty();
         book_memory();
     }
 
@@ -565,7 +567,11 @@ class Broadcast final : public Product {
         for (const Block& block : phase.blocks) {
             pack.src = in + (band * reduction_ + block.first) * in_channel;
             pack.channels = phase.taps.empty() ? 0 : block.channels;
-            micro_.pack(pack);
+            if (linear_) {
+                pack_matrix(pack, index, tile.width);
+            } else {
+                micro_.pack(pack);
+            }
             panel.values = values + block.values + stream_row * block.count;
             panel.offsets = offsets + block.offsets + (dense_ ? 0 : stream_row * block.count);
             panel.count = block.count;
@@ -573,7 +579,65 @@ class Broadcast final : public Product {
             panel.last = &block == &phase.blocks.back();
             (dense_ ? micro_.dense_panel : micro_.panel[tile.height - 1][tile.width - 1])(panel);
         }
-        if (pixels_ > 1) scatter(panel, out, phase, tile, scratch);
+        if (linear_) {
+            store_matrix(panel, arguments.out + band * rows_ + row, index, tile.width);
+        } else if (pixels_ > 1) {
+            scatter(panel, out, phase, tile, scratch);
+        }
+    }
+
+    // A linear layer's maps are row-major matrices: tiles come in and go out through transposes.
+    std::pair<int64_t, int64_t> matrix_rows(int64_t index) const {
+        const Phase& phase = phases_.front();
+        const auto [begin, end] = share(ceil_div(problem().conv.n, pixels_), static_cast<int>(index),
+                                        static_cast<int>(phase.tiles));
+        return {begin * pixels_, std::min(end * pixels_, problem().conv.n)};
+    }
+
+    void pack_matrix(const PackArgs& pack, int64_t index, int64_t width) const {
+        const auto [begin, end] = matrix_rows(index);
+        const int64_t lanes = micro_.lanes;
+        for (int64_t vector = 0; vector < width; ++vector) {
+            const int64_t row = begin + vector * lanes;
+            TransposeArgs args{.from = pack.src + row * in_.channels,
+                               .from_row = in_.channels,
+                               .from_block = lanes,
+                               .to = pack.tile + vector * lanes,
+                               .to_row = pack.tile_channel,
+                               .to_block = lanes * pack.tile_channel,
+                               .rows = std::min(lanes, end - row),
+                               .columns = lanes,
+                               .count = pack.channels / lanes};
+            micro_.transpose(args);
+            args.from += args.count * lanes;
+            args.to += args.count * args.to_block;
+            args.columns = pack.channels % lanes;
+            args.count = args.columns > 0 ? 1 : 0;
+            micro_.transpose(args);
+        }
+    }
+
+    void store_matrix(const PanelArgs& panel, float* out, int64_t index, int64_t width) const {
+        const auto [begin, end] = matrix_rows(index);
+        const int64_t lanes = micro_.lanes;
+        for (int64_t vector = 0; vector < width; ++vector) {
+            const int64_t row = begin + vector * lanes, whole = panel.rows / lanes * lanes;
+            micro_.transpose({.from = panel.sums + vector * lanes,
+                              .from_row = width * lanes,
+                              .from_block = lanes * width * lanes,
+                              .to = out + row * out_.channels,
+                              .to_row = out_.channels,
+                              .to_block = lanes,
+                              .rows = lanes,
+                              .columns = std::min(lanes, end - row),
+                              .count = panel.rows / lanes});
+            for (int64_t channel = whole; channel < panel.rows; ++channel) {
+                const float* const from = panel.sums + (channel * width + vector) * lanes;
+                for (int64_t i = 0; i < std::min(lanes, end - row); ++i) {
+                    out[(row + i) * out_.channels + channel] = from[i];
+                }
+            }
+        }
     }
 
     // Tiles whose vectors hold several pixels go out through the carried sums.
@@ -582,16 +646,12 @@ class Broadcast final : public Product {
         const int64_t step = problem().block * phase.step_w, width = pixel_floats_;
         for (int64_t row = 0; row < panel.rows; ++row) {
             const float* const sums = panel.sums + row * tile.height * tile.width * micro_.lanes;
-            const float bias = panel.bias == nullptr ? 0.0F : panel.bias[row];
             for (int64_t i = 0; i < tile.out_run_count; ++i) {
                 const CopyRun& run = scratch.out_runs[i];
                 const float* from = sums + run.to;
                 float* to = out + row * panel.out_row + run.from;
                 for (int32_t pixel = 0; pixel < run.pixels; ++pixel, from += width, to += step) {
-                    for (int64_t lane = 0; lane < width; ++lane) {
-                        const float value = from[lane] + bias;
-                        to[lane] = panel.relu && value < 0.0F ? 0.0F : value;
-                    }
+                    for (int64_t lane = 0; lane < width; ++lane) to[lane] = from[lane];
                 }
             }
         }
@@ -600,6 +660,7 @@ class Broadcast final : public Product {
     const MicroKernels& micro_;
     LanePlan lanes_;
     bool dense_;
+    bool linear_ = false;
     int threads_;
     Map in_{}, out_{};
     int64_t pixel_floats_ = 1;  // floats of a pixel that go into a vector

@@ -36,6 +36,9 @@ std::unique_ptr<Product> make_outer(const Problem&, const MicroKernels&);
 std::string decline_winograd(const Problem&, const MicroKernels&);
 std::unique_ptr<Product> make_winograd(const Problem&, const MicroKernels&);
 
+std::string decline_kept(const Problem&, const MicroKernels&);
+std::unique_ptr<Product> make_kept(const Problem&, const MicroKernels&);
+
 /// Throws if the span is smaller than it must be: our callers' mistake, caught before it corrupts memory.
 void require_bytes(std::span<const std::byte> span, size_t bytes, const char* what);
 

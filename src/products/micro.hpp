@@ -60,6 +60,16 @@ struct OuterArgs {
     bool accumulate = false;
 };
 
+/// Transposes `count` blocks of rows x columns floats, at most lanes x lanes: to[j * to_row + i] = from[i *
+/// from_row + j]. Missing rows up to the lane count come out as zeros.
+struct TransposeArgs {
+    const float* from = nullptr;
+    int64_t from_row = 0, from_block = 0;
+    float* to = nullptr;
+    int64_t to_row = 0, to_block = 0;
+    int64_t rows = 0, columns = 0, count = 1;
+};
+
 /// One Winograd tile: where its patch lies in a plane, which part of it is inside, and where its 36 points
 /// go.
 struct WinogradTile {
@@ -84,6 +94,11 @@ struct WinogradArgs {
 using WinogradFn = void (*)(const WinogradArgs&);
 /// points [36][point_stride] -> [count][9]: weight gradients of `count` neighbouring filters.
 using WinogradWeightsFn = void (*)(const float* points, int64_t point_stride, int64_t count, float* weights);
+using TransposeFn = void (*)(const TransposeArgs&);
+/// select_mvue in every lane: in [m][lanes], uniforms [lanes] -> values and indices [n][lanes]. False if some
+/// lane is not finite; what that lane gets is then meaningless.
+using MvueFn = bool (*)(const float* in, int m, int n, const float* uniforms, float* values,
+                        int32_t* indices);
 using PackFn = void (*)(const PackArgs&);
 using PanelFn = void (*)(const PanelArgs&);
 using OuterFn = void (*)(const OuterArgs&);
@@ -106,6 +121,8 @@ struct MicroKernels {
     WinogradFn winograd_diff;  ///< 4x4 patches of an output gradient -> points (weight gradient)
     WinogradFn winograd_dst;   ///< points -> 4x4 patches of a map
     WinogradWeightsFn winograd_weights;
+    TransposeFn transpose;
+    MvueFn mvue;
 };
 
 extern const MicroKernels micro_portable;

@@ -87,13 +87,14 @@ void panel(const PanelArgs& args) {
             offsets += 4;
         }
         for (; left > 0; --left) multiply<height, width>(sums, base, *offsets++, *values++);
-        if (!args.last || args.out == nullptr) {
-            ENMESH_UNROLL for (int v = 0; v < vectors; ++v) store(carried + v * lanes, sums[v]);
-        } else {
+        if (args.last) {
+            ENMESH_UNROLL for (int v = 0; v < vectors; ++v) sums[v] = finish(sums[v], args, row);
+        }
+        if (args.last && args.out != nullptr) {
             float* const out = args.out + row * args.out_row;
-            ENMESH_UNROLL for (int v = 0; v < vectors; ++v) {
-                store(out + args.out_offsets[v], finish(sums[v], args, row));
-            }
+            ENMESH_UNROLL for (int v = 0; v < vectors; ++v) store(out + args.out_offsets[v], sums[v]);
+        } else {
+            ENMESH_UNROLL for (int v = 0; v < vectors; ++v) store(carried + v * lanes, sums[v]);
         }
     }
 }
@@ -126,14 +127,12 @@ inline void dense_block(const PanelArgs& args, int64_t row, int y, int x) {
     }
     const bool to_out = args.last && args.out != nullptr;
     ENMESH_UNROLL for (int i = 0; i < 4; ++i) {
-        if (to_out && row + i >= args.rows) break;
+        if (args.last && row + i >= args.rows) break;
         ENMESH_UNROLL for (int v = 0; v < vectors; ++v) {
-            if (to_out) {
-                store(args.out + (row + i) * args.out_row + args.out_offsets[at + v],
-                      finish(sums[i][v], args, row + i));
-            } else {
-                store(carried + (i * area + v) * lanes, sums[i][v]);
-            }
+            const Vec value = args.last ? finish(sums[i][v], args, row + i) : sums[i][v];
+            store(to_out ? args.out + (row + i) * args.out_row + args.out_offsets[at + v]
+                         : carried + (i * area + v) * lanes,
+                  value);
         }
     }
 }
@@ -210,14 +209,24 @@ void pack(const PackArgs& args) {
     }
 }
 
-inline float sum_of(Vec value) {
-    float total = 0;
-    ENMESH_UNROLL for (int half = lanes / 2; half > 0; half /= 2) {
+// The four vectors' sums over their lanes, in the first four lanes.
+inline Vec sums_of(Vec a, Vec b, Vec c, Vec d) {
+    IntVec low, high, low_pairs, high_pairs;
+    ENMESH_UNROLL for (int i = 0; i < lanes; i += 4) {
+        low[i] = i, low[i + 1] = lanes + i, low[i + 2] = i + 1, low[i + 3] = lanes + i + 1;
+        low_pairs[i] = i, low_pairs[i + 1] = i + 1, low_pairs[i + 2] = lanes + i,
+        low_pairs[i + 3] = lanes + i + 1;
+    }
+    high = low + 2;
+    high_pairs = low_pairs + 2;
+    const Vec ab = __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+    const Vec cd = __builtin_shuffle(c, d, low) + __builtin_shuffle(c, d, high);
+    Vec total = __builtin_shuffle(ab, cd, low_pairs) + __builtin_shuffle(ab, cd, high_pairs);
+    ENMESH_UNROLL for (int half = lanes / 2; half >= 4; half /= 2) {
         IntVec swap;
         ENMESH_UNROLL for (int i = 0; i < lanes; ++i) swap[i] = i ^ half;
-        value += __builtin_shuffle(value, swap);
+        total += __builtin_shuffle(total, swap);
     }
-    total = value[0];
     return total;
 }
 
@@ -243,11 +252,11 @@ inline void outer_block(const OuterArgs& args, int64_t column) {
         }
         ENMESH_UNROLL for (int i = 0; i < 4; ++i) row_at[i] += end;
     }
-    for (int i = 0; i < args.row_count; ++i) {
-        ENMESH_UNROLL for (int j = 0; j < columns; ++j) {
-            float* const out = args.out + i * args.out_stride + column + j;
-            const float total = sum_of(sums[i][j]);
-            *out = args.accumulate ? *out + total : total;
+    ENMESH_UNROLL for (int j = 0; j < columns; ++j) {
+        const Vec totals = sums_of(sums[0][j], sums[1][j], sums[2][j], sums[3][j]);
+        float* out = args.out + column + j;
+        for (int i = 0; i < args.row_count; ++i, out += args.out_stride) {
+            *out = args.accumulate ? *out + totals[i] : totals[i];
         }
     }
 }
@@ -423,6 +432,109 @@ void winograd_weights(const float* points, int64_t point_stride, int64_t count, 
     }
 }
 
+// Exchanges blocks of lanes / 2, lanes / 4, ..., 1 across the diagonal.
+inline void transpose_square(Vec (&rows)[lanes]) {
+    ENMESH_UNROLL for (int half = lanes / 2; half > 0; half /= 2) {
+        IntVec low, high;
+        ENMESH_UNROLL for (int i = 0; i < lanes; ++i) {
+            low[i] = (i & half) != 0 ? lanes + i - half : i;
+            high[i] = (i & half) != 0 ? lanes + i : i + half;
+        }
+        ENMESH_UNROLL for (int i = 0; i < lanes; ++i) {
+            if ((i & half) != 0) continue;
+            const Vec a = rows[i], b = rows[i + half];
+            rows[i] = __builtin_shuffle(a, b, low);
+            rows[i + half] = __builtin_shuffle(a, b, high);
+        }
+    }
+}
+
+void transpose(const TransposeArgs& args) {
+    for (int64_t block = 0; block < args.count; ++block) {
+        const float* const from = args.from + block * args.from_block;
+        float* const to = args.to + block * args.to_block;
+        Vec rows[lanes];
+        if (args.rows == lanes && args.columns == lanes) {
+            ENMESH_UNROLL for (int i = 0; i < lanes; ++i) rows[i] = load(from + i * args.from_row);
+            transpose_square(rows);
+            ENMESH_UNROLL for (int j = 0; j < lanes; ++j) store(to + j * args.to_row, rows[j]);
+            continue;
+        }
+        for (int64_t j = 0; j < args.columns; ++j) {
+            Vec column = {};
+            for (int64_t i = 0; i < args.rows; ++i) column[i] = from[i * args.from_row + j];
+            store(to + j * args.to_row, column);
+        }
+    }
+}
+
+inline Vec choose(IntVec condition, Vec yes, Vec no) {
+    return reinterpret_cast<Vec>((reinterpret_cast<IntVec>(yes) & condition) |
+                                 (reinterpret_cast<IntVec>(no) & ~condition));
+}
+
+bool mvue(const float* in, int m, int n, const float* uniforms, float* values, int32_t* indices) {
+    Vec x[16], size[16], rest = {}, chances = {};
+    IntVec open[16], kept[16], zero = {};  // open: not certain; kept: in the result, certain or drawn
+    chances += static_cast<float>(n);
+    for (int i = 0; i < m; ++i) {
+        x[i] = load(in + i * lanes);
+        size[i] = reinterpret_cast<Vec>(magnitude(x[i]));
+        open[i] = zero - 1;
+        rest += size[i];
+    }
+    const IntVec wrong = (rest - rest) != 0.0F;
+    for (int round = 0; round < n; ++round) {
+        Vec next = {}, taken = {};
+        for (int i = 0; i < m; ++i) {
+            const IntVec certain = open[i] & (size[i] * chances >= rest) & (size[i] > 0.0F);
+            open[i] &= ~certain;
+            taken += choose(certain, taken - taken + 1.0F, Vec{});
+            next += choose(open[i], size[i], Vec{});
+        }
+        rest = next;
+        chances -= taken;
+    }
+    Vec tau = rest / choose(chances > 0.0F, chances, Vec{} + 1.0F), sum = {}, target = load(uniforms) * tau;
+    IntVec left = {}, drawn = {}, count = {};
+    for (int i = 0; i < m; ++i) left -= open[i] & (size[i] > 0.0F);
+    const IntVec to_draw = __builtin_convertvector(chances, IntVec);
+    for (int i = 0; i < m; ++i) {
+        const IntVec candidate = open[i] & (size[i] > 0.0F);
+        sum += choose(candidate, size[i], Vec{});
+        left += candidate;
+        // The last one meets the last target, whatever rounding says.
+        const IntVec here = candidate & (drawn < to_draw) & ((sum > target) | (left == 0));
+        target += choose(here, tau, Vec{});
+        drawn -= here;
+        const IntVec sign = reinterpret_cast<IntVec>(x[i]) & static_cast<int32_t>(0x80000000U);
+        x[i] = choose(here, reinterpret_cast<Vec>(reinterpret_cast<IntVec>(tau) | sign), x[i]);
+        kept[i] = here | (~open[i]);
+        count -= kept[i];
+    }
+    IntVec value[16], index[16], filled = {}, spare = n - count;
+    for (int slot = 0; slot < n; ++slot) value[slot] = index[slot] = zero;
+    for (int i = 0; i < m; ++i) {
+        const IntVec fill = ~kept[i] & (spare > 0);
+        spare += fill;
+        const IntVec chosen = kept[i] | fill, bits = reinterpret_cast<IntVec>(x[i]) & kept[i];
+        for (int slot = 0; slot < n && slot <= i; ++slot) {
+            const IntVec here = chosen & (filled == slot);
+            value[slot] |= bits & here;
+            index[slot] |= i & here;
+        }
+        filled -= chosen;
+    }
+    for (int slot = 0; slot < n; ++slot) {
+        *reinterpret_cast<LooseIntVec*>(values + slot * lanes) = value[slot];
+        *reinterpret_cast<LooseIntVec*>(indices + slot * lanes) = index[slot];
+    }
+    for (int i = 0; i < lanes; ++i) {
+        if (wrong[i] != 0) return false;
+    }
+    return true;
+}
+
 template <int height, int width>
 constexpr PanelFn panel_or_null() {
     if constexpr (height * width <= max_sums && width <= max_vectors) {
@@ -441,12 +553,12 @@ constexpr PanelFn panel_or_null() {
             panel_or_null<height, 13>(), panel_or_null<height, 14>()                               \
     }
 
-#define ENMESH_MICRO_KERNELS(table_name)                                                          \
-    {                                                                                             \
-        table_name, lanes, max_sums, max_vectors,                                                 \
-            {ENMESH_PANEL_ROW(1), ENMESH_PANEL_ROW(2), ENMESH_PANEL_ROW(3), ENMESH_PANEL_ROW(4)}, \
-            &dense_panel, &pack, &outer, &select, &winograd_from_map<Transform::src, 6>,          \
-            &winograd_from_map<Transform::diff, 4>, &winograd_to_map, &winograd_weights           \
+#define ENMESH_MICRO_KERNELS(table_name)                                                                   \
+    {                                                                                                      \
+        table_name, lanes, max_sums, max_vectors,                                                          \
+            {ENMESH_PANEL_ROW(1), ENMESH_PANEL_ROW(2), ENMESH_PANEL_ROW(3), ENMESH_PANEL_ROW(4)},          \
+            &dense_panel, &pack, &outer, &select, &winograd_from_map<Transform::src, 6>,                   \
+            &winograd_from_map<Transform::diff, 4>, &winograd_to_map, &winograd_weights, &transpose, &mvue \
     }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 
 namespace enmesh::products {
@@ -90,7 +91,7 @@ std::string to_string(const Problem& problem) {
 }
 
 int best_block(int64_t n) {
-    for (const int block : {16, 8, 4, 2}) {
+    for (int block = std::max(8, vector_lanes(isa())); block > 1; block /= 2) {
         if (n % block == 0) return block;
     }
     return 1;

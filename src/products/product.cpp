@@ -27,6 +27,10 @@ constexpr KernelEntry dense_gradient[] = {
     {"outer", decline_outer, make_outer},
     {"reference", never_declines, make_reference},
 };
+constexpr KernelEntry sparse_gradient[] = {
+    {"kept", decline_kept, make_kept},
+    {"reference", never_declines, make_reference},
+};
 constexpr KernelEntry reference_only[] = {
     {"reference", never_declines, make_reference},
 };
@@ -66,8 +70,11 @@ const MicroKernels& micro_kernels([[maybe_unused]] Isa isa) {
 }
 
 std::span<const KernelEntry> kernel_list(const Problem& problem) {
+    if (problem.stage == Stage::wg) {
+        if (problem.sparse == Operand::diff_dst) return sparse_gradient;
+        return dense_gradient;
+    }
     if (problem.sparse == Operand::diff_dst) return reference_only;
-    if (problem.stage == Stage::wg) return dense_gradient;
     if (problem.sparse == Operand::weights) return sparse_weights;
     return dense_weights;
 }

@@ -8,6 +8,7 @@
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/random.hpp"
 #include "products/kernels.hpp"
+#include "products/runs.hpp"
 
 namespace enmesh::products {
 namespace {
@@ -105,8 +106,8 @@ void take(const Inclusion& inclusion, std::span<const float> group, int n, doubl
     }
 }
 
-// Addresses of a batch-blocked diff_dst as rows x reduction.
-struct GradientAxes {
+// A batch-blocked diff_dst as rows x reduction.
+struct Gradient {
     const float* data;
     int64_t channels, area, block;
     bool along_channels;
@@ -117,39 +118,85 @@ struct GradientAxes {
     }
 };
 
-void pack_magnitude(const GradientAxes& axes, PackedSpan out, int64_t begin, int64_t end) {
-    const auto [n, m] = out.shape.pattern;
-    const MicroKernels& micro = micro_kernels(isa());
-    const int64_t groups = out.shape.groups();
-    alignas(64) std::array<float, Pattern::max_m * max_lanes> in{}, values{};
-    alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices{};
-    for (int64_t first = begin * groups; first < end * groups; first += micro.lanes) {
-        const int64_t used = std::min<int64_t>(micro.lanes, end * groups - first);
-        for (int64_t lane = 0; lane < used; ++lane) {
-            const int64_t row = (first + lane) / groups, group = (first + lane) % groups;
-            for (int i = 0; i < m; ++i) in[i * micro.lanes + lane] = axes.at(row, group * m + i);
-        }
+struct Selector {
+    const SelectOptions& options;
+    Random random;
+    PackedSpan out;
+
+    float uniform(int64_t item) const { return Random::unit(random.at(static_cast<uint64_t>(item))); }
+    void store(int64_t item, int slot, float value, int32_t index) const {
+        out.values[item * out.shape.pattern.n + slot] = value;
+        out.indices[item * out.shape.pattern.n + slot] = static_cast<uint8_t>(index);
+    }
+    void one(std::span<const float> group, int64_t item) const {
+        const int n = out.shape.pattern.n;
+        const auto values = out.values.subspan(item * n, n);
+        const auto indices = out.indices.subspan(item * n, n);
+        if (options.how == Selection::magnitude) return select_magnitude(group, n, values, indices);
+        select_mvue(group, n, uniform(item), values, indices);
+    }
+};
+
+// One group an image, images in the lanes: element i of every lane's group lies at from + i * stride. The
+// groups are numbered first, first + step, ...
+void select_lanes(const Selector& selector, const MicroKernels& micro, const float* from, int64_t stride,
+                  int64_t first, int64_t step) {
+    const auto [n, m] = selector.out.shape.pattern;
+    alignas(64) std::array<float, Pattern::max_m * max_lanes> in, values;
+    alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices;
+    alignas(64) std::array<float, max_lanes> uniforms{};
+    for (int i = 0; i < m; ++i) std::copy_n(from + i * stride, micro.lanes, in.data() + i * micro.lanes);
+    bool done = true;
+    if (selector.options.how == Selection::magnitude) {
         micro.select(in.data(), m, n, values.data(), indices.data());
-        for (int64_t lane = 0; lane < used; ++lane) {
-            for (int slot = 0; slot < n; ++slot) {
-                out.values[(first + lane) * n + slot] = values[slot * micro.lanes + lane];
-                out.indices[(first + lane) * n + slot] =
-                    static_cast<uint8_t>(indices[slot * micro.lanes + lane]);
-            }
+    } else {
+        for (int lane = 0; lane < micro.lanes; ++lane) uniforms[lane] = selector.uniform(first + lane * step);
+        done = micro.mvue(in.data(), m, n, uniforms.data(), values.data(), indices.data());
+    }
+    for (int lane = 0; lane < micro.lanes; ++lane) {
+        const int64_t item = first + lane * step;
+        if (!done) {
+            std::array<float, Pattern::max_m> group{};
+            for (int i = 0; i < m; ++i) group[i] = in[i * micro.lanes + lane];
+            selector.one({group.data(), static_cast<size_t>(m)}, item);
+            continue;
+        }
+        for (int slot = 0; slot < n; ++slot) {
+            selector.store(item, slot, values[slot * micro.lanes + lane], indices[slot * micro.lanes + lane]);
         }
     }
 }
 
-void pack_mvue(const GradientAxes& axes, const Random& random, PackedSpan out, int64_t begin, int64_t end) {
-    const auto [n, m] = out.shape.pattern;
-    const int64_t groups = out.shape.groups();
-    std::array<float, Pattern::max_m> group{};
-    for (int64_t item = begin * groups; item < end * groups; ++item) {
-        for (int i = 0; i < m; ++i) group[i] = axes.at(item / groups, item % groups * m + i);
-        const double uniform = static_cast<double>(random.at(static_cast<uint64_t>(item)) >> 11) * 0x1p-53;
-        select_mvue({group.data(), static_cast<size_t>(m)}, n, uniform, out.values.subspan(item * n, n),
-                    out.indices.subspan(item * n, n));
-    }
+// Groups of one position's channels (`along_channels`) or of one channel's neighbouring positions, an image a
+// lane.
+void pack_planes(const Gradient& gradient, const Selector& selector, const MicroKernels& micro,
+                 const LanePlan& lanes, int64_t images) {
+    const int64_t m = selector.out.shape.pattern.m, groups = selector.out.shape.groups(), b = gradient.block;
+    const int64_t area = gradient.area, planes = lanes.planes(images);
+    const auto image_of = [&](int64_t plane) {
+        return plane / lanes.parts * b + plane % lanes.parts * lanes.pixel_floats;
+    };
+    const int64_t count = gradient.along_channels ? planes * area : planes * gradient.channels;
+    parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+            const int64_t plane = gradient.along_channels ? task / area : task / gradient.channels;
+            const float* const map = gradient.data + lanes.plane_start(plane, gradient.channels, area);
+            const int64_t image = image_of(plane);
+            if (gradient.along_channels) {
+                const int64_t pixel = task % area;
+                for (int64_t group = 0; group < groups; ++group) {
+                    select_lanes(selector, micro, map + (group * m * area + pixel) * b, area * b,
+                                 (image * area + pixel) * groups + group, area * groups);
+                }
+            } else {
+                const int64_t channel = task % gradient.channels;
+                for (int64_t group = 0; group < area / m; ++group) {
+                    select_lanes(selector, micro, map + (channel * area + group * m) * b, b,
+                                 channel * groups + image * area / m + group, area / m);
+                }
+            }
+        }
+    });
 }
 
 // The 90 masks of a 4 x 4 block with two in each row and column, as four row patterns of six.
@@ -329,18 +376,22 @@ void pack_diff_dst(const Problem& problem, const SelectOptions& options, const f
         fail("{}: the compact diff_dst does not fit", to_string(problem));
     }
     const Conv& conv = problem.conv;
-    const GradientAxes axes{diff_dst, conv.k, conv.out_h() * conv.out_w(), problem.block,
-                            problem.stage == Stage::bp};
-    const Random random(options.seed, options.stream);
-    const int64_t tail = out.shape.tail(), first_tail = out.shape.groups() * out.shape.pattern.m;
+    const int64_t area = conv.out_h() * conv.out_w(), tail = out.shape.tail(), groups = out.shape.groups();
+    const Gradient gradient{diff_dst, conv.k, area, problem.block, problem.stage == Stage::bp};
+    const Selector selector{options, Random(options.seed, options.stream), out};
+    const MicroKernels& micro = micro_kernels(isa());
+    const LanePlan lanes(problem.block, micro.lanes);
+    const int m = out.shape.pattern.m;
+    const bool by_planes = lanes.pixel_floats == micro.lanes && (problem.stage == Stage::bp || area % m == 0);
+    if (by_planes) pack_planes(gradient, selector, micro, lanes, conv.n);
     parallel_for(out.shape.rows, 1, [&](int64_t begin, int64_t end) {
-        if (options.how == Selection::magnitude) {
-            pack_magnitude(axes, out, begin, end);
-        } else {
-            pack_mvue(axes, random, out, begin, end);
-        }
+        std::array<float, Pattern::max_m> group{};
         for (int64_t row = begin; row < end; ++row) {
-            for (int64_t i = 0; i < tail; ++i) out.tail[row * tail + i] = axes.at(row, first_tail + i);
+            for (int64_t at = 0; at < groups && !by_planes; ++at) {
+                for (int i = 0; i < m; ++i) group[i] = gradient.at(row, at * m + i);
+                selector.one({group.data(), static_cast<size_t>(m)}, row * groups + at);
+            }
+            for (int64_t i = 0; i < tail; ++i) out.tail[row * tail + i] = gradient.at(row, groups * m + i);
         }
     });
 }

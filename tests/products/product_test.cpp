@@ -10,6 +10,7 @@
 #include "enmesh/base/compare.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/products/select.hpp"
 #include "products/kernels.hpp"
 #include "products/random_problem.hpp"
 
@@ -228,6 +229,79 @@ TEST(Kernels, WinogradMatchesTheReference) {
                 const Comparison same =
                     compare(run(*make_winograd(problem, *micro), inputs, epilogue), want, 1e-4);
                 ASSERT_TRUE(same.ok()) << micro->name << ' ' << to_string(problem) << ": " << same.describe();
+            }
+        }
+    }
+}
+
+TEST(Kernels, KeptGradientsMatchTheReference) {
+    Random random(27);
+    int served = 0;
+    for (int round = 0; round < 60; ++round) {
+        Conv conv = random_conv(random);
+        conv.n = 16;
+        conv.groups = 1;
+        conv.c = 1 + static_cast<int64_t>(random.below(40));
+        conv.k = 1 + static_cast<int64_t>(random.below(12));
+        conv.dilation_w = 1;
+        const int m = static_cast<int>(pick(random, {2, 3, 4, 5, 7, 8, 9, 16}));
+        const Problem problem{
+            conv, Stage::wg, Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}, 16};
+        bool any = false;
+        for (const MicroKernels* micro : all_micro()) any = any || decline_kept(problem, *micro).empty();
+        if (!any) continue;
+        const Inputs inputs = random_inputs(conv, random);
+        const auto src = blocked(inputs.src, 16, conv.n, conv.c, conv.h * conv.w);
+        const auto diff_dst = blocked(inputs.diff_dst, 16, conv.n, conv.k, conv.out_h() * conv.out_w());
+        const Packed packed = pack_diff_dst(problem, {Selection::mvue, 1, 2}, diff_dst.data());
+        const PackedView view = packed;
+        const auto result = [&](const Product& product) {
+            Buffer workspace(product.workspace_bytes());
+            std::vector<float> out(static_cast<size_t>(conv.weights_size()),
+                                   std::numeric_limits<float>::quiet_NaN());
+            Arguments arguments;
+            arguments.src = src.data();
+            arguments.packed_diff_dst = &view;
+            arguments.out = out.data();
+            arguments.workspace = workspace.as<std::byte>();
+            product.run(arguments);
+            return out;
+        };
+        const auto want = result(*plan(problem, "reference"));
+        for (const MicroKernels* micro : all_micro()) {
+            if (!decline_kept(problem, *micro).empty()) continue;
+            const Threads count(1 + static_cast<int>(random.below(3)));
+            const Comparison same = compare(result(*make_kept(problem, *micro)), want, 1e-5);
+            ASSERT_TRUE(same.ok()) << micro->name << ' ' << to_string(problem) << ": " << same.describe();
+            ++served;
+        }
+    }
+    EXPECT_GT(served, 20);
+}
+
+// Row-major matrices go in and out through transposes.
+TEST(Kernels, LinearLayersMatchTheReference) {
+    Random random(28);
+    for (int round = 0; round < 25; ++round) {
+        const Conv conv =
+            linear(1 + static_cast<int64_t>(random.below(150)), 1 + static_cast<int64_t>(random.below(90)),
+                   1 + static_cast<int64_t>(random.below(60)));
+        const Inputs inputs = random_inputs(conv, random);
+        for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
+            Problem problem{conv, stage};
+            if (stage != Stage::wg && random.below(3) != 0)
+                problem.sparse = Operand::weights, problem.pattern = {2, 8};
+            Epilogue epilogue;
+            if (stage == Stage::ff) epilogue = {inputs.bias.data(), random.below(2) == 0};
+            const auto want = run(*plan(problem, "reference"), inputs, epilogue);
+            for (const MicroKernels* micro : all_micro()) {
+                for (const KernelEntry& entry : kernel_list(problem)) {
+                    if (entry.name == "reference" || !entry.decline(problem, *micro).empty()) continue;
+                    const Comparison same =
+                        compare(run(*entry.make(problem, *micro), inputs, epilogue), want, 1e-5);
+                    ASSERT_TRUE(same.ok()) << entry.name << ' ' << micro->name << ' ' << to_string(problem)
+                                           << ": " << same.describe();
+                }
             }
         }
     }

@@ -8,6 +8,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "products/kernels.hpp"
 #include "products/random_problem.hpp"
 
 namespace enmesh::products {
@@ -116,6 +117,74 @@ TEST(Mvue, DrawsAreThoseOfTheEnumeration) {
             EXPECT_EQ(indices, outcome.indices);
         }
         start += outcome.probability;
+    }
+}
+
+// The vector form draws in float32 what the scalar form draws in double; at a cut between outcomes either is
+// right.
+TEST(Mvue, LanesDrawWhatTheScalarFormDraws) {
+    Random random(35);
+    for (const MicroKernels* micro : {&micro_portable, &micro_wide, &micro_kernels(isa())}) {
+        const int lanes = micro->lanes;
+        for (int round = 0; round < 300; ++round) {
+            const int m = 2 + static_cast<int>(random.below(15)),
+                      n = 1 + static_cast<int>(random.below(m - 1));
+            std::vector<float> in(m * lanes), uniforms(lanes), values(n * lanes);
+            std::vector<int32_t> indices(n * lanes);
+            for (float& uniform : uniforms) uniform = random.uniform();
+            for (int lane = 0; lane < lanes; ++lane) {
+                const std::vector<float> group = awkward_group(random, m);
+                for (int i = 0; i < m; ++i) in[i * lanes + lane] = group[i];
+            }
+            ASSERT_TRUE(micro->mvue(in.data(), m, n, uniforms.data(), values.data(), indices.data()));
+            for (int lane = 0; lane < lanes; ++lane) {
+                std::vector<float> group(m), want(n);
+                std::vector<uint8_t> want_indices(n);
+                for (int i = 0; i < m; ++i) group[i] = in[i * lanes + lane];
+                bool agrees = false;
+                for (const double nudge : {0.0, -2e-5, 2e-5}) {
+                    const double uniform = std::clamp(uniforms[lane] + nudge, 0.0, 1.0 - 1e-9);
+                    select_mvue(group, n, uniform, want, want_indices);
+                    bool same = true;
+                    for (int slot = 0; slot < n; ++slot) {
+                        same = same && indices[slot * lanes + lane] == want_indices[slot] &&
+                               std::abs(values[slot * lanes + lane] - want[slot]) <=
+                                   1e-5F * std::abs(want[slot]);
+                    }
+                    agrees = agrees || same;
+                }
+                ASSERT_TRUE(agrees) << micro->name << ' ' << n << ':' << m << " uniform " << uniforms[lane];
+            }
+        }
+    }
+}
+
+TEST(Mvue, LanesReportWhatIsNotFinite) {
+    std::vector<float> in(4 * micro_portable.lanes, 1.0F), uniforms(micro_portable.lanes), values(in.size());
+    std::vector<int32_t> indices(in.size());
+    EXPECT_TRUE(micro_portable.mvue(in.data(), 4, 2, uniforms.data(), values.data(), indices.data()));
+    in[5] = std::nanf("");
+    EXPECT_FALSE(micro_portable.mvue(in.data(), 4, 2, uniforms.data(), values.data(), indices.data()));
+}
+
+TEST(PackDiffDst, LanesAndSingleGroupsAgree) {
+    Random random(36);
+    const Conv conv{.n = 16, .c = 3, .h = 4, .w = 2, .k = 6};
+    std::vector<float> nchw = random_floats(conv.dst_size(), random), blocked(nchw.size());
+    nchw[37] = std::nanf("");
+    reblock(nchw.data(), 1, blocked.data(), 16, conv.n, conv.k, 8);
+    for (const Stage stage : {Stage::bp, Stage::wg}) {
+        for (const Selection how : {Selection::magnitude, Selection::mvue}) {
+            const Packed one =
+                pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 1}, {how, 7, 3}, nchw.data());
+            const Packed many =
+                pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 16}, {how, 7, 3}, blocked.data());
+            EXPECT_TRUE(std::ranges::equal(one.view().indices, many.view().indices));
+            for (size_t i = 0; i < one.view().values.size(); ++i) {
+                const float a = one.view().values[i], b = many.view().values[i];
+                EXPECT_TRUE(std::abs(a - b) <= 1e-6F * std::abs(a) || (std::isnan(a) && std::isnan(b)));
+            }
+        }
     }
 }
 

@@ -80,7 +80,8 @@ inline int64_t blocked_index(int64_t n, int64_t c, int64_t pixel, int64_t channe
     return ((n / block * channels + c) * area + pixel) * block + n % block;
 }
 
-/// The largest of 16, 8, 4, 2, 1 that divides n.
+/// The block that our kernels like best for n images: as many as a vector has lanes (8 or 16; a larger block
+/// would use half of each cache line at a time), or the largest half of that which divides n.
 int best_block(int64_t n);
 
 /// Rewrites a map of n images, `channels` channels and `area` pixels from one block to another (1 = NCHW).
