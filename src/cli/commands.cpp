@@ -14,6 +14,9 @@ std::span<const Command> commands() {
         {add_bench},
         {add_data},
         {add_inspect},
+        {add_pack},
+        {add_prune},
+        {add_unpack},
     };
     return list;
 }

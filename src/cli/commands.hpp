@@ -19,6 +19,9 @@ struct Command {
 void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_pack(CLI::App& app);
+void add_prune(CLI::App& app);
+void add_unpack(CLI::App& app);
 
 std::span<const Command> commands();
 

@@ -1,0 +1,168 @@
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "enmesh/base/file.hpp"
+#include "enmesh/base/random.hpp"
+#include "enmesh/sparsity/prune.hpp"
+#include "enmesh/tensor/safetensors.hpp"
+
+namespace enmesh {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Ran {
+    int code;
+    std::string out, err;
+};
+
+class PruneCommand : public testing::Test {
+  protected:
+    void SetUp() override {
+        folder_ =
+            fs::path(testing::TempDir()) / ("prune-" + std::to_string(::getpid()) + "-" +
+                                            testing::UnitTest::GetInstance()->current_test_info()->name());
+        fs::create_directories(folder_);
+        Random random(5);
+        SafetensorsFile file;
+        file.metadata = {{"made by", "a test"}};
+        const auto add = [&](const char* name, Shape shape) {
+            TensorHeader header{name, "F32", std::move(shape)};
+            NamedTensor tensor{header, Buffer(header.bytes())};
+            for (float& value : tensor.data.as<float>()) value = random.normal();
+            file.tensors.push_back(std::move(tensor));
+        };
+        add("conv.weight", {6, 24, 3, 3});
+        add("conv.bias", {6});
+        add("fc.weight", {10, 16});
+        add("stem.weight", {6, 3, 3, 3});
+        save_safetensors(path("in"), file);
+    }
+    void TearDown() override { fs::remove_all(folder_); }
+
+    std::string path(const std::string& name) const { return (folder_ / (name + ".safetensors")).string(); }
+
+    Ran run(const std::string& arguments) const {
+        const std::string out = (folder_ / "out.txt").string(), err = (folder_ / "err.txt").string();
+        const int status =
+            std::system(("\"" ENMESH_PROGRAM "\" " + arguments + " >" + out + " 2>" + err).c_str());
+        return {WEXITSTATUS(status), read_file(out), read_file(err)};
+    }
+    void expect_refused(const std::string& arguments, const std::string& words) const {
+        const Ran ran = run(arguments);
+        EXPECT_EQ(ran.code, 2) << arguments << "\n" << ran.err;
+        EXPECT_TRUE(ran.err.starts_with("enmesh: error: ")) << ran.err;
+        EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
+        EXPECT_NE(ran.err.find(words), std::string::npos) << ran.err;
+        EXPECT_EQ(ran.out, "");
+        EXPECT_FALSE(fs::exists(path("out")));
+    }
+
+    fs::path folder_;
+};
+
+TEST_F(PruneCommand, PrunesPermutesPacksAndUnpacks) {
+    const Ran ran = run("prune " + path("in") + " --pattern 2:4 --permute --threads 1 --out " + path("out") +
+                        " --json -");
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const auto report = nlohmann::json::parse(ran.out);
+    ASSERT_EQ(report.at("layers").size(), 2U);
+    EXPECT_EQ(report.at("left_dense").at(0).at("name"), "stem.weight");
+    const SafetensorsFile in = load_safetensors(path("in")), out = load_safetensors(path("out"));
+    EXPECT_EQ(out.metadata, in.metadata);
+    EXPECT_EQ(out.tensors.size(), in.tensors.size() + 2);
+    for (const auto& layer : report.at("layers")) {
+        const std::string name = layer.at("name");
+        const NamedTensor &before = *in.find(name), &after = *out.find(name);
+        const NamedTensor& permutation = *out.find(name + ".permutation");
+        EXPECT_EQ(permutation.dtype, "I64");
+        const WeightExtents extents = WeightExtents::of(before.shape);
+        EXPECT_EQ(layer.at("rows"), extents.rows());
+        EXPECT_EQ(layer.at("cols"), extents.channels);
+        Buffer want(before.data.bytes());
+        permute_channels(before.data.as<std::byte>(), want.as<std::byte>(), 4, extents,
+                         permutation.data.as<int64_t>());
+        zero_dropped(want.as<std::byte>(), 4, magnitude_mask(want.as<float>(), extents, {2, 4}));
+        EXPECT_EQ(std::memcmp(want.data(), after.data.data(), want.bytes()), 0) << name;
+        double kept = 0, magnitude = 0;
+        for (const float value : want.as<float>()) kept += std::abs(static_cast<double>(value));
+        for (const float value : before.data.as<float>()) magnitude += std::abs(static_cast<double>(value));
+        EXPECT_NEAR(layer.at("kept").get<double>(), kept, 1e-6 * magnitude);
+        EXPECT_NEAR(layer.at("magnitude").get<double>(), magnitude, 1e-6 * magnitude);
+        EXPECT_GT(layer.at("kept").get<double>(), layer.at("kept_plain").get<double>());
+    }
+    EXPECT_EQ(run("prune " + path("in") + " --pattern 2:4 --permute --threads 2 --out " + path("again")).code,
+              0);
+    EXPECT_EQ(read_file(path("again")), read_file(path("out")));
+
+    ASSERT_EQ(run("pack " + path("out") + " --layout nm --out " + path("packed")).code, 0);
+    ASSERT_EQ(run("unpack " + path("packed") + " --out " + path("unpacked")).code, 0);
+    EXPECT_EQ(read_file(path("unpacked")), read_file(path("out")));
+    EXPECT_LT(fs::file_size(path("packed")), fs::file_size(path("out")));
+    ASSERT_EQ(run("prune " + path("in") + " --pattern 1:2 --out " + path("half")).code, 0);
+    ASSERT_EQ(run("pack " + path("half") + " --layout cutlass24 --out " + path("packed")).code, 0);
+    ASSERT_EQ(run("unpack " + path("packed") + " --out " + path("unpacked")).code, 0);
+    EXPECT_EQ(read_file(path("unpacked")), read_file(path("half")));
+}
+
+TEST_F(PruneCommand, PermuteOnlyPrunesNothing) {
+    ASSERT_EQ(
+        run("prune " + path("in") + " --pattern 2:4 --permute-only --time-limit 5 --out " + path("out")).code,
+        0);
+    const SafetensorsFile in = load_safetensors(path("in")), out = load_safetensors(path("out"));
+    const NamedTensor &before = *in.find("conv.weight"), &after = *out.find("conv.weight");
+    Buffer want(before.data.bytes());
+    permute_channels(before.data.as<std::byte>(), want.as<std::byte>(), 4, WeightExtents::of(before.shape),
+                     out.find("conv.weight.permutation")->data.as<int64_t>());
+    EXPECT_EQ(std::memcmp(want.data(), after.data.data(), want.bytes()), 0);
+}
+
+TEST_F(PruneCommand, DryRunWritesNothing) {
+    const Ran ran = run("prune " + path("in") + " --pattern 2:4 --permute --dry-run --skip 'fc*' --json -");
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    const auto report = nlohmann::json::parse(ran.out);
+    EXPECT_EQ(report.at("layers").size(), 1U);
+    EXPECT_EQ(report.at("left_dense").size(), 2U);
+    EXPECT_EQ(run("prune " + path("in") + " --pattern 2:4 --transposable --dry-run").code,
+              2);  // 6 and 10 outputs
+    EXPECT_EQ(run("prune " + path("in") + " --pattern 1:2 --transposable --dry-run").code, 0);
+}
+
+TEST_F(PruneCommand, RefusesWrongRequests) {
+    const std::string in = path("in"), out = " --out " + path("out");
+    expect_refused("prune " + in + " --pattern 2:4", "--out");
+    expect_refused("prune " + in + out, "--pattern");
+    expect_refused("prune " + in + " --pattern 4:2" + out, "N must be smaller");
+    expect_refused("prune " + in + " --pattern 2:17" + out, "at most 16");
+    expect_refused("prune " + in + " --pattern 2:4 --permut" + out, "did you mean '--permute'");
+    expect_refused("prune " + in + " --pattern 2:4 --skip conv.wieght" + out, "did you mean 'conv.weight'");
+    expect_refused("prune " + in + " --pattern 2:4 --time-limit 0" + out, "time-limit");
+    expect_refused("prune " + in + " --pattern 5:7" + out, "no tensor can hold 5:7");
+    expect_refused("prune " + path("missing") + " --pattern 2:4" + out, "cannot be read");
+    write_file(path("bad"), "nonsense");
+    expect_refused("prune " + path("bad") + " --pattern 2:4" + out, "bad.safetensors");
+    expect_refused("pack " + path("bad") + " --layout nm" + out, "bad.safetensors");
+    expect_refused("unpack " + path("bad") + out, "bad.safetensors");
+    expect_refused("pack " + in + " --layout nm24" + out, "did you mean");
+    expect_refused("pack " + in + " --layout nm" + out, "no tensor can be packed");
+    expect_refused("pack " + in + " --layout nm --pattern 2:4" + out, "values in a group");
+    expect_refused("unpack " + in + out, "holds no packed weights");
+    SafetensorsFile file = load_safetensors(in);
+    for (NamedTensor& tensor : file.tensors) tensor.data.as<float>()[0] = std::nanf("");
+    save_safetensors(path("nan"), file);
+    expect_refused("prune " + path("nan") + " --pattern 1:3" + out, "only finite");
+    EXPECT_EQ(run("prune " + in + " --pattern 2:4 --out " + path("no/such/folder")).code, 1);
+}
+
+}  // namespace
+}  // namespace enmesh
