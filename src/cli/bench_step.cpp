@@ -165,6 +165,7 @@ ModelRequest with_method(ModelRequest request, const std::string& text) {
 /// Runs one step for every line on standard input and answers with its seconds: lets a comparison interleave
 /// programs.
 void serve(Candidate& candidate) {
+    std::cout << "ready" << std::endl;
     for (std::string line; std::getline(std::cin, line);) {
         std::cout << candidate.run() << std::endl;
     }
