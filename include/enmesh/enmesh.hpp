@@ -27,3 +27,4 @@
 #include "enmesh/step/step.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 #include "enmesh/tensor/tensor.hpp"
+#include "enmesh/train/trainer.hpp"

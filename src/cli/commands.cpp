@@ -11,12 +11,15 @@ namespace enmesh::cli {
 
 std::span<const Command> commands() {
     static const std::vector<Command> list = {
+        {add_train},
+        {add_eval},
+        {add_demo},
         {add_bench},
-        {add_data},
         {add_inspect},
-        {add_pack},
         {add_prune},
+        {add_pack},
         {add_unpack},
+        {add_data},
     };
     return list;
 }
@@ -35,7 +38,8 @@ std::vector<std::string> known_names(const CLI::App& app) {
     for (const CLI::Option* option : app.get_options()) {
         for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
     }
-    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+        names.push_back(sub->get_name());
     return names;
 }
 

@@ -10,6 +10,11 @@ class Error;
 
 namespace enmesh::cli {
 
+/// Thrown by a command that has said what there is to say and ends with this exit code.
+struct Exit {
+    int code = 0;
+};
+
 /// A subcommand: its file under src/cli/ adds it to the program and installs the callback that runs it.
 struct Command {
     void (*add)(CLI::App& app);
@@ -18,9 +23,12 @@ struct Command {
 // One line per subcommand, defined in the file of its name; commands.cpp lists them.
 void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
+void add_demo(CLI::App& app);
+void add_eval(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_pack(CLI::App& app);
 void add_prune(CLI::App& app);
+void add_train(CLI::App& app);
 void add_unpack(CLI::App& app);
 
 std::span<const Command> commands();

@@ -25,6 +25,8 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         return 0;
+    } catch (const enmesh::cli::Exit& exit) {
+        return exit.code;
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);
         return report(enmesh::cli::explain(app, error).c_str(), 2);

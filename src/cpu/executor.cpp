@@ -33,8 +33,10 @@ class Executor final : public CpuExecutor {
     }
 
     void refresh() override {
+        // A mask that is there stays, whatever its period: only an update renews it.
+        const RunContext between_updates{.update = 1};
         for (Command& command : machine_.commands()) {
-            if (command.stage == Stage::WU && command.kind == Kind::pack) run(command, {});
+            if (command.stage == Stage::WU && command.kind == Kind::pack) run(command, between_updates);
         }
         prepare();
     }

@@ -5,11 +5,10 @@
 #include "enmesh/step/executor.hpp"
 
 namespace enmesh {
-namespace {
-
 /// By magnitude. Weights that already are N:M keep their non-zeros: zeros rank last, so that a group's mask
 /// holds all of them, filled up to N with zeros of lowest index.
-Tensor frozen_mask(const FrozenMask& frozen, const Tensor& weights) {
+void choose_frozen_mask(Executor& executor, const FrozenMask& frozen) {
+    const Tensor weights = executor.read(frozen.weights);
     Tensor mask(weights.shape(), DType::u8);
     std::vector<float> values;
     if (weights.dtype() == DType::f64) {
@@ -18,10 +17,8 @@ Tensor frozen_mask(const FrozenMask& frozen, const Tensor& weights) {
     }
     magnitude_mask(weights.shape(), frozen.axis, frozen.pattern,
                    values.empty() ? weights.f32() : std::span<const float>(values), mask.as<uint8_t>());
-    return mask;
+    executor.write(frozen.mask, mask);
 }
-
-}  // namespace
 
 void initialize(Executor& executor, uint64_t seed) {
     const Graph& graph = executor.step().graph;
@@ -34,8 +31,7 @@ void initialize(Executor& executor, uint64_t seed) {
     for (const StepParameter& parameter : executor.step().parameters) {
         if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));
     }
-    for (const FrozenMask& frozen : executor.step().frozen_masks)
-        executor.write(frozen.mask, frozen_mask(frozen, executor.read(frozen.weights)));
+    for (const FrozenMask& frozen : executor.step().frozen_masks) choose_frozen_mask(executor, frozen);
     executor.refresh();
 }
 

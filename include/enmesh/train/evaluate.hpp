@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+
+#include "enmesh/data/dataset.hpp"
+#include "enmesh/step/executor.hpp"
+
+namespace enmesh {
+
+struct Evaluation {
+    double accuracy =
+        0;            ///< fraction of the images whose largest logit is the label's (ties: the first class)
+    double loss = 0;  ///< mean cross-entropy without label smoothing
+    int64_t images = 0;
+};
+
+/// Runs every image of the split once through an inference step; the step's batch need not divide their
+/// number. Refuses a data set whose images or labels the step cannot take.
+Evaluation evaluate(Executor& inference, const data::Dataset& dataset, const data::Images& split,
+                    int loader_threads = 1);
+
+/// Refuses a data set whose images have another shape than the graph's or whose labels exceed its logits.
+void check_dataset(const TrainingStep& step, const data::Dataset& dataset);
+
+}  // namespace enmesh

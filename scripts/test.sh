@@ -1,0 +1,39 @@
+#!/bin/sh
+# Builds with warnings as errors and runs every test; then the core tests with the address and
+# undefined-behaviour sanitizers, and the kernel tests once for each instruction set that this processor has.
+# ENMESH_JOBS: parallel compilers and tests (all cores by default).
+set -eu
+cd "$(dirname "$0")/.."
+
+jobs=${ENMESH_JOBS:-$(nproc)}
+scripts/install-deps.sh
+
+run_tests() { # BUILD_FOLDER CTEST_OPTIONS...: prints failures and the closing lines
+  folder=$1
+  shift
+  log="$folder/ctest.log"
+  if ctest --test-dir "$folder" --parallel "$jobs" --output-on-failure --no-tests=error "$@" >"$log" 2>&1; then
+    tail -n 12 "$log"
+  else
+    grep -v ' Passed ' "$log" | tail -n 400
+    exit 1
+  fi
+}
+
+echo "== release build, all tests"
+cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DENMESH_WERROR=ON -DENMESH_TESTS=ON
+cmake --build build --parallel "$jobs"
+run_tests build
+
+for isa in portable avx2 avx512; do
+  echo "== kernel tests with ENMESH_ISA=$isa"
+  ENMESH_ISA=$isa run_tests build -L kernels
+done
+
+echo "== address and undefined-behaviour sanitizers, core tests"
+cmake -S . -B build-sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DENMESH_WERROR=ON \
+  -DENMESH_TESTS=ON -DENMESH_SANITIZE=address,undefined
+cmake --build build-sanitize --parallel "$jobs" --target core_tests
+ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_tests build-sanitize -L 'core|kernels'
+
+echo "all tests passed"

@@ -1,0 +1,195 @@
+#include "cli/run_options.hpp"
+
+#include <toml++/toml.h>
+#include <CLI/CLI.hpp>
+#include <charconv>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/base/parallel.hpp"
+
+namespace enmesh::cli {
+namespace {
+
+std::vector<std::string> option_names(const CLI::App& command) {
+    std::vector<std::string> names;
+    for (const CLI::Option* const option : command.get_options()) {
+        for (const std::string& name : option->get_lnames()) {
+            if (name != "help" && name != "config") names.push_back(name);
+        }
+    }
+    return names;
+}
+
+std::string scalar_text(const toml::node& node, std::string_view key, const std::filesystem::path& file) {
+    if (const auto text = node.value_exact<std::string>()) return *text;
+    if (const auto flag = node.value_exact<bool>()) return *flag ? "true" : "false";
+    if (const auto integer = node.value_exact<int64_t>()) return fmt::format("{}", *integer);
+    if (const auto real = node.value_exact<double>()) return fmt::format("{}", *real);
+    refuse("{}: '{}' must be a string, a number, a truth value or a list of them", file.string(), key);
+}
+
+}  // namespace
+
+void add_run_options(CLI::App& command, RunRequest& request) {
+    command
+        .add_option("--data", request.data,
+                    "digits, mnist:DIR, fashion-mnist:DIR, idx:DIR, cifar10:DIR, "
+                    "cifar100:DIR or imagefolder:DIR")
+        ->type_name("KIND[:PATH]")
+        ->capture_default_str();
+    command.add_option("--device", request.device, "Where to compute: cpu")->capture_default_str();
+    command.add_option("--dtype", request.dtype, "Numbers in products: f32")->capture_default_str();
+    command.add_option("--threads", request.threads, "Threads; 0 is all cores")->capture_default_str();
+    command
+        .add_option("--plan", request.plan,
+                    "default (untimed), cached, or measure: where kernel choices come from")
+        ->capture_default_str();
+}
+
+Backend requested_backend(const RunRequest& request) {
+    const std::vector<std::string> devices = {"cpu"};
+    if (request.device != "cpu") {
+        refuse("--device {}: this build cannot{}", request.device, suggestion(request.device, devices));
+    }
+    if (parse_dtype(request.dtype) != DType::f32)
+        refuse("--dtype {}: this build computes in f32", request.dtype);
+    require_between("--threads", request.threads, 0, 4096);
+    if (request.threads > 0) set_threads(request.threads);
+    return cpu_backend(cpu::parse_kernel_choice(request.plan));
+}
+
+data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& model) {
+    data::LoadOptions options;
+    const data::DataSpec spec = data::parse_data_spec(request.data);
+    if (!model.image.empty()) {
+        const auto image = parse_image(model.image);
+        for (const int64_t extent : image) {
+            if (extent < 1 || extent > 1 << 15) refuse("--image {}: impossible", model.image);
+        }
+        if (spec.kind == "imagefolder") {
+            options.image = data::ImageShape{static_cast<int>(image[0]), static_cast<int>(image[1]),
+                                             static_cast<int>(image[2])};
+        }
+    }
+    return data::load(spec, options);
+}
+
+ModelOptions model_options_for(const ModelRequest& request, const data::Dataset& dataset) {
+    ModelOptions options = model_options(request);
+    if (!request.classes.has_value()) options.classes = dataset.classes();
+    if (request.image.empty()) {
+        options.image = {dataset.image.channels, dataset.image.height, dataset.image.width};
+    }
+    return options;
+}
+
+ModelDescription describe_model(const std::string& name, const ModelOptions& options) {
+    return {{"model", name},
+            {"classes", fmt::format("{}", options.classes)},
+            {"image", fmt::format("{}x{}x{}", options.image[0], options.image[1], options.image[2])},
+            {"width", fmt::format("{}", options.width)}};
+}
+
+ModelRequest model_request(const ModelDescription& description, const std::filesystem::path& file) {
+    ModelRequest request;
+    try {
+        request.model = description.at("model");
+        request.image = description.at("image");
+        request.classes = std::stoll(description.at("classes"));
+        request.width = std::stod(description.at("width"));
+    } catch (const std::exception&) {
+        refuse(
+            "{}: does not say of which model it is; give --model, and --width and --image where they are not "
+            "the default",
+            file.string());
+    }
+    return request;
+}
+
+void apply_config(CLI::App& command, const std::filesystem::path& file) {
+    toml::table table;
+    try {
+        table = toml::parse(read_file(file, size_t{1} << 20), file.string());
+    } catch (const toml::parse_error& error) {
+        refuse("{}: line {}: {}", file.string(), error.source().begin.line, error.description());
+    }
+    const std::vector<std::string> names = option_names(command);
+    for (const auto& [key, node] : table) {
+        const std::string name(key.str());
+        if (std::find(names.begin(), names.end(), name) == names.end()) {
+            refuse("{}: unknown key '{}'{}", file.string(), name, suggestion(name, names));
+        }
+    }
+    for (const auto& [key, node] : table) {
+        CLI::Option* const option = command.get_option("--" + std::string(key.str()));
+        if (option->count() > 0) continue;
+        std::vector<std::string> values;
+        if (const toml::array* const list = node.as_array()) {
+            for (const toml::node& item : *list) values.push_back(scalar_text(item, key.str(), file));
+        } else {
+            values.push_back(scalar_text(node, key.str(), file));
+        }
+        for (const std::string& value : values) {
+            option->clear();
+            option->add_result(value);
+            try {
+                option->run_callback();
+            } catch (const CLI::ParseError&) {
+                refuse("{}: '{}' cannot be {}", file.string(), key.str(), value);
+            }
+        }
+    }
+}
+
+void require_between(const char* option, double value, double low, double high) {
+    if (!(value >= low && value <= high))
+        refuse("{} {}: must be between {} and {}", option, value, low, high);
+}
+
+std::string left_dense_text(const TrainingStep& step) {
+    struct Line {
+        std::string layer, stages, reason;
+    };
+    std::vector<Line> lines;
+    for (const LayerDecision& decision : step.decisions) {
+        if (decision.reason.empty()) continue;
+        if (!lines.empty() && lines.back().layer == decision.layer &&
+            lines.back().reason == decision.reason) {
+            lines.back().stages += ", " + to_string(decision.stage);
+        } else {
+            lines.push_back({decision.layer, to_string(decision.stage), decision.reason});
+        }
+    }
+    std::string text;
+    for (const Line& line : lines) {
+        text += fmt::format("left dense: {} ({}): {}\n", line.layer, line.stages, line.reason);
+    }
+    return text;
+}
+
+std::string with_commas(int64_t value) {
+    std::string text = fmt::format("{}", value);
+    for (auto at = static_cast<int64_t>(text.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3) {
+        text.insert(static_cast<size_t>(at), ",");
+    }
+    return text;
+}
+
+std::string products_text(const TrainingStep& step) {
+    std::string text;
+    int64_t dense = 0, executed = 0;
+    for (const Stage stage : {Stage::FF, Stage::BP, Stage::WG}) {
+        const StageCount count = count_products(step, stage);
+        dense += count.multiply_adds;
+        executed += count.sparse_multiply_adds;
+        text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ", to_string(stage),
+                            100.0 * static_cast<double>(count.sparse_multiply_adds) /
+                                static_cast<double>(std::max<int64_t>(count.multiply_adds, 1)));
+    }
+    return fmt::format(
+        "products: {} multiply-adds per step, {:.0f} % of dense ({})\n", with_commas(executed),
+        100.0 * static_cast<double>(executed) / static_cast<double>(std::max<int64_t>(dense, 1)), text);
+}
+
+}  // namespace enmesh::cli

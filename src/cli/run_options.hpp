@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "cli/model_options.hpp"
+#include "enmesh/data/dataset.hpp"
+#include "enmesh/train/backend.hpp"
+#include "enmesh/train/checkpoint.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace enmesh::cli {
+
+/// What train and eval share: the data and where to compute.
+struct RunRequest {
+    std::string data = "digits";
+    std::string device = "cpu";
+    std::string dtype = "f32";
+    int threads = 0;  ///< 0: all cores
+    std::string plan = "cached";
+};
+
+/// --data --device --dtype --threads --plan.
+void add_run_options(CLI::App& command, RunRequest& request);
+/// Sets the number of threads and says where steps run. Refuses what this build cannot do.
+Backend requested_backend(const RunRequest& request);
+/// Reads the data set; images of a folder are brought to --image.
+data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& model);
+/// Classes and image shape are the data's where they were not asked for.
+ModelOptions model_options_for(const ModelRequest& request, const data::Dataset& dataset);
+/// The words by which checkpoints remember a model of the zoo, and back.
+ModelDescription describe_model(const std::string& name, const ModelOptions& options);
+ModelRequest model_request(const ModelDescription& description, const std::filesystem::path& file);
+
+/// Takes from a TOML file what the command line did not give: keys are the names of options without the
+/// dashes. Refuses unknown keys with the nearest name.
+void apply_config(CLI::App& command, const std::filesystem::path& file);
+
+/// Refuses a value outside [low, high].
+void require_between(const char* option, double value, double low, double high);
+
+/// "conv1 FF, BP: first layer" for every layer that the recipe leaves dense.
+std::string left_dense_text(const TrainingStep& step);
+/// A table of the products' multiply-adds per step, dense and as executed.
+std::string products_text(const TrainingStep& step);
+/// "12,345,678".
+std::string with_commas(int64_t value);
+
+}  // namespace enmesh::cli

@@ -1,0 +1,299 @@
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/commands.hpp"
+#include "cli/interrupt.hpp"
+#include "cli/run_options.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/report/progress_bar.hpp"
+#include "enmesh/train/trainer.hpp"
+
+namespace enmesh::cli {
+namespace {
+
+struct TrainArguments {
+    ModelRequest model;
+    RunRequest run;
+    std::string optimizer = "sgd";
+    std::optional<double> lr, weight_decay, sr_decay;
+    double momentum = 0.9;
+    bool nesterov = false;
+    std::string schedule = "cosine";
+    double warmup = 0;
+    double clip = 0, ema = 0, label_smoothing = 0;
+    int accumulate = 1;
+    std::string augment = "standard";
+    bool no_augment = false;
+    int64_t epochs = 10;
+    uint64_t seed = 0;
+    std::filesystem::path out = "runs/train";
+    std::filesystem::path init, config;
+    bool resume = false, overwrite = false;
+    int64_t checkpoint_every = 0;
+    std::string json;
+};
+
+Optimizer requested_optimizer(const TrainArguments& arguments) {
+    const double most = 1e30;
+    if (arguments.lr.has_value()) require_between("--lr", *arguments.lr, 0, most);
+    if (arguments.weight_decay.has_value())
+        require_between("--weight-decay", *arguments.weight_decay, 0, most);
+    if (arguments.optimizer == "sgd") {
+        require_between("--momentum", arguments.momentum, 0, 1);
+        Sgd sgd{.momentum = arguments.momentum, .nesterov = arguments.nesterov};
+        sgd.lr = arguments.lr.value_or(sgd.lr);
+        sgd.weight_decay = arguments.weight_decay.value_or(sgd.weight_decay);
+        return sgd;
+    }
+    const std::vector<std::string> known = {"sgd", "adamw"};
+    if (arguments.optimizer != "adamw") {
+        refuse("unknown optimizer '{}'{}", arguments.optimizer, suggestion(arguments.optimizer, known));
+    }
+    if (arguments.nesterov) refuse("--nesterov belongs to sgd, not to adamw");
+    AdamW adam;
+    adam.lr = arguments.lr.value_or(adam.lr);
+    adam.weight_decay = arguments.weight_decay.value_or(adam.weight_decay);
+    return adam;
+}
+
+StepOptions requested_step(const TrainArguments& arguments) {
+    require_between("--label-smoothing", arguments.label_smoothing, 0, 1);
+    require_between("--clip", arguments.clip, 0, 1e30);
+    require_between("--ema", arguments.ema, 0, 1);
+    require_between("--accumulate", arguments.accumulate, 1, 1 << 20);
+    return {.optimizer = requested_optimizer(arguments),
+            .label_smoothing = arguments.label_smoothing,
+            .clip_norm = arguments.clip,
+            .accumulate = arguments.accumulate,
+            .average_decay = arguments.ema};
+}
+
+Recipe train_recipe(const TrainArguments& arguments) {
+    Recipe recipe = requested_recipe(arguments.model);
+    if (!arguments.sr_decay.has_value()) return recipe;
+    require_between("--sr-decay", *arguments.sr_decay, 0, 1e30);
+    if (recipe.ff_weight == WeightRule::dense) {
+        refuse("--sr-decay needs a method whose FF weights are N:M, '{}' is not", recipe.method);
+    }
+    recipe.sr_decay = *arguments.sr_decay;
+    return recipe;
+}
+
+FitOptions fit_options(const TrainArguments& arguments, const data::Dataset& dataset) {
+    require_between("--epochs", static_cast<double>(arguments.epochs), 1, 1e9);
+    require_between("--warmup", arguments.warmup, 0, static_cast<double>(arguments.epochs));
+    require_between("--checkpoint-every", static_cast<double>(arguments.checkpoint_every), 0, 1e15);
+    FitOptions options{.epochs = arguments.epochs,
+                       .schedule = parse_schedule(arguments.schedule),
+                       .out = arguments.out,
+                       .resume = arguments.resume,
+                       .checkpoint_every = arguments.checkpoint_every};
+    options.schedule.warmup = arguments.warmup;
+    options.augmentation =
+        data::parse_augmentation(arguments.no_augment ? "none" : arguments.augment, dataset);
+    return options;
+}
+
+void check_out(const TrainArguments& arguments) {
+    const std::filesystem::path last = arguments.out / "last.safetensors";
+    std::error_code ignored;
+    if (arguments.resume || arguments.overwrite || !std::filesystem::exists(last, ignored)) return;
+    refuse("{} holds a run already: --resume continues it, --overwrite starts anew", arguments.out.string());
+}
+
+void check_init(const TrainArguments& arguments, const ModelDescription& here) {
+    const CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
+    for (const auto& [key, value] : info.model) {
+        const auto mine = here.find(key);
+        if (mine != here.end() && mine->second != value) {
+            refuse("{}: weights of another model: {} is {} there and {} here", arguments.init.string(), key,
+                   value, mine->second);
+        }
+    }
+}
+
+/// What a user sees of a run: on a terminal a bar and lines above it, elsewhere lines.
+class Display {
+  public:
+    Display(std::FILE* stream, int64_t images_per_step)
+        : stream_(stream), images_per_step_(images_per_step) {}
+
+    void step(const StepReport& report) {
+        if (!bar_) {
+            bar_.emplace(report::ProgressOptions{.epochs = report.epochs,
+                                                 .steps_per_epoch = report.updates_per_epoch,
+                                                 .images_per_step = images_per_step_,
+                                                 .first_step = report.update - 1,
+                                                 .stream = stream_,
+                                                 .terminal = report::is_terminal(stream_)});
+        }
+        bar_->update(report.update, report.loss);
+    }
+    void epoch(const EpochReport& report, int64_t epochs) {
+        line(fmt::format(
+            "epoch {}/{}  loss {:.4f}  test accuracy {:.2f} %  test loss {:.4f}  {:.0f} images/s  {}",
+            report.epoch, epochs, report.train_loss, 100 * report.test_accuracy, report.test_loss,
+            report.images_per_second, report::format_duration(report.seconds)));
+    }
+    void line(const std::string& text) {
+        if (bar_) {
+            bar_->message(text);
+        } else {
+            std::fprintf(stream_, "%s\n", text.c_str());
+        }
+        std::fflush(stream_);
+    }
+    void finish() {
+        if (bar_) bar_->finish();
+        bar_.reset();
+    }
+
+  private:
+    std::FILE* stream_;
+    int64_t images_per_step_;
+    std::optional<report::ProgressBar> bar_;
+};
+
+void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::Dataset& dataset,
+                const TrainingStep& step) {
+    int64_t parameters = 0;
+    for (const StepParameter& parameter : step.parameters) {
+        parameters += step.graph.type(parameter.weights).shape.elements();
+    }
+    std::fprintf(stream, "%s",
+                 fmt::format("{} on {}: {} parameters, {} training and {} test images of {}, {} classes\n",
+                             arguments.model.model, dataset.name, with_commas(parameters),
+                             with_commas(dataset.train.count()), with_commas(dataset.test.count()),
+                             to_string(dataset.image), dataset.classes())
+                     .c_str());
+    std::fprintf(stream, "method %s%s; %s", step.recipe.method.c_str(),
+                 step.recipe.dense() ? "" : (" " + to_string(step.recipe.pattern)).c_str(),
+                 products_text(step).c_str());
+    std::fputs(left_dense_text(step).c_str(), stream);
+    std::fflush(stream);
+}
+
+void run_train(CLI::App& command, TrainArguments& arguments) {
+    if (!arguments.config.empty()) apply_config(command, arguments.config);
+    if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
+        arguments.model.model = "digits_cnn";
+    const Backend backend = requested_backend(arguments.run);
+    const Recipe recipe = train_recipe(arguments);
+    const StepOptions step_options = requested_step(arguments);
+    check_out(arguments);
+    const data::Dataset dataset = requested_dataset(arguments.run, arguments.model);
+    const ModelOptions model = model_options_for(arguments.model, dataset);
+    FitOptions options = fit_options(arguments, dataset);
+    const ModelDescription description = describe_model(arguments.model.model, model);
+    Trainer trainer(requested_graph(arguments.model, model), recipe, step_options,
+                    {.seed = arguments.seed, .backend = backend, .model = description});
+    if (!arguments.init.empty()) {
+        check_init(arguments, description);
+        trainer.init_from(arguments.init);
+    }
+
+    std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
+    Display display(stream, model.batch * arguments.accumulate);
+    options.on_step = [&](const StepReport& report) { display.step(report); };
+    options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
+    options.stop = [] { return InterruptGuard::signal() != 0; };
+    options.on_start = [&](const Progress& progress) {
+        print_plan(stream, arguments, dataset, trainer.step());
+        if (progress.update > 0) {
+            display.line(fmt::format("going on after epoch {}, step {}", progress.epoch, progress.update));
+        }
+    };
+    // A file that may not grow further is an error like a full disk, not a signal.
+    std::signal(SIGXFSZ, SIG_IGN);
+    const InterruptGuard guard;
+    const FitReport report = trainer.fit(dataset, options);
+    display.finish();
+    if (report.interrupted && report.progress.epoch < arguments.epochs) {
+        std::fprintf(
+            stderr, "enmesh: interrupted at step %lld; the same command with --resume goes on from %s\n",
+            static_cast<long long>(report.progress.update), (arguments.out / "last.safetensors").c_str());
+        throw Exit{128 + InterruptGuard::signal()};
+    }
+    display.line(fmt::format(
+        "best test accuracy {:.2f} % in epoch {}; checkpoints, metrics and TensorBoard events in {}",
+        100 * report.progress.best_accuracy, report.progress.best_epoch, arguments.out.string()));
+    if (arguments.json.empty()) return;
+    const std::string summary = read_file(arguments.out / "summary.json");
+    if (arguments.json == "-") {
+        std::fputs(summary.c_str(), stdout);
+    } else {
+        write_file(arguments.json, summary);
+    }
+}
+
+void add_optimizer_options(CLI::App& command, TrainArguments& arguments) {
+    const auto group = [](CLI::Option* option) { return option->group("Optimization"); };
+    group(command.add_option("--epochs", arguments.epochs, "Passes over the training set")
+              ->capture_default_str());
+    group(command.add_option("--seed", arguments.seed, "Decides weights, order and augmentation")
+              ->capture_default_str());
+    group(command.add_option("--optimizer", arguments.optimizer, "sgd or adamw")->capture_default_str());
+    group(command.add_option("--lr", arguments.lr, "Learning rate (sgd 0.1, adamw 0.001)"));
+    group(command.add_option("--momentum", arguments.momentum, "Of sgd")->capture_default_str());
+    group(command.add_flag("--nesterov", arguments.nesterov, "Nesterov's momentum"));
+    group(command.add_option("--weight-decay", arguments.weight_decay,
+                             "Not of norms and biases (sgd 0.0005, adamw 0.05)"));
+    group(command
+              .add_option("--schedule", arguments.schedule, "constant, cosine, one-cycle or step[:EPOCH,...]")
+              ->capture_default_str());
+    group(command.add_option("--warmup", arguments.warmup, "Epochs of rising learning rate")
+              ->capture_default_str());
+    group(command.add_option("--clip", arguments.clip, "Largest norm of the gradient; 0 is no limit")
+              ->capture_default_str());
+    group(command.add_option("--accumulate", arguments.accumulate, "Batches per update")
+              ->capture_default_str());
+    group(command.add_option("--ema", arguments.ema, "Decay of the averaged weights; 0 keeps none")
+              ->capture_default_str());
+    group(command.add_option("--label-smoothing", arguments.label_smoothing, "Share spread over all classes")
+              ->capture_default_str());
+    group(command.add_option("--sr-decay", arguments.sr_decay, "Pull of pruned weights towards zero"));
+    group(
+        command.add_option("--augment", arguments.augment, "none, standard, or a list: crop=4,flip,cutout=8")
+            ->capture_default_str());
+    group(command.add_flag("--no-augment", arguments.no_augment, "The same as --augment none"));
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+    CLI::App* const command = app.add_subcommand("train", "Train a network, dense or under N:M sparsity");
+    const auto arguments = std::make_shared<TrainArguments>();
+    add_model_options(*command, arguments->model);
+    add_run_options(*command, arguments->run);
+    add_optimizer_options(*command, *arguments);
+    command->add_option("--out", arguments->out, "Folder of checkpoints, metrics and events")
+        ->type_name("DIR")
+        ->capture_default_str();
+    command->add_flag("--resume", arguments->resume, "Go on from DIR/last.safetensors");
+    command->add_flag("--overwrite", arguments->overwrite, "Start anew in a folder that holds a run");
+    command->add_option("--init", arguments->init, "Weights to start from")->type_name("FILE");
+    command
+        ->add_option("--checkpoint-every", arguments->checkpoint_every,
+                     "Updates between checkpoints within an epoch; 0 is none")
+        ->capture_default_str();
+    command
+        ->add_option("--config", arguments->config, "TOML file with options by name; the command line wins")
+        ->type_name("FILE");
+    command->add_option("--json", arguments->json, "Write the summary as JSON (- for standard output)");
+    command->footer(
+        "Examples:\n"
+        "  enmesh train --data digits --method bdwp --pattern 2:8 --out runs/digits\n"
+        "  enmesh train --model resnet9 --data cifar10:data/cifar10 --method bdwp --pattern 2:8 --epochs 20 "
+        "--out runs/a\n"
+        "  enmesh train ... --out runs/a --resume\n"
+        "Ctrl-C finishes the step, writes a checkpoint and exits with 130 (SIGTERM: 143).");
+    command->callback([command, arguments] { run_train(*command, *arguments); });
+}
+
+}  // namespace enmesh::cli

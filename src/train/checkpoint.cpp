@@ -1,0 +1,189 @@
+#include "enmesh/train/checkpoint.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <set>
+
+#include "enmesh/base/error.hpp"
+#include "train/describe.hpp"
+
+namespace enmesh {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool finite(const Tensor& tensor) {
+    if (tensor.dtype() != DType::f32) return true;
+    const std::span<const float> values = tensor.f32();
+    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+bool renewed_by_itself(const Operation& operation) {
+    return operation.is<PackNm>() || operation.is<UnpackNm>() || operation.is<Accumulate>();
+}
+
+Tensor read_tensor(const SafetensorsReader& file, size_t index) { return file.read(index).tensor(); }
+
+std::string describe(const TensorHeader& header) {
+    return fmt::format("{} {}", header.dtype, to_string(header.shape));
+}
+
+/// Why the file's tensor cannot be this value; nothing if it can.
+std::optional<std::string> mismatch(const SafetensorsReader& file, std::string_view name,
+                                    const Value& value) {
+    const auto index = file.find(name);
+    if (!index.has_value()) return fmt::format("'{}' is not in it", name);
+    const TensorHeader& header = file.tensors()[*index];
+    if (header.shape == value.type.shape && header.dtype == safetensors_dtype(value.type.dtype))
+        return std::nullopt;
+    return fmt::format("'{}' is {} there and {} {} here", name, describe(header),
+                       safetensors_dtype(value.type.dtype), to_string(value.type.shape));
+}
+
+/// What a training step adds to the names of its parameters.
+bool belongs_to_training(std::string_view name) {
+    constexpr std::array suffixes = {".velocity", ".first", ".second", ".average", ".mask"};
+    return std::any_of(suffixes.begin(), suffixes.end(),
+                       [&](std::string_view suffix) { return name.ends_with(suffix); });
+}
+
+/// A frozen mask follows from the weights; any other one is chosen by refresh() where it is empty.
+void choose_missing_masks(Executor& executor, const std::set<std::string>& given) {
+    const TrainingStep& step = executor.step();
+    for (const ValueId id : checkpoint_values(step)) {
+        const Value& value = step.graph.value(id);
+        if (!value.name.ends_with(".mask") || value.role != Role::state || given.contains(value.name))
+            continue;
+        executor.write(id, Tensor(value.type.shape, value.type.dtype));
+    }
+    for (const FrozenMask& mask : step.frozen_masks) {
+        if (!given.contains(step.graph.value(mask.mask).name)) choose_frozen_mask(executor, mask);
+    }
+}
+
+}  // namespace
+
+std::vector<ValueId> checkpoint_values(const TrainingStep& step) {
+    const std::span<const Value> values = step.graph.values();
+    std::vector<bool> skipped(values.size(), false);
+    for (const auto& [result, state] : step.carried) {
+        const int producer = step.graph.value(result).producer;
+        if (producer >= 0 && renewed_by_itself(step.graph.node(producer).operation)) {
+            skipped[static_cast<size_t>(state.index)] = true;
+        }
+    }
+    std::vector<ValueId> kept;
+    for (size_t i = 0; i < values.size(); ++i) {
+        const bool stored = values[i].role == Role::parameter || values[i].role == Role::state;
+        if (stored && values[i].type.dense() && !skipped[i]) kept.push_back({static_cast<int>(i)});
+    }
+    return kept;
+}
+
+CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const fs::path& path) {
+    const Metadata& metadata = file.metadata();
+    CheckpointInfo info;
+    const auto format = metadata.find("enmesh.format");
+    if (format == metadata.end()) return info;
+    if (format->second != "1") {
+        refuse("{}: a checkpoint of format {}, this version knows format 1", path.string(), format->second);
+    }
+    try {
+        info.model = Json::parse(metadata.at("enmesh.model")).get<ModelDescription>();
+        info.recipe = recipe_from(Json::parse(metadata.at("enmesh.recipe")));
+        info.progress = progress_from(Json::parse(metadata.at("enmesh.progress")));
+        info.plan = metadata.at("enmesh.plan");
+    } catch (const std::exception& error) {
+        refuse("{}: the checkpoint's metadata cannot be read ({})", path.string(), error.what());
+    }
+    info.is_checkpoint = true;
+    return info;
+}
+
+void save_checkpoint(const fs::path& path, const Executor& executor, const Metadata& metadata) {
+    const TrainingStep& step = executor.step();
+    std::vector<TensorHeader> headers;
+    for (const ValueId id : checkpoint_values(step)) {
+        const Value& value = step.graph.value(id);
+        headers.push_back({value.name, safetensors_dtype(value.type.dtype), value.type.shape});
+    }
+    SafetensorsWriter writer(path, std::move(headers), metadata);
+    for (const TensorHeader& header : writer.tensors()) {
+        const Tensor tensor = executor.read(step.graph.find(header.name));
+        if (!finite(tensor)) fail("'{}' is no longer finite", header.name);
+        writer.write(tensor.data());
+    }
+    writer.commit();
+}
+
+void load_checkpoint(const fs::path& path, Executor& executor) {
+    const SafetensorsReader file(path);
+    const TrainingStep& step = executor.step();
+    const std::vector<ValueId> values = checkpoint_values(step);
+    std::vector<std::string> wrong;
+    std::set<std::string_view> known;
+    for (const ValueId id : values) {
+        const Value& value = step.graph.value(id);
+        known.insert(value.name);
+        if (const auto why = mismatch(file, value.name, value)) wrong.push_back(*why);
+    }
+    for (const TensorHeader& header : file.tensors()) {
+        if (!known.contains(header.name)) wrong.push_back(fmt::format("'{}' is unknown here", header.name));
+    }
+    if (!wrong.empty()) refuse("{}: a checkpoint of another run: {}", path.string(), listed(wrong));
+    for (const ValueId id : values) {
+        executor.write(id, read_tensor(file, *file.find(step.graph.value(id).name)));
+    }
+    executor.refresh();
+}
+
+void load_weights(const fs::path& path, Executor& executor, bool averages) {
+    const SafetensorsReader file(path);
+    const TrainingStep& step = executor.step();
+    std::vector<std::string> wrong;
+    std::vector<std::pair<ValueId, size_t>> writes;
+    std::set<std::string> given;
+    for (const ValueId id : checkpoint_values(step)) {
+        const Value& value = step.graph.value(id);
+        std::string name = value.name;
+        if (averages && value.role == Role::parameter && file.find(name + ".average")) name += ".average";
+        if (value.role == Role::state && (belongs_to_training(name) && !name.ends_with(".mask"))) continue;
+        if (value.role == Role::state && !file.find(name)) continue;
+        if (const auto why = mismatch(file, name, value)) {
+            wrong.push_back(*why);
+        } else {
+            writes.emplace_back(id, *file.find(name));
+            given.insert(value.name);
+        }
+    }
+    for (const TensorHeader& header : file.tensors()) {
+        if (!step.graph.find(header.name).valid() && !belongs_to_training(header.name)) {
+            wrong.push_back(fmt::format("'{}' is unknown here", header.name));
+        }
+    }
+    if (!wrong.empty()) refuse("{}: weights of another model: {}", path.string(), listed(wrong));
+    for (const auto& [id, index] : writes) executor.write(id, read_tensor(file, index));
+    for (const StepParameter& parameter : step.parameters) {
+        if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));
+    }
+    choose_missing_masks(executor, given);
+    executor.refresh();
+}
+
+void copy_weights(const Executor& from, Executor& to) {
+    const TrainingStep& source = from.step();
+    const Graph& graph = to.step().graph;
+    for (const ValueId id : checkpoint_values(source)) {
+        const ValueId target = graph.find(source.graph.value(id).name);
+        if (target.valid()) to.write(target, from.read(id));
+    }
+    for (const StepParameter& parameter : source.parameters) {
+        const ValueId target = graph.find(source.graph.value(parameter.weights).name);
+        if (parameter.average.valid() && target.valid()) to.write(target, from.read(parameter.average));
+    }
+    to.refresh();
+}
+
+}  // namespace enmesh

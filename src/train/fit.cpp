@@ -1,0 +1,224 @@
+#include <cmath>
+#include <utility>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/base/timer.hpp"
+#include "enmesh/data/loader.hpp"
+#include "train/batch.hpp"
+#include "train/run_files.hpp"
+#include "train/trainer_state.hpp"
+
+namespace enmesh {
+namespace {
+
+/// One call of Trainer::fit.
+class Fit {
+  public:
+    Fit(TrainerState& state, const data::Dataset& dataset, const FitOptions& options)
+        : state_(state),
+          dataset_(dataset),
+          options_(options),
+          loader_(data::Loader::training(dataset, {.batch = state.batch(),
+                                                   .seed = state.options.seed,
+                                                   .threads = options.loader_threads,
+                                                   .augmentation = options.augmentation})),
+          length_{options.epochs, loader_.batches_per_epoch() / accumulate()},
+          writer_(state.step) {
+        if (options.epochs < 1) refuse("at least one epoch is needed, not {}", options.epochs);
+        if (length_.updates_per_epoch < 1) {
+            refuse("an epoch has {} batches of {}, fewer than the {} that one update accumulates",
+                   loader_.batches_per_epoch(), state.batch(), accumulate());
+        }
+    }
+
+    FitReport run() {
+        describe_run();
+        start();
+        open_files();
+        while (progress().epoch < options_.epochs && !report_.interrupted) run_epoch();
+        if (progress().epoch >= options_.epochs && files_.has_value()) {
+            files_->write_summary(step(), state_.options.model, progress());
+        }
+        report_.progress = progress();
+        return std::move(report_);
+    }
+
+  private:
+    Progress& progress() const { return state_.progress; }
+    const TrainingStep& step() const { return state_.step; }
+    int accumulate() const { return step().options.accumulate; }
+    int64_t batches_per_epoch() const { return length_.updates_per_epoch * accumulate(); }
+    double rate(int64_t update) const {
+        return learning_rate(options_.schedule, base_learning_rate(step().options.optimizer), update,
+                             length_);
+    }
+
+    void describe_run() {
+        state_.training = describe(step().options);
+        state_.training["batch"] = state_.batch();
+        state_.training["seed"] = state_.options.seed;
+        state_.training["schedule"] = describe(options_.schedule);
+        state_.training["epochs"] = options_.epochs;
+        state_.training["augmentation"] = to_string(options_.augmentation);
+        state_.training["data"] = describe(dataset_);
+    }
+
+    /// Everything that decides the bits must be as it was; only the run may become longer.
+    void check_same_run(const SafetensorsReader& file) const {
+        const auto read = [&](const char* key) {
+            return Json::parse(file.metadata().at(key), nullptr, false);
+        };
+        Json there = read("enmesh.training"), here = state_.training;
+        there["model"] = read("enmesh.model");
+        here["model"] = Json(state_.options.model);
+        there["recipe"] = read("enmesh.recipe");
+        here["recipe"] = describe(state_.recipe);
+        there.erase("epochs");
+        here.erase("epochs");
+        if (const auto found = differences(there, here); !found.empty()) {
+            refuse("{}: a checkpoint of another run: {}", files_->last().string(), listed(found));
+        }
+    }
+
+    /// The weights: of the checkpoint that is resumed, or of the start.
+    void start() {
+        if (!options_.out.empty()) files_.emplace(options_.out);
+        if (!options_.resume || !files_.has_value() || !std::filesystem::exists(files_->last())) {
+            state_.executor();
+            return;
+        }
+        const SafetensorsReader file(files_->last());
+        const CheckpointInfo info = read_checkpoint_info(file, files_->last());
+        if (!info.is_checkpoint) refuse("{}: not a checkpoint of enmesh", files_->last().string());
+        check_same_run(file);
+        state_.resume_from(files_->last(), info);
+    }
+
+    void open_files() {
+        if (files_.has_value()) make_writable_directory(options_.out);
+        if (options_.on_start) options_.on_start(progress());
+        if (files_.has_value()) files_->open(progress());
+    }
+
+    void run_epoch() {
+        const Timer timer;
+        loader_.seek(progress().epoch, progress().batches);
+        int64_t images = 0;
+        while (progress().batches < batches_per_epoch()) {
+            const double loss = run_update();
+            images += state_.batch() * accumulate();
+            report_step(loss, images, timer.seconds());
+            report_.interrupted = options_.stop && options_.stop();
+            if (progress().batches == batches_per_epoch()) break;
+            const bool due =
+                options_.checkpoint_every > 0 && progress().update % options_.checkpoint_every == 0;
+            if ((due || report_.interrupted) && files_.has_value()) save(files_->last());
+            if (report_.interrupted) return;
+        }
+        finish_epoch(timer, images);
+    }
+
+    /// The mean loss of its micro-batches.
+    double run_update() {
+        Executor& executor = *state_.running;
+        double sum = 0;
+        for (int index = 0; index < accumulate(); ++index) {
+            const RunContext context{state_.options.seed, progress().update, index};
+            writer_.write(*loader_.next(), executor);
+            executor.gradients(context);
+            const double loss = executor.read(step().loss).f32()[0];
+            if (!std::isfinite(loss)) {
+                diverged(fmt::format("the loss is {}", loss), executor.first_non_finite(context));
+            }
+            progress().loss_sum += loss;
+            sum += loss;
+        }
+        write_scalar(step().learning_rate, rate(progress().update));
+        write_scalar(step().gradient_scale, 1.0 / accumulate());
+        write_scalar(step().update_count, static_cast<double>(progress().update + 1));
+        executor.update({state_.options.seed, progress().update, accumulate() - 1});
+        progress().batches += accumulate();
+        ++progress().update;
+        return sum / accumulate();
+    }
+
+    void write_scalar(ValueId id, double value) {
+        scalar_.f32()[0] = static_cast<float>(value);
+        state_.running->write(id, scalar_);
+    }
+
+    void finish_epoch(const Timer& timer, int64_t images) {
+        const double training_seconds = timer.seconds();
+        const Evaluation test = state_.evaluate(dataset_, dataset_.test, options_.loader_threads);
+        EpochReport report{.epoch = progress().epoch + 1,
+                           .step = progress().update,
+                           .train_loss = progress().loss_sum / static_cast<double>(progress().batches),
+                           .test_loss = test.loss,
+                           .test_accuracy = test.accuracy,
+                           .learning_rate = rate(progress().update - 1)};
+        report.images_per_second = static_cast<double>(images) / training_seconds;
+        report.seconds = timer.seconds();
+        progress().epoch += 1;
+        progress().batches = 0;
+        progress().loss_sum = 0;
+        const bool best = test.accuracy > progress().best_accuracy;
+        if (best) {
+            progress().best_accuracy = test.accuracy;
+            progress().best_epoch = progress().epoch;
+        }
+        if (files_.has_value()) {
+            // The checkpoint comes last: whatever a killed run had written beyond it is cut back.
+            files_->add(report);
+            if (best) save(files_->best());
+            save(files_->last());
+        }
+        report_.epochs.push_back(report);
+        if (options_.on_epoch) options_.on_epoch(report);
+    }
+
+    [[noreturn]] void diverged(const std::string& what, const std::string& where) const {
+        std::string advice = "no checkpoint was written";
+        if (files_.has_value() && std::filesystem::exists(files_->last())) {
+            advice = "last good checkpoint: " + files_->last().string();
+        }
+        fail("{} at step {} (epoch {}): {} is the first that is not finite; {}", what, progress().update + 1,
+             progress().epoch + 1, where, advice);
+    }
+
+    void save(const std::filesystem::path& path) const { state_.save(path); }
+
+    void report_step(double loss, int64_t images, double seconds) {
+        const StepReport report{.epoch = progress().epoch + 1,
+                                .epochs = options_.epochs,
+                                .update = progress().update,
+                                .update_in_epoch = progress().batches / accumulate(),
+                                .updates_per_epoch = length_.updates_per_epoch,
+                                .loss = progress().loss_sum / static_cast<double>(progress().batches),
+                                .last_loss = loss,
+                                .learning_rate = rate(progress().update - 1),
+                                .images_per_second = static_cast<double>(images) / seconds};
+        if (files_.has_value()) files_->add(report);
+        if (options_.on_step) options_.on_step(report);
+    }
+
+    TrainerState& state_;
+    const data::Dataset& dataset_;
+    const FitOptions& options_;
+    data::Loader loader_;
+    RunLength length_;
+    std::optional<RunFiles> files_;
+    BatchWriter writer_;
+    Tensor scalar_{Shape{}};
+    FitReport report_;
+};
+
+}  // namespace
+
+FitReport fit(TrainerState& state, const data::Dataset& dataset, const FitOptions& options) {
+    if (options.batch != 0) state.rebatch(options.batch);
+    check_dataset(state.step, dataset);
+    return Fit(state, dataset, options).run();
+}
+
+}  // namespace enmesh

@@ -1,0 +1,120 @@
+#include "train/run_files.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+
+namespace enmesh {
+namespace {
+
+using OrderedJson = nlohmann::ordered_json;
+
+int64_t parameter_count(const TrainingStep& step) {
+    int64_t count = 0;
+    for (const StepParameter& parameter : step.parameters) {
+        count += step.graph.type(parameter.weights).shape.elements();
+    }
+    return count;
+}
+
+OrderedJson products_of(const TrainingStep& step) {
+    OrderedJson products = {{"multiply_adds", OrderedJson::object()},
+                            {"sparse_multiply_adds", OrderedJson::object()}};
+    for (const Stage stage : {Stage::FF, Stage::BP, Stage::WG}) {
+        const StageCount count = count_products(step, stage);
+        products["multiply_adds"][to_string(stage)] = count.multiply_adds;
+        products["sparse_multiply_adds"][to_string(stage)] = count.sparse_multiply_adds;
+    }
+    return products;
+}
+
+OrderedJson left_dense(const TrainingStep& step) {
+    OrderedJson list = OrderedJson::array();
+    for (const LayerDecision& decision : step.decisions) {
+        if (decision.reason.empty()) continue;
+        list.push_back(
+            {{"name", decision.layer}, {"stage", to_string(decision.stage)}, {"reason", decision.reason}});
+    }
+    return list;
+}
+
+/// What a killed run was about to rename.
+void remove_temporaries(const std::filesystem::path& directory) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+        const std::string name = entry.path().filename().string();
+        for (const std::string_view whole : {"last.safetensors", "best.safetensors", "summary.json"}) {
+            if (name.starts_with(std::string(whole) + ".tmp")) std::filesystem::remove(entry.path(), ignored);
+        }
+    }
+}
+
+}  // namespace
+
+void RunFiles::open(const Progress& progress) {
+    remove_temporaries(directory_);
+    std::error_code ignored;
+    std::filesystem::remove(summary(), ignored);
+    std::optional<int64_t> resume_step;
+    if (progress.update > 0) {
+        resume_step = progress.update;
+    } else {
+        std::filesystem::remove(best(), ignored);
+        std::filesystem::remove(last(), ignored);
+    }
+    metrics_file_.emplace(metrics(), resume_step);
+    events_.emplace(directory_, resume_step);
+}
+
+void RunFiles::add(const StepReport& report) {
+    events_->scalar("train/loss", report.update, static_cast<float>(report.last_loss));
+    events_->scalar("train/learning_rate", report.update, static_cast<float>(report.learning_rate));
+}
+
+void RunFiles::add(const EpochReport& report) {
+    metrics_file_->append(
+        {.epoch = report.epoch,
+         .step = report.step,
+         .train_loss = report.train_loss,
+         .test_accuracy = report.test_accuracy,
+         .seconds = report.seconds,
+         .images_per_second = report.images_per_second,
+         .more = {{"test_loss", report.test_loss}, {"learning_rate", report.learning_rate}}});
+    events_->scalar("train/epoch_loss", report.step, static_cast<float>(report.train_loss));
+    events_->scalar("train/images_per_second", report.step, static_cast<float>(report.images_per_second));
+    events_->scalar("test/loss", report.step, static_cast<float>(report.test_loss));
+    events_->scalar("test/accuracy", report.step, static_cast<float>(report.test_accuracy));
+}
+
+void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& model,
+                             const Progress& progress) const {
+    const std::string text = read_file(metrics());
+    double seconds = 0;
+    nlohmann::json last_epoch = nlohmann::json::object();  // empty if somebody took the file away
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        last_epoch = nlohmann::json::parse(text.substr(at, end - at));
+        seconds += last_epoch.value("seconds", 0.0);
+        at = end + 1;
+    }
+    OrderedJson json = {{"model", model},
+                        {"method", step.recipe.method},
+                        {"pattern", step.recipe.dense() ? "" : to_string(step.recipe.pattern)},
+                        {"parameters", parameter_count(step)},
+                        {"batch", step.graph.type(step.images).shape[0]},
+                        {"epochs", progress.epoch},
+                        {"steps", progress.update},
+                        {"train_loss", last_epoch["train_loss"]},
+                        {"test_loss", last_epoch["test_loss"]},
+                        {"test_accuracy", last_epoch["test_accuracy"]},
+                        {"best_accuracy", progress.best_accuracy},
+                        {"best_epoch", progress.best_epoch},
+                        {"seconds", seconds},
+                        {"images_per_second", last_epoch["images_per_second"]}};
+    json.update(products_of(step));
+    json["left_dense"] = left_dense(step);
+    write_file(summary(), json.dump(2) + "\n");
+}
+
+}  // namespace enmesh

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "enmesh/report/event_file.hpp"
+#include "enmesh/report/metrics_file.hpp"
+#include "enmesh/train/trainer.hpp"
+
+namespace enmesh {
+
+/// The files of a run.
+class RunFiles {
+  public:
+    explicit RunFiles(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+    std::filesystem::path last() const { return directory_ / "last.safetensors"; }
+    std::filesystem::path best() const { return directory_ / "best.safetensors"; }
+    std::filesystem::path metrics() const { return directory_ / "metrics.jsonl"; }
+    std::filesystem::path summary() const { return directory_ / "summary.json"; }
+
+    /// Opens metrics and events and drops from them what was written after `progress`: everything, at the
+    /// start of a run, and then the checkpoints of an earlier one too.
+    void open(const Progress& progress);
+    void add(const StepReport& report);
+    void add(const EpochReport& report);
+    /// From metrics.jsonl, so that it covers every call of fit() that had a part in the run.
+    void write_summary(const TrainingStep& step, const ModelDescription& model,
+                       const Progress& progress) const;
+
+  private:
+    std::filesystem::path directory_;
+    std::optional<report::MetricsFile> metrics_file_;
+    std::optional<report::EventFile> events_;
+};
+
+}  // namespace enmesh

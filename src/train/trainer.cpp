@@ -1,0 +1,107 @@
+#include "enmesh/train/trainer.hpp"
+
+#include <utility>
+
+#include "enmesh/base/error.hpp"
+#include "train/trainer_state.hpp"
+
+namespace enmesh {
+
+void TrainerState::rebatch(int64_t wanted) {
+    if (wanted == batch()) return;
+    if (running != nullptr)
+        refuse("the batch is {} since training began; it cannot become {}", batch(), wanted);
+    graph = with_batch(graph, wanted);
+    step = build_training_step(graph, recipe, step_options);
+}
+
+Executor& TrainerState::executor() {
+    if (running != nullptr) return *running;
+    running = options.backend.make(step, plan);
+    initialize(*running, options.seed);
+    if (init_file.has_value()) load_weights(*init_file, *running, true);
+    return *running;
+}
+
+void TrainerState::resume_from(const std::filesystem::path& file, const CheckpointInfo& info) {
+    if (running == nullptr) {
+        plan = info.plan;
+        running = options.backend.make(step, plan);
+    }
+    load_checkpoint(file, *running);
+    progress = info.progress;
+}
+
+std::string TrainerState::plan_text() const {
+    return options.backend.plan ? options.backend.plan(*running) : plan;
+}
+
+Metadata TrainerState::metadata() const {
+    return {{"enmesh.format", "1"},
+            {"enmesh.model", Json(options.model).dump()},
+            {"enmesh.recipe", describe(recipe).dump()},
+            {"enmesh.training", training.dump()},
+            {"enmesh.progress", describe(progress).dump()},
+            {"enmesh.plan", plan_text()}};
+}
+
+Evaluation TrainerState::evaluate(const data::Dataset& dataset, const data::Images& split,
+                                  int loader_threads) {
+    const Executor& trained = executor();
+    if (inference == nullptr)
+        inference = options.backend.make(build_inference_step(graph, recipe), plan_text());
+    copy_weights(trained, *inference);
+    return enmesh::evaluate(*inference, dataset, split, loader_threads);
+}
+
+Trainer::Trainer(Graph graph, Recipe recipe, StepOptions options, TrainerOptions trainer) {
+    TrainingStep step = build_training_step(graph, recipe, options);
+    state_.reset(new TrainerState{.graph = std::move(graph),
+                                  .recipe = std::move(recipe),
+                                  .step_options = std::move(options),
+                                  .options = std::move(trainer),
+                                  .step = std::move(step)});
+}
+Trainer::~Trainer() = default;
+Trainer::Trainer(Trainer&&) noexcept = default;
+Trainer& Trainer::operator=(Trainer&&) noexcept = default;
+
+void Trainer::init_from(const std::filesystem::path& file) {
+    state_->init_file = file;
+    if (state_->running != nullptr) load_weights(file, *state_->running, true);
+}
+
+FitReport Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {
+    return enmesh::fit(*state_, dataset, options);
+}
+
+Evaluation Trainer::evaluate(const data::Dataset& dataset, const data::Images& split) {
+    return state_->evaluate(dataset, split, 1);
+}
+
+const TrainingStep& Trainer::step() const { return state_->step; }
+
+Graph Trainer::model() const {
+    const Executor& trained = state_->executor();
+    const Graph& running = trained.step().graph;
+    Graph model = state_->graph;
+    for (size_t i = 0; i < model.values().size(); ++i) {
+        Value& value = model.value(ValueId{static_cast<int>(i)});
+        if (value.role != Role::parameter && value.role != Role::state) continue;
+        ValueId source = running.find(value.name);
+        if (const ValueId average = running.find(value.name + ".average"); average.valid()) source = average;
+        if (!source.valid()) continue;  // a parameter that nothing uses
+        value.initializer = {.kind = Initializer::Kind::given,
+                             .given = std::make_shared<const Tensor>(trained.read(source))};
+    }
+    return model;
+}
+
+void Trainer::save(const std::filesystem::path& path) const {
+    state_->executor();
+    state_->save(path);
+}
+
+const Executor& Trainer::executor() const { return state_->executor(); }
+
+}  // namespace enmesh

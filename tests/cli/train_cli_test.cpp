@@ -1,0 +1,288 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "cli/run_program.hpp"
+#include "cli/train_program.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/base/random.hpp"
+#include "enmesh/report/event_file.hpp"
+#include "enmesh/tensor/safetensors.hpp"
+
+namespace enmesh {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::is_one_error_line;
+using testing::ProgramResult;
+using testing::run_program;
+using testing::RunningProgram;
+
+class TrainProgram : public ::testing::Test {
+  protected:
+    TrainProgram() : folder_(fs::temp_directory_path() / fmt::format("enmesh-train-cli-{}", ::getpid())) {
+        fs::remove_all(folder_);
+        fs::create_directories(folder_);
+    }
+    ~TrainProgram() override {
+        std::error_code ignored;
+        fs::remove_all(folder_, ignored);
+    }
+
+    /// A run of a few seconds at most: 2 epochs of 44 steps of a small network. `more` wins over what it
+    /// repeats.
+    std::vector<std::string> train(const std::string& out, const std::vector<std::string>& more = {}) const {
+        const std::vector<std::array<std::string, 2>> usual = {
+            {"--data", "digits"}, {"--model", "digits_cnn"}, {"--width", "0.25"},  {"--batch", "32"},
+            {"--epochs", "2"},    {"--method", "bdwp"},      {"--pattern", "2:8"}, {"--threads", "2"},
+            {"--lr", "0.05"},     {"--out", path(out)}};
+        std::vector<std::string> arguments = {"train"};
+        for (const auto& [name, value] : usual) {
+            if (std::find(more.begin(), more.end(), name) != more.end()) continue;
+            arguments.insert(arguments.end(), {name, value});
+        }
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    }
+    std::string path(const std::string& name) const { return (folder_ / name).string(); }
+    std::string file(const std::string& name) const { return read_file(folder_ / name); }
+
+    /// metrics.jsonl without what a clock says.
+    nlohmann::json metrics(const std::string& out) const {
+        nlohmann::json lines = nlohmann::json::array();
+        std::istringstream text(file(out + "/metrics.jsonl"));
+        for (std::string line; std::getline(text, line);) {
+            nlohmann::json json = nlohmann::json::parse(line);
+            json.erase("seconds");
+            json.erase("images_per_second");
+            lines.push_back(std::move(json));
+        }
+        return lines;
+    }
+    std::vector<std::string> events(const std::string& out) const {
+        std::vector<std::string> texts;
+        for (const report::Scalar& scalar :
+             report::read_event_file(folder_ / out / report::EventFile::name)) {
+            if (scalar.tag == "train/images_per_second") continue;
+            texts.push_back(fmt::format("{} {} {}", scalar.tag, scalar.step, scalar.value));
+        }
+        return texts;
+    }
+
+    /// Waits until the run's events have grown by `bytes`, or the program has ended.
+    void wait_for_events(RunningProgram& program, const std::string& out, uintmax_t bytes) const {
+        const fs::path events = folder_ / out / report::EventFile::name;
+        while (!program.ended()) {
+            std::error_code code;
+            const uintmax_t size = fs::file_size(events, code);
+            if (!code && size >= bytes) return;
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    }
+    uintmax_t event_bytes(const std::string& out) const {
+        std::error_code code;
+        const uintmax_t size = fs::file_size(folder_ / out / report::EventFile::name, code);
+        return code ? 0 : size;
+    }
+
+    /// Exit code 2, one line, nothing written.
+    void expect_refused(const std::vector<std::string>& arguments, const std::string& message) const {
+        const ProgramResult result = run_program(arguments);
+        EXPECT_EQ(result.code, 2) << result.err;
+        EXPECT_TRUE(is_one_error_line(result.err)) << result.err;
+        EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
+        EXPECT_EQ(result.out, "");
+        EXPECT_FALSE(fs::exists(folder_ / "refused"));
+    }
+
+    fs::path folder_;
+};
+
+TEST_F(TrainProgram, KilledAtRandomStepsAndResumedGivesTheSameBits) {
+    const ProgramResult whole = run_program(train("whole"));
+    ASSERT_EQ(whole.code, 0) << whole.err;
+    EXPECT_NE(whole.out.find("left dense: conv1 (BP): first layer"), std::string::npos) << whole.out;
+
+    Random random(static_cast<uint64_t>(::getpid()));
+    int kills = 0;
+    for (bool finished = false; !finished;) {
+        RunningProgram program(train("killed", {"--resume", "--checkpoint-every", "3"}), path("errors"));
+        // Two points a step, of some 60 bytes each; at most 4 kills, so that the test ends.
+        const uintmax_t more = 60 + random.below(4000);
+        if (kills < 4) wait_for_events(program, "killed", event_bytes("killed") + more);
+        if (kills < 4 && !program.ended()) {
+            program.signal(SIGKILL);
+            ++kills;
+        }
+        const int code = program.wait();
+        finished = code == 0;
+        if (code != 0) ASSERT_EQ(code, 128 + SIGKILL) << program.errors();
+    }
+    RecordProperty("kills", kills);
+    EXPECT_TRUE(file("whole/last.safetensors") == file("killed/last.safetensors"))
+        << "after " << kills << " kills";
+    EXPECT_TRUE(file("whole/best.safetensors") == file("killed/best.safetensors"));
+    EXPECT_EQ(metrics("whole"), metrics("killed"));
+    EXPECT_EQ(events("whole"), events("killed"));
+}
+
+TEST_F(TrainProgram, InterruptFinishesTheStepAndSaysHowToGoOn) {
+    ASSERT_EQ(run_program(train("whole")).code, 0);
+    for (const int number : {SIGINT, SIGTERM}) {
+        const std::string out = fmt::format("signal{}", number);
+        RunningProgram program(train(out), path("errors"));
+        wait_for_events(program, out, 1500);
+        program.signal(number);
+        EXPECT_EQ(program.wait(), 128 + number) << program.errors();
+        EXPECT_NE(program.errors().find("the same command with --resume goes on from "), std::string::npos)
+            << program.errors();
+        const ProgramResult resumed = run_program(train(out, {"--resume"}));
+        EXPECT_EQ(resumed.code, 0) << resumed.err;
+        EXPECT_NE(resumed.out.find("going on after epoch "), std::string::npos) << resumed.out;
+        EXPECT_TRUE(file("whole/last.safetensors") == file(out + "/last.safetensors"));
+        EXPECT_EQ(metrics("whole"), metrics(out));
+    }
+}
+
+TEST_F(TrainProgram, WritesWhatTheContractSaysAndEvaluatesTheSame) {
+    const ProgramResult run = run_program(train("run", {"--json", "-"}));
+    ASSERT_EQ(run.code, 0) << run.err;
+    const nlohmann::json summary = nlohmann::json::parse(run.out);
+    EXPECT_EQ(summary, nlohmann::json::parse(file("run/summary.json")));
+    const nlohmann::json lines = metrics("run");
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_EQ(lines[1]["epoch"], 2);
+    EXPECT_EQ(lines[1]["step"], 88);
+    EXPECT_EQ(lines[1]["test_accuracy"], summary["test_accuracy"]);
+
+    const ProgramResult eval =
+        run_program({"eval", "--init", path("run/last.safetensors"), "--data", "digits", "--json", "-"});
+    ASSERT_EQ(eval.code, 0) << eval.err;
+    const nlohmann::json result = nlohmann::json::parse(eval.out);
+    EXPECT_EQ(result["images"], 360);
+    EXPECT_EQ(result["test_accuracy"], summary["test_accuracy"]);
+    EXPECT_EQ(result["loss"], summary["test_loss"]);
+
+    const SafetensorsFile checkpoint = load_safetensors(folder_ / "run/last.safetensors");
+    for (const auto& [key, value] : checkpoint.metadata)
+        EXPECT_EQ(value.find(folder_.string()), std::string::npos);
+
+    const std::string before = file("run/last.safetensors");
+    const ProgramResult again = run_program(train("run", {"--resume"}));
+    EXPECT_EQ(again.code, 0) << again.err;
+    EXPECT_TRUE(file("run/last.safetensors") == before);
+    EXPECT_EQ(metrics("run"), lines);
+
+    const ProgramResult refused = run_program(train("run"));
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_NE(refused.err.find("--resume continues it"), std::string::npos) << refused.err;
+    const ProgramResult other = run_program(train("run", {"--resume", "--lr", "0.01"}));
+    EXPECT_EQ(other.code, 2);
+    EXPECT_NE(other.err.find("optimizer.lr is 0.05 there and 0.01 here"), std::string::npos) << other.err;
+    EXPECT_TRUE(file("run/last.safetensors") == before);
+
+    expect_refused({"train", "--data", "digits", "--width", "0.5", "--init", path("run/last.safetensors"),
+                    "--out", path("refused")},
+                   "width is 0.25 there and 0.5 here");
+    expect_refused({"eval", "--init", path("run/last.safetensors"), "--data", "digits", "--model", "resnet9"},
+                   "weights of another model");
+}
+
+TEST_F(TrainProgram, RefusesImpossibleRequestsBeforeItWrites) {
+    const auto with = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> arguments = {"train", "--data", "digits", "--out", path("refused")};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    };
+    expect_refused(with({"--method", "bdwp", "--pattern", "8:8"}), "8:8");
+    expect_refused(with({"--method", "bdwp", "--pattern", "2:32"}), "2:32");
+    expect_refused(with({"--method", "bdwp"}), "needs a pattern");
+    expect_refused(with({"--method", "bdpw", "--pattern", "2:8"}), "did you mean 'bdwp'?");
+    expect_refused(with({"--model", "resnet8"}), "did you mean 'resnet9'?");
+    expect_refused(with({"--momentun", "0.5"}), "did you mean '--momentum'?");
+    expect_refused(with({"--batch", "1438"}), "larger than the training set of 1437 images");
+    expect_refused(with({"--batch", "0"}), "batch");
+    expect_refused(with({"--image", "3x32x32"}), "the model takes images of 3x32x32, digits has 1x8x8");
+    expect_refused(with({"--classes", "5"}), "the model tells 5 classes apart, digits has 10");
+    expect_refused(with({"--schedule", "cosin"}), "did you mean 'cosine'?");
+    expect_refused(with({"--optimizer", "adam"}), "did you mean 'adamw'?");
+    expect_refused(with({"--lr", "-1"}), "--lr -1");
+    expect_refused(with({"--lr", "nan"}), "--lr nan");
+    expect_refused(with({"--epochs", "0"}), "--epochs 0");
+    expect_refused(with({"--accumulate", "1000"}), "fewer than the 1000");
+    expect_refused(with({"--dense", "conv9"}), "matches no layer");
+    expect_refused(with({"--sr-decay", "0.1"}), "--sr-decay needs a method");
+    expect_refused(with({"--device", "gpu"}), "--device gpu");
+    expect_refused(with({"--init", path("missing.safetensors")}), "missing.safetensors");
+    expect_refused({"train", "--data", "digits", "--out", "/dev/null/run"}, "/dev/null/run");
+    expect_refused({"train", "--data", "cifar11:x", "--out", path("refused")}, "did you mean 'cifar10'?");
+}
+
+TEST_F(TrainProgram, ReadsAConfigurationFile) {
+    write_file(folder_ / "run.toml",
+               "method = \"bdwp\"\npattern = \"2:8\"\nwidth = 0.25\nepochs = 1\nlr = 0.5\n"
+               "nesterov = true\ndense = [\"conv2\", \"conv3\"]\n");
+    const ProgramResult run =
+        run_program({"train", "--config", path("run.toml"), "--lr", "0.05", "--out", path("run")});
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_NE(run.out.find("left dense: conv3 (FF, BP): asked for by 'conv3'"), std::string::npos) << run.out;
+    const auto training = nlohmann::json::parse(
+        load_safetensors(folder_ / "run/last.safetensors").metadata.at("enmesh.training"));
+    EXPECT_EQ(training["optimizer"]["lr"], 0.05);
+    EXPECT_EQ(training["optimizer"]["nesterov"], true);
+    EXPECT_EQ(training["epochs"], 1);
+
+    write_file(folder_ / "bad.toml", "patern = \"2:8\"\n");
+    expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")},
+                   "unknown key 'patern' (did you mean 'pattern'?)");
+    write_file(folder_ / "bad.toml", "epochs = \"many\"\n");
+    expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")},
+                   "'epochs' cannot be many");
+    write_file(folder_ / "bad.toml", "epochs = \n");
+    expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")}, "line 1");
+}
+
+TEST_F(TrainProgram, AFullDiskIsOneErrorAndNoHalfFile) {
+    ASSERT_EQ(run_program(train("run", {"--epochs", "1"})).code, 0);
+    const std::string before = file("run/last.safetensors");
+    // Room for the events and the metrics, not for a checkpoint.
+    RunningProgram program(train("run", {"--epochs", "2", "--resume"}), path("errors"), before.size() - 1);
+    EXPECT_EQ(program.wait(), 1) << program.errors();
+    EXPECT_TRUE(is_one_error_line(program.errors())) << program.errors();
+    EXPECT_NE(program.errors().find("cannot be written"), std::string::npos) << program.errors();
+    EXPECT_TRUE(file("run/last.safetensors") == before);
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder_ / "run")) {
+        EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
+    }
+}
+
+TEST_F(TrainProgram, ALossThatIsNotFiniteEndsTheRun) {
+    const ProgramResult run = run_program(train("run", {"--lr", "1e25", "--schedule", "constant"}));
+    EXPECT_EQ(run.code, 1);
+    EXPECT_TRUE(is_one_error_line(run.err)) << run.err;
+    EXPECT_NE(run.err.find("at step 2 (epoch 1): the output of layer '"), std::string::npos) << run.err;
+}
+
+TEST_F(TrainProgram, DemoPrintsItsTableAndSummary) {
+    const ProgramResult run = run_program({"demo", "--epochs", "1", "--out", path("demo")});
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_NE(run.out.find("multiply-adds per step"), std::string::npos) << run.out;
+    const nlohmann::json summary = nlohmann::json::parse(file("demo/summary.json"));
+    for (const char* const method : {"dense", "bdwp"}) {
+        EXPECT_GT(summary[method]["test_accuracy"], 0.2);
+        EXPECT_GT(summary[method]["seconds"], 0);
+    }
+    EXPECT_LE(summary["bdwp"]["multiply_adds_per_step"].get<double>(),
+              0.70 * summary["dense"]["multiply_adds_per_step"].get<double>());
+}
+
+}  // namespace
+}  // namespace enmesh
