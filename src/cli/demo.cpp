@@ -8,6 +8,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/run_options.hpp"
+#include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/models/models.hpp"

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/commands.hpp"
 #include "cli/interrupt.hpp"
@@ -126,12 +127,14 @@ class Display {
 
     void step(const StepReport& report) {
         if (!bar_) {
-            bar_.emplace(report::ProgressOptions{.epochs = report.epochs,
-                                                 .steps_per_epoch = report.updates_per_epoch,
-                                                 .images_per_step = images_per_step_,
-                                                 .first_step = report.update - 1,
-                                                 .stream = stream_,
-                                                 .terminal = report::is_terminal(stream_)});
+            report::ProgressOptions options;
+            options.epochs = report.epochs;
+            options.steps_per_epoch = report.updates_per_epoch;
+            options.images_per_step = images_per_step_;
+            options.first_step = report.update - 1;
+            options.stream = stream_;
+            options.terminal = report::is_terminal(stream_);
+            bar_.emplace(std::move(options));
         }
         bar_->update(report.update, report.loss);
     }

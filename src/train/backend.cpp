@@ -6,7 +6,8 @@ namespace enmesh {
 
 Backend cpu_backend(cpu::KernelChoice choice) {
     const auto make = [choice](TrainingStep step, const std::string& plan) -> std::unique_ptr<Executor> {
-        cpu::Options options{.choice = choice};
+        cpu::Options options;
+        options.choice = choice;
         if (!plan.empty()) options.plan = cpu::parse_kernel_plan(plan);
         return cpu::make_executor(std::move(step), options);
     };
