@@ -1,3 +1,4 @@
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -124,7 +125,9 @@ TEST_F(TrainProgram, KilledAtRandomStepsAndResumedGivesTheSameBits) {
         }
         const int code = program.wait();
         finished = code == 0;
-        if (code != 0) ASSERT_EQ(code, 128 + SIGKILL) << program.errors();
+        if (code != 0) {
+                ASSERT_EQ(code, 128 + SIGKILL) << program.errors();
+            }
     }
     RecordProperty("kills", kills);
     EXPECT_TRUE(file("whole/last.safetensors") == file("killed/last.safetensors"))

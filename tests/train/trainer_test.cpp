@@ -125,7 +125,7 @@ TEST_P(EveryCase, LearnsAndEvaluatesAsItsCheckpointDoes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, EveryCase, ::testing::ValuesIn(cases()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 std::string message_of(const std::function<void()>& work) {
     try {
