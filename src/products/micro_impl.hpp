@@ -115,16 +115,26 @@ inline void dense_block(const PanelArgs& args, int64_t row, int y, int x) {
             sums[i][v] = args.first ? Vec{} : load(carried + (i * area + v) * lanes);
         }
     }
-    for (int64_t left = args.count; left > 0; --left, values += 4) {
-        const char* const line = base + *offsets++;
+    const auto step = [&](uint16_t offset, const float* four_weights) {
+        const char* const line = base + offset;
         Vec column[vectors];
-        ENMESH_UNROLL for (int v = 0; v < vectors; ++v) column[v] =
-            load_bytes(line + v * static_cast<int>(sizeof(Vec)));
+        ENMESH_UNROLL for (int v = 0; v < vectors; ++v) {
+            column[v] = load_bytes(line + v * static_cast<int>(sizeof(Vec)));
+        }
         ENMESH_UNROLL for (int i = 0; i < 4; ++i) {
-            const Vec factor = broadcast(values[i]);
+            const Vec factor = broadcast(four_weights[i]);
             ENMESH_UNROLL for (int v = 0; v < vectors; ++v) sums[i][v] += factor * column[v];
         }
+    };
+    int64_t left = args.count;
+    for (; left >= 4; left -= 4, values += 16, offsets += 4) {
+        const uint64_t four = load_u64(offsets);
+        step(static_cast<uint16_t>(four), values);
+        step(static_cast<uint16_t>(four >> 16), values + 4);
+        step(static_cast<uint16_t>(four >> 32), values + 8);
+        step(static_cast<uint16_t>(four >> 48), values + 12);
     }
+    for (; left > 0; --left, values += 4) step(*offsets++, values);
     const bool to_out = args.last && args.out != nullptr;
     ENMESH_UNROLL for (int i = 0; i < 4; ++i) {
         if (args.last && row + i >= args.rows) break;

@@ -110,7 +110,7 @@ double dot(const std::vector<float>& a, const std::vector<float>& b) {
 
 TEST(Reference, ForwardIsTheDefinition) {
     Random random(10);
-    for (int round = 0; round < 25; ++round) {
+    for (int round = 0; round < 15; ++round) {
         const Conv conv = random_conv(random);
         const Inputs inputs = random_inputs(conv, random);
         const auto product = plan({conv, Stage::ff}, "reference");
@@ -123,7 +123,7 @@ TEST(Reference, ForwardIsTheDefinition) {
 // <FF(src, w), g> = <src, BP(g, w)> = <w, WG(src, g)>: gradients of a bilinear form are its adjoints.
 TEST(Reference, BackwardIsTheAdjoint) {
     Random random(11);
-    for (int round = 0; round < 25; ++round) {
+    for (int round = 0; round < 15; ++round) {
         const Conv conv = random_conv(random);
         const Inputs inputs = random_inputs(conv, random);
         const double forward = dot(run(*plan({conv, Stage::ff}, "reference"), inputs), inputs.diff_dst);
@@ -137,7 +137,7 @@ TEST(Reference, BackwardIsTheAdjoint) {
 
 TEST(Reference, CompactWeightsAreTheMaskedOnes) {
     Random random(12);
-    for (int round = 0; round < 25; ++round) {
+    for (int round = 0; round < 15; ++round) {
         const Conv conv = random_conv(random);
         Inputs inputs = random_inputs(conv, random);
         const int m = 2 + static_cast<int>(random.below(7)), n = 1 + static_cast<int>(random.below(m - 1));
@@ -198,14 +198,14 @@ void check_random(Stage stage, uint64_t seed, int rounds) {
     }
 }
 
-TEST(Kernels, ForwardMatchesTheReference) { check_random(Stage::ff, 20, 60); }
-TEST(Kernels, BackwardMatchesTheReference) { check_random(Stage::bp, 21, 60); }
-TEST(Kernels, WeightGradientMatchesTheReference) { check_random(Stage::wg, 22, 60); }
+TEST(Kernels, ForwardMatchesTheReference) { check_random(Stage::ff, 20, 40); }
+TEST(Kernels, BackwardMatchesTheReference) { check_random(Stage::bp, 21, 40); }
+TEST(Kernels, WeightGradientMatchesTheReference) { check_random(Stage::wg, 22, 40); }
 
 // Winograd needs whole vectors of images and enough channels, which random shapes rarely have.
 TEST(Kernels, WinogradMatchesTheReference) {
     Random random(26);
-    for (int round = 0; round < 12; ++round) {
+    for (int round = 0; round < 8; ++round) {
         Conv conv{.n = pick(random, {16, 32}),
                   .c = 16 + static_cast<int64_t>(random.below(12)),
                   .h = pick(random, {3, 4, 7, 8, 11}),
@@ -237,7 +237,7 @@ TEST(Kernels, WinogradMatchesTheReference) {
 TEST(Kernels, KeptGradientsMatchTheReference) {
     Random random(27);
     int served = 0;
-    for (int round = 0; round < 60; ++round) {
+    for (int round = 0; round < 40; ++round) {
         Conv conv = random_conv(random);
         conv.n = 16;
         conv.groups = 1;
@@ -276,13 +276,13 @@ TEST(Kernels, KeptGradientsMatchTheReference) {
             ++served;
         }
     }
-    EXPECT_GT(served, 20);
+    EXPECT_GT(served, 10);
 }
 
 // Row-major matrices go in and out through transposes.
 TEST(Kernels, LinearLayersMatchTheReference) {
     Random random(28);
-    for (int round = 0; round < 25; ++round) {
+    for (int round = 0; round < 15; ++round) {
         const Conv conv =
             linear(1 + static_cast<int64_t>(random.below(150)), 1 + static_cast<int64_t>(random.below(90)),
                    1 + static_cast<int64_t>(random.below(60)));
