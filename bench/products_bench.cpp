@@ -140,6 +140,8 @@ struct Ours {
 void check_small(Problem problem, const std::string& kernel) {
     problem.conv.n = problem.block;
     problem.conv.h = problem.conv.w = std::min<int64_t>(problem.conv.h, 8);
+    problem.conv.c = std::min<int64_t>(problem.conv.c, 64);
+    problem.conv.k = std::min<int64_t>(problem.conv.k, 64);
     const Conv& conv = problem.conv;
     const auto src = random_floats(conv.src_size(), 1), diff_dst = random_floats(conv.dst_size(), 2);
     const auto weights = random_floats(conv.weights_size(), 3);
