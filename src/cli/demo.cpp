@@ -46,6 +46,7 @@ DemoRun train_one(std::FILE* stream, const DemoArguments& arguments, const data:
     std::fprintf(stream, "%s%s: %s%s", recipe.method.c_str(),
                  recipe.dense() ? "" : (" " + to_string(recipe.pattern)).c_str(),
                  products_text(trainer.step()).c_str(), left_dense_text(trainer.step()).c_str());
+    std::fflush(stream);
     const Timer timer;
     const FitReport report = trainer.fit(
         dataset, {.epochs = arguments.epochs,

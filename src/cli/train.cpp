@@ -122,22 +122,20 @@ void check_init(const TrainArguments& arguments, const ModelDescription& here) {
 /// What a user sees of a run: on a terminal a bar and lines above it, elsewhere lines.
 class Display {
   public:
-    Display(std::FILE* stream, int64_t images_per_step)
-        : stream_(stream), images_per_step_(images_per_step) {}
+    explicit Display(std::FILE* stream) : stream_(stream) {}
 
-    void step(const StepReport& report) {
-        if (!bar_) {
-            report::ProgressOptions options;
-            options.epochs = report.epochs;
-            options.steps_per_epoch = report.updates_per_epoch;
-            options.images_per_step = images_per_step_;
-            options.first_step = report.update - 1;
-            options.stream = stream_;
-            options.terminal = report::is_terminal(stream_);
-            bar_.emplace(std::move(options));
-        }
-        bar_->update(report.update, report.loss);
+    /// `first_step`: steps done before this start.
+    void start(int64_t epochs, int64_t steps_per_epoch, int64_t images_per_step, int64_t first_step) {
+        report::ProgressOptions options;
+        options.epochs = epochs;
+        options.steps_per_epoch = steps_per_epoch;
+        options.images_per_step = images_per_step;
+        options.first_step = first_step;
+        options.stream = stream_;
+        options.terminal = report::is_terminal(stream_);
+        bar_.emplace(std::move(options));
     }
+    void step(const StepReport& report) { bar_->update(report.update, report.loss); }
     void epoch(const EpochReport& report, int64_t epochs) {
         line(fmt::format(
             "epoch {}/{}  loss {:.4f}  test accuracy {:.2f} %  test loss {:.4f}  {:.0f} images/s  {}",
@@ -159,7 +157,6 @@ class Display {
 
   private:
     std::FILE* stream_;
-    int64_t images_per_step_;
     std::optional<report::ProgressBar> bar_;
 };
 
@@ -202,7 +199,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     }
 
     std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
-    Display display(stream, model.batch * arguments.accumulate);
+    Display display(stream);
     options.on_step = [&](const StepReport& report) { display.step(report); };
     options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
     options.stop = [] { return InterruptGuard::signal() != 0; };
@@ -211,6 +208,9 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         if (progress.update > 0) {
             display.line(fmt::format("going on after epoch {}, step {}", progress.epoch, progress.update));
         }
+        const int64_t images_per_step = model.batch * arguments.accumulate;
+        const int64_t batches = dataset.train.count() / model.batch;
+        display.start(arguments.epochs, batches / arguments.accumulate, images_per_step, progress.update);
     };
     // A file that may not grow further is an error like a full disk, not a signal.
     std::signal(SIGXFSZ, SIG_IGN);

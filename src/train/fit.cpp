@@ -129,7 +129,8 @@ class Fit {
             executor.gradients(context);
             const double loss = executor.read(step().loss).f32()[0];
             if (!std::isfinite(loss)) {
-                diverged(fmt::format("the loss is {}", loss), executor.first_non_finite(context));
+                diverged(std::string("the loss is ") + (std::isnan(loss) ? "NaN" : "infinite"),
+                         executor.first_non_finite(context));
             }
             progress().loss_sum += loss;
             sum += loss;

@@ -1,7 +1,34 @@
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <utility>
+
 #include "enmesh/base/error.hpp"
 #include "enmesh/train/trainer.hpp"
 
 namespace enmesh {
+namespace {
+
+/// A constant with one and the same slice per image (what makes a class token broadcast) follows the batch;
+/// any other one stays.
+std::shared_ptr<const Tensor> constant_for(const std::shared_ptr<const Tensor>& constant, int64_t before,
+                                           int64_t batch) {
+    Shape shape = constant->shape();
+    if (shape.rank() == 0 || shape[0] != before) return constant;
+    const size_t slice = constant->bytes() / static_cast<size_t>(before);
+    const auto* const from = static_cast<const std::byte*>(constant->data());
+    for (int64_t i = 1; i < before; ++i) {
+        if (std::memcmp(from, from + static_cast<size_t>(i) * slice, slice) != 0) return constant;
+    }
+    shape[0] = batch;
+    auto result = std::make_shared<Tensor>(std::move(shape), constant->dtype());
+    for (int64_t i = 0; i < batch; ++i) {
+        std::memcpy(static_cast<std::byte*>(result->data()) + static_cast<size_t>(i) * slice, from, slice);
+    }
+    return result;
+}
+
+}  // namespace
 
 Graph with_batch(const Graph& graph, int64_t batch) {
     if (batch < 1) refuse("the batch must be at least 1, not {}", batch);
@@ -25,7 +52,8 @@ Graph with_batch(const Graph& graph, int64_t batch) {
                 mapped[i] = result.add_state(value.name, std::move(type), value.initializer);
                 break;
             case Role::constant:
-                mapped[i] = result.add_constant(value.name, value.initializer.given);
+                mapped[i] =
+                    result.add_constant(value.name, constant_for(value.initializer.given, before, batch));
                 break;
             case Role::result:
                 break;
