@@ -20,9 +20,9 @@ namespace {
 
 struct DemoArguments {
     std::filesystem::path out = "runs/demo";
-    int64_t epochs = 20;
+    int64_t epochs = 12;
     uint64_t seed = 0;
-    RunRequest run;
+    RunRequest run{.threads = 1};  // too small a network to gain from more
     std::string json;
 };
 
