@@ -2,9 +2,17 @@
 
 // Everything public, in the order in which the rooms depend on each other.
 
+#include "enmesh/accel/config.hpp"
+#include "enmesh/accel/energy.hpp"
+#include "enmesh/accel/explore.hpp"
+#include "enmesh/accel/schedule.hpp"
+#include "enmesh/accel/simulate.hpp"
 #include "enmesh/accel/sore.hpp"
 #include "enmesh/accel/stce.hpp"
 #include "enmesh/accel/systolic.hpp"
+#include "enmesh/accel/topology.hpp"
+#include "enmesh/accel/workload.hpp"
+#include "enmesh/accel/workload_of.hpp"
 #include "enmesh/accel/wuve.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"

@@ -19,6 +19,9 @@ std::span<const Command> commands() {
         {add_prune},
         {add_pack},
         {add_unpack},
+        {add_simulate},
+        {add_schedule},
+        {add_explore},
         {add_data},
     };
     return list;

@@ -25,9 +25,12 @@ void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
 void add_demo(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_explore(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_pack(CLI::App& app);
 void add_prune(CLI::App& app);
+void add_schedule(CLI::App& app);
+void add_simulate(CLI::App& app);
 void add_train(CLI::App& app);
 void add_unpack(CLI::App& app);
 

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "enmesh/accel/config.hpp"
+#include "enmesh/accel/energy.hpp"
+#include "enmesh/accel/stce.hpp"
+#include "enmesh/accel/workload.hpp"
+
+/// The offline scheduler: how each product of a step runs on SAT, found by exact search with the cost model
+/// of this page (docs/schedule.md).
+namespace enmesh::accel {
+
+/// Where an N:M operand gets its packed form.
+enum class Pack : uint8_t {
+    none,          ///< the product is dense
+    pregenerated,  ///< the weight update wrote it
+    on_load,       ///< SORE reduces the dense operand on its way into the buffer, at every load
+    ahead,         ///< one pass of SORE over the whole operand before the product, packed form to DRAM
+};
+std::string_view to_string(Pack pack);
+
+/// A buffer tile's loops in the engine's roles: m streamed rows, n indexed rows, k reduction.
+enum class Loop : uint8_t { m, n, k };
+
+/// How one phase of a product runs. Tiles are what the on-chip buffers hold; the engine mapping says how the
+/// array works within a tile.
+struct Mapping {
+    EngineMapping engine;
+    Operand indexed = Operand::b;  ///< the operand that is packed and held (or sent down the columns); the
+                                   ///< other one streams
+    int64_t tile_m = 0, tile_n = 0, tile_k = 0;
+    std::array<Loop, 3> order = {Loop::n, Loop::m, Loop::k};  ///< outermost first
+    bool streaming = false;  ///< output-stationary only: operands pass through the buffers in chunks of
+                             ///< tile_k, again for each array tile
+    Pack pack = Pack::none;
+
+    friend bool operator==(const Mapping&, const Mapping&) = default;
+};
+
+/// One phase of a product in the engine's roles, for one choice of the indexed operand.
+struct Piece {
+    EngineProduct engine;
+    int64_t repeat = 1;  ///< equal pieces: phases of the same shape × batch
+
+    /// An operand seen as rows × k; a convolution's im2col operand is stored without its duplicates.
+    struct Source {
+        bool im2col = false;
+        bool rows_are_pixels =
+            true;  ///< FF and BP: rows are output pixels, k runs over taps; WG the other way round
+        int64_t out_rows = 1, out_cols = 1;
+        int64_t in_rows = 1, in_cols = 1;
+        int64_t taps_height = 1, taps_width = 1, channels = 1;
+        int64_t stride_height = 1, stride_width = 1, dilation_height = 1, dilation_width = 1;
+        int bytes = 2;
+
+        /// Distinct values that `rows` × `depth` of the operand touch, counted from an aligned start.
+        int64_t values(int64_t rows, int64_t depth) const;
+        friend bool operator==(const Source&, const Source&) = default;
+    };
+    Source streamed, indexed;
+    bool indexed_is_parameter = false;
+    int64_t values_to_pack =
+        0;  ///< of the whole indexed operand; only on the first phase of a sparse product
+    int bytes_per_output = 2;
+};
+
+/// The pieces of a product if `indexed` is the indexed operand.
+std::vector<Piece> pieces(const Product& product, Operand indexed);
+
+/// What a piece costs, `repeat` included. cycles = engine_cycles + bandwidth_cycles + packing_cycles.
+struct PieceCost {
+    int64_t cycles = 0;
+    int64_t engine_cycles = 0;
+    int64_t bandwidth_cycles = 0;  ///< the engine waits for DRAM
+    int64_t packing_cycles = 0;    ///< the engine waits for SORE
+    EngineCycles engine;           ///< attribution in element-cycles, summed over tiles
+    Activity activity;
+    int64_t tiles = 0;
+
+    PieceCost& operator+=(const PieceCost& other);
+};
+
+/// Why the mapping cannot run here (engine, buffers, switches), in one line; "" if it can.
+std::string why_illegal(const SatConfig& config, const Piece& piece, const Mapping& mapping);
+
+/// The cost model. Every buffer tile takes max(engine, DRAM, SORE) cycles with double buffering and their sum
+/// without; the first tile's loads and the last one's stores are exposed. DRAM moves a tile's own operands
+/// only when its loops change them, and partial sums only when the reduction is not the innermost loop. The
+/// mapping must be legal.
+PieceCost cost(const SatConfig& config, const Piece& piece, const Mapping& mapping);
+
+/// Bytes of each buffer that the mapping needs, both halves if double-buffered.
+struct BufferNeeds {
+    int64_t input = 0, weight = 0, output = 0;
+};
+BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapping& mapping);
+
+/// The mappings of one product, one per phase.
+struct ProductSchedule {
+    std::vector<Mapping> mappings;
+};
+
+/// The mappings of a workload's products, in their order.
+struct Schedule {
+    std::vector<ProductSchedule> products;
+};
+
+/// The fastest legal mapping of every phase (ties: fewer DRAM bytes, then the earlier one), by exhaustive
+/// search over the tilings that docs/schedule.md lists, pruned by lower bounds only. Equal products are
+/// searched once. Refuses a product that no mapping fits, saying which buffer lacks how much.
+Schedule find_schedule(const SatConfig& config, const Workload& workload);
+ProductSchedule find_mappings(const SatConfig& config, const Product& product);
+
+/// Refuses a schedule that does not fit the workload or the machine, naming `file`, the product and what does
+/// not fit.
+void check(const SatConfig& config, const Workload& workload, const Schedule& schedule,
+           const std::string& file);
+
+/// A schedule as TOML: one [[product]] per product with its shape and one line per phase; equal inputs give
+/// equal files.
+std::string to_toml(const SatConfig& config, const Workload& workload, const Schedule& schedule);
+/// Reads it back and checks it against workload and machine.
+Schedule read_schedule(const std::filesystem::path& file, const SatConfig& config, const Workload& workload);
+Schedule parse_schedule(std::string_view toml, const std::string& file, const SatConfig& config,
+                        const Workload& workload);
+
+}  // namespace enmesh::accel

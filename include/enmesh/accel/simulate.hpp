@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "enmesh/accel/config.hpp"
+#include "enmesh/accel/energy.hpp"
+#include "enmesh/accel/schedule.hpp"
+#include "enmesh/accel/workload.hpp"
+
+namespace enmesh::accel {
+
+/// Cycles that a product takes beyond multiply_adds / elements, by cause. Their sum and the ideal make its
+/// cycles.
+struct Stalls {
+    double fill_drain = 0;     ///< first latch fill, skew, drain, loading packed groups that nothing hides
+    double tail = 0;           ///< ragged edges: array positions without work
+    double adder_latency = 0;  ///< fewer outputs in turn than adder stages
+    double row_link = 0;       ///< the row link is still moving the next group
+    double bandwidth = 0;      ///< waiting for DRAM
+    double packing = 0;        ///< waiting for the online N:M reduction
+
+    double total() const { return fill_drain + tail + adder_latency + row_link + bandwidth + packing; }
+    Stalls& operator+=(const Stalls& other);
+};
+
+struct ProductResult {
+    Product product;
+    std::string dataflow;  ///< "ws", "os", "is"; "ws+os" if phases differ
+    int64_t start_cycle = 0;
+    int64_t cycles = 0;
+    int64_t multiply_adds = 0;  ///< useful ones, whole batch
+    double utilization = 0;     ///< multiply_adds / (cycles · elements)
+    Stalls stalls;
+    Activity activity;
+    std::vector<Mapping> mappings;
+};
+
+/// Vector work and weight updates: max(lanes, DRAM) cycles each.
+struct VectorResult {
+    std::string kind, layer;
+    Stage stage = Stage::FF;
+    int64_t elements = 0;
+    int64_t start_cycle = 0;
+    int64_t cycles = 0;
+    int64_t lane_cycles = 0;
+    int64_t memory_cycles = 0;
+    Activity activity;
+};
+
+/// A step on an accelerator. Engines take turns in the step's order, so the cycles add up.
+struct Report {
+    std::string network, method, accelerator;
+    int64_t images = 1;
+    int64_t elements = 1;
+    double clock_hz = 1;
+    int64_t total_cycles = 0;
+    double seconds = 0;
+    Energy energy;
+    std::string energy_table;  ///< "" if energy is not modelled
+    std::vector<ProductResult> products;
+    std::vector<VectorResult> vector_work;
+
+    int64_t multiply_adds() const;
+    double gflops() const;           ///< useful, 2 per multiply-add
+    double gflops_per_watt() const;  ///< 0 without energy
+};
+
+/// The step on SAT under a schedule that fits (check() it, or take find_schedule()'s).
+Report simulate(const SatConfig& config, const Workload& workload, const Schedule& schedule);
+
+/// The products alone on a dense array in the SCALE-Sim convention: no memory, no energy; N:M operands run
+/// dense. `dataflow` is the name ws, os, is, or auto (the fastest for each product).
+Report simulate_systolic(const SystolicConfig& config, const Workload& workload, const std::string& dataflow);
+
+/// What running the products value by value showed.
+struct ExactRun {
+    int64_t products = 0;        ///< distinct product phases that were run
+    int64_t element_cycles = 0;  ///< stepped cycles × elements
+    int64_t outputs = 0;         ///< compared bit by bit
+    double host_seconds = 0;
+};
+
+/// Runs every distinct product phase of the workload through the cycle-stepped STCE with the schedule's array
+/// mapping and row tiles, on FP16 values drawn from `seed`, and compares cycles with the closed form and
+/// every output bit with a software product. Fails on the first difference, naming layer and stage; refuses a
+/// workload of more than `most_element_cycles`.
+ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule, uint64_t seed,
+                   double most_element_cycles = 2e12);
+
+/// The report as a table for people, as CSV (one line per product and vector operation) and as the JSON of
+/// the command line's contract.
+std::string to_table(const Report& report);
+std::string to_csv(const Report& report);
+std::string to_json(const Report& report);
+
+/// A Chrome trace (opens in Perfetto and chrome://tracing): one track per engine and one for DRAM; a cycle is
+/// 1/clock.
+std::string to_trace(const Report& report);
+
+}  // namespace enmesh::accel

@@ -1,0 +1,273 @@
+#include "enmesh/accel/config.hpp"
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+constexpr double mebi = 1024.0 * 1024.0;
+
+void add_array(std::vector<Parameter>& list, SatConfig& config) {
+    Stce& c = config.stce;
+    list.push_back({"array.rows", "", "rows of the array", "published: 32", &c.rows, 1, 1024, {}});
+    list.push_back({"array.cols", "", "columns of the array", "published: 32", &c.cols, 1, 1024, {}});
+    list.push_back({"array.frequency_hz",
+                    "Hz",
+                    "clock of every engine",
+                    "published: 200 MHz",
+                    &c.clock_hz,
+                    1e6,
+                    1e10,
+                    {}});
+    list.push_back({"array.adder_latency_cycles",
+                    "cycles",
+                    "latency of the FP32 adder",
+                    "ours: 4",
+                    &c.adder_latency,
+                    1,
+                    64,
+                    {}});
+    list.push_back({"array.max_group",
+                    "values",
+                    "largest M (and dense group) that a latch holds",
+                    "ours: 16",
+                    &c.max_group,
+                    1,
+                    16,
+                    {}});
+    list.push_back({"array.max_interleave",
+                    "",
+                    "accumulators in a set: outputs that an element serves in turn",
+                    "ours: 16",
+                    &c.max_interleave,
+                    1,
+                    64,
+                    {}});
+    list.push_back({"array.packed_values",
+                    "values",
+                    "packed entries that an element holds in a set",
+                    "ours: 64",
+                    &c.packed_values,
+                    1,
+                    4096,
+                    {}});
+    list.push_back({"array.packed_sets",
+                    "",
+                    "2 loads the next pass's packed groups while one runs, 1 in between",
+                    "ours: 2",
+                    &c.packed_sets,
+                    1,
+                    2,
+                    {}});
+    list.push_back({"array.latches", "", "group latches of an element", "ours: 2", &c.latches, 1, 64, {}});
+    list.push_back({"array.row_link_values",
+                    "values/cycle",
+                    "width of a row's link",
+                    "ours: 1",
+                    &c.row_link_values,
+                    1,
+                    16,
+                    {}});
+    list.push_back({"array.column_link_values",
+                    "entries/cycle",
+                    "width of a column's link",
+                    "ours: 1",
+                    &c.column_link_values,
+                    1,
+                    64,
+                    {}});
+    list.push_back({"array.accumulator_sets",
+                    "",
+                    "2 drains an output-stationary tile while the next computes, 1 in between",
+                    "ours: 2",
+                    &c.accumulator_sets,
+                    1,
+                    2,
+                    {}});
+}
+
+void add_engines(std::vector<Parameter>& list, SatConfig& c) {
+    list.push_back({"sore.groups_per_cycle",
+                    "groups/cycle",
+                    "groups of M values reduced to N",
+                    "ours: 8",
+                    &c.sore.groups_per_cycle,
+                    1,
+                    1024,
+                    {}});
+    list.push_back({"sore.latency_cycles",
+                    "cycles",
+                    "from a group's entry to its packed form",
+                    "ours: 4",
+                    &c.sore.latency_cycles,
+                    4,
+                    64,
+                    {}});
+    list.push_back({"wuve.lanes",
+                    "",
+                    "FP32 multiply-add lanes of the vector engine",
+                    "ours",
+                    &c.wuve.lanes,
+                    1,
+                    4096,
+                    {}});
+    list.push_back({"wuve.latency_cycles",
+                    "cycles",
+                    "first operand in to first result out",
+                    "ours: 8",
+                    &c.wuve.latency_cycles,
+                    1,
+                    256,
+                    {}});
+    list.push_back({"buffers.input_bytes",
+                    "bytes",
+                    "streamed operand, both halves",
+                    "ours: 4 MiB (a VU9P has 43 MiB of RAM blocks)",
+                    &c.input_buffer_bytes,
+                    1,
+                    4096 * mebi,
+                    {}});
+    list.push_back({"buffers.weight_bytes",
+                    "bytes",
+                    "indexed operand, both halves",
+                    "ours: 2 MiB",
+                    &c.weight_buffer_bytes,
+                    1,
+                    4096 * mebi,
+                    {}});
+    list.push_back({"buffers.output_bytes",
+                    "bytes",
+                    "FP32 partial sums, both halves",
+                    "ours: 8 MiB",
+                    &c.output_buffer_bytes,
+                    1,
+                    4096 * mebi,
+                    {}});
+    list.push_back({"memory.peak_bytes_per_second",
+                    "bytes/s",
+                    "all channels of DRAM together",
+                    "published: VCU1525, 4 x 64-bit DDR4-2400",
+                    &c.memory_peak_bytes_per_second,
+                    1e6,
+                    1e14,
+                    {}});
+    list.push_back({"memory.efficiency",
+                    "",
+                    "share of the peak that long bursts reach (refresh, turn-around, row misses)",
+                    "ours: 0.8",
+                    &c.memory_efficiency,
+                    0.01,
+                    1,
+                    {}});
+}
+
+void add_features(std::vector<Parameter>& list, SatConfig& c) {
+    list.push_back({"features.double_buffering",
+                    "",
+                    "transfers overlap computation",
+                    "",
+                    &c.double_buffering,
+                    0,
+                    1,
+                    {}});
+    list.push_back({"features.interleaving",
+                    "",
+                    "an element serves several outputs in turn",
+                    "",
+                    &c.interleaving,
+                    0,
+                    1,
+                    {}});
+    list.push_back({"features.pregeneration",
+                    "",
+                    "the weight update writes the packed weights of the next FF and BP",
+                    "",
+                    &c.pregeneration,
+                    0,
+                    1,
+                    {}});
+    list.push_back({"features.dataflow",
+                    "",
+                    "ws, os, or the better one for each product",
+                    "",
+                    &c.dataflow,
+                    0,
+                    0,
+                    {"ws", "os", "auto"}});
+    list.push_back({"energy.table", "", "fpga, asic, or a file", "", &c.energy, 0, 0, {}});
+}
+
+void add_vector(std::vector<Parameter>& list, SatConfig& c) {
+    for (VectorCost& cost : c.vector) {
+        const std::string key = fmt::format("vector.{}.", cost.name);
+        list.push_back({key + "passes", "", "", "", &cost.passes, 1, 64, {}});
+        list.push_back({key + "lane_ops", "", "", "", &cost.lane_ops, 0, 4096, {}});
+        list.push_back({key + "read_bytes", "", "", "", &cost.read_bytes, 0, 4096, {}});
+        list.push_back({key + "write_bytes", "", "", "", &cost.write_bytes, 0, 4096, {}});
+    }
+}
+
+template <typename Config>
+Config load(const std::string& file, std::span<const std::string> settings) {
+    Config config;
+    const std::vector<Parameter> list = parameters(config);
+    if (!file.empty()) apply_toml(list, read_file(file, size_t{1} << 20), file);
+    for (const std::string& setting : settings) apply_setting(list, setting);
+    return config;
+}
+
+}  // namespace
+
+SatConfig::SatConfig() : vector(vector_costs().begin(), vector_costs().end()) {}
+
+const VectorCost& SatConfig::cost(std::string_view kind) const {
+    std::vector<std::string> names;
+    for (const VectorCost& row : vector) {
+        if (row.name == kind) return row;
+        names.emplace_back(row.name);
+    }
+    refuse("unknown vector operation '{}'{}", kind, suggestion(kind, names));
+}
+
+std::vector<Parameter> parameters(SatConfig& config) {
+    std::vector<Parameter> list;
+    add_array(list, config);
+    add_engines(list, config);
+    add_features(list, config);
+    add_vector(list, config);
+    return list;
+}
+
+std::vector<Parameter> parameters(SystolicConfig& c) {
+    return {{"array.rows", "", "rows of the array", "", &c.rows, 1, 65536, {}},
+            {"array.cols", "", "columns of the array", "", &c.cols, 1, 65536, {}},
+            {"array.frequency_hz",
+             "Hz",
+             "clock, for the time in seconds",
+             "ours: 1 GHz",
+             &c.clock_hz,
+             1e6,
+             1e11,
+             {}},
+            {"array.charge_os_drain",
+             "",
+             "output-stationary folds pay their drain (SCALE-Sim v3 leaves it out)",
+             "ours: no",
+             &c.charge_os_drain,
+             0,
+             1,
+             {}}};
+}
+
+SatConfig load_sat_config(const std::string& file, std::span<const std::string> settings) {
+    SatConfig config = load<SatConfig>(file, settings);
+    check(config.stce);
+    return config;
+}
+
+SystolicConfig load_systolic_config(const std::string& file, std::span<const std::string> settings) {
+    return load<SystolicConfig>(file, settings);
+}
+
+}  // namespace enmesh::accel

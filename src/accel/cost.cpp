@@ -1,0 +1,503 @@
+#include "accel/cost.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh::accel {
+namespace detail {
+namespace {
+
+/// Indices of one loop that behave alike: how many, of which size, at the start or the end of their axis.
+struct Run {
+    int64_t count = 0;
+    int64_t size = 0;
+    bool is_first = false, is_last = false;
+};
+
+enum class Range { all, without_first, first_only };
+
+/// The runs of an axis within a range of its indices; at most three.
+struct Runs {
+    std::array<Run, 3> run;
+    int length = 0;
+
+    Runs(const Axis& axis, Range range) {
+        const bool one = axis.count == 1;
+        if (range != Range::without_first) add({1, one ? axis.last : axis.tile, true, one});
+        if (range == Range::first_only || one) return;
+        add({axis.count - 2, axis.tile, false, false});
+        add({1, axis.last, false, true});
+    }
+    void add(const Run& r) {
+        if (r.count > 0) run[static_cast<size_t>(length++)] = r;
+    }
+};
+
+/// What a buffer tile moves and computes.
+struct Tile {
+    int64_t engine = 0;
+    double streamed = 0, indexed = 0, partial_in = 0, store = 0;  // bytes
+    double packing = 0;                                           // values through SORE
+};
+
+class Walk {
+  public:
+    Walk(const SatConfig& config, const Piece& piece, const Mapping& mapping, const EngineTable& table)
+        : config_(config), piece_(piece), mapping_(mapping), table_(table) {
+        axes_ = {table.m, table.n, table.k};
+        for (size_t p = 0; p < 3; ++p) position_[static_cast<size_t>(mapping.order[p])] = p;
+        const size_t k = position_[2];
+        spilled_ = table.k.count > 1 &&
+                   ((position_[0] > k && table.m.count > 1) || (position_[1] > k && table.n.count > 1));
+    }
+
+    Timing run() {
+        exposed_first();
+        for (size_t level = 0; level < 3; ++level) add_level(level);
+        sum_.engine = table_.total;
+        return sum_;
+    }
+
+  private:
+    const Axis& at(size_t position) const { return axes_[static_cast<size_t>(mapping_.order[position])]; }
+
+    /// Tiles reached by advancing the loop at `level` (the very first tile is not among them).
+    void add_level(size_t level) {
+        std::array<Range, 3> range;
+        for (size_t p = 0; p < 3; ++p)
+            range[p] = p < level ? Range::all : p == level ? Range::without_first : Range::first_only;
+        const Runs r0(at(0), range[0]), r1(at(1), range[1]), r2(at(2), range[2]);
+        for (int a = 0; a < r0.length; ++a)
+            for (int b = 0; b < r1.length; ++b)
+                for (int c = 0; c < r2.length; ++c) {
+                    const std::array<Run, 3> runs = {r0.run[static_cast<size_t>(a)],
+                                                     r1.run[static_cast<size_t>(b)],
+                                                     r2.run[static_cast<size_t>(c)]};
+                    add_slots(runs, tile(runs, level), runs[0].count * runs[1].count * runs[2].count);
+                }
+    }
+
+    /// True if an operand that depends on loops x and y changed when the loop at `level` advanced and the
+    /// inner ones started again.
+    bool changed(Loop x, Loop y, size_t level) const {
+        for (const Loop loop : {x, y}) {
+            const size_t p = position_[static_cast<size_t>(loop)];
+            if (p == level || (p > level && at(p).count > 1)) return true;
+        }
+        return false;
+    }
+
+    /// level 0..2, or `first` for the very first tile, which loads everything.
+    Tile tile(const std::array<Run, 3>& runs, size_t level, bool first = false) const {
+        const Run& m = runs[position_[0]];
+        const Run& n = runs[position_[1]];
+        const Run& k = runs[position_[2]];
+        Tile t;
+        t.engine = table_.tile[static_cast<size_t>(4 * m.is_last + 2 * n.is_last + k.is_last)].cycles;
+        if (first || changed(Loop::m, Loop::k, level)) {
+            t.streamed = static_cast<double>(piece_.streamed.values(m.size, k.size)) * piece_.streamed.bytes;
+        }
+        if (first || changed(Loop::n, Loop::k, level)) {
+            const double values = static_cast<double>(piece_.indexed.values(n.size, k.size));
+            t.indexed = indexed_dram_bytes(piece_, mapping_, values);
+            if (mapping_.pack == Pack::on_load) t.packing = values;
+        }
+        const double outputs = static_cast<double>(m.size) * static_cast<double>(n.size);
+        if (spilled_ && !k.is_first) t.partial_in = 4 * outputs;
+        if (k.is_last)
+            t.store = piece_.bytes_per_output * outputs;
+        else if (spilled_)
+            t.store = 4 * outputs;
+        return t;
+    }
+
+    int64_t dram(double bytes) const {
+        return static_cast<int64_t>(std::ceil(bytes / config_.bytes_per_cycle()));
+    }
+    int64_t sore(double values) const {
+        if (values == 0) return 0;
+        return sore_cycles(config_.sore, static_cast<int64_t>(std::ceil(values / piece_.engine.pattern.m)));
+    }
+
+    void count_traffic(const Tile& t, int64_t times) {
+        const double count = static_cast<double>(times);
+        sum_.read_bytes += count * (t.streamed + t.indexed + t.partial_in);
+        sum_.write_bytes += count * t.store;
+        sum_.packed_values += count * t.packing;
+    }
+
+    void add_slots(const std::array<Run, 3>& runs, const Tile& t, int64_t times) {
+        count_traffic(t, times);
+        const bool ends = runs[0].is_last && runs[1].is_last && runs[2].is_last;
+        slot(t.engine, t.streamed + t.indexed + t.partial_in, ends ? 0 : t.store, t.packing, times);
+        if (ends) sum_.bandwidth += dram(t.store);
+    }
+
+    void slot(int64_t engine, double load, double store, double packing, int64_t times) {
+        const int64_t transfer = dram(load + store), reduce = sore(packing);
+        if (config_.double_buffering) {
+            const int64_t fed = std::max(engine, transfer);
+            sum_.bandwidth += times * (fed - engine);
+            sum_.packing += times * (std::max(fed, reduce) - fed);
+        } else {
+            sum_.bandwidth += times * transfer;
+            sum_.packing += times * (std::max(transfer, reduce) - transfer);
+        }
+    }
+
+    /// The first tile: its loads come before any computation; its store (if the loops go on) overlaps.
+    void exposed_first() {
+        const std::array<Run, 3> runs = {Runs(at(0), Range::first_only).run[0],
+                                         Runs(at(1), Range::first_only).run[0],
+                                         Runs(at(2), Range::first_only).run[0]};
+        const Tile t = tile(runs, 0, true);
+        count_traffic(t, 1);
+        const int64_t load = dram(t.streamed + t.indexed), reduce = sore(t.packing);
+        sum_.bandwidth += load;
+        sum_.packing += std::max(load, reduce) - load;
+        const bool ends = runs[0].is_last && runs[1].is_last && runs[2].is_last;
+        slot(t.engine, 0, ends ? 0 : t.store, 0, 1);
+        if (ends) sum_.bandwidth += dram(t.store);
+    }
+
+    const SatConfig& config_;
+    const Piece& piece_;
+    const Mapping& mapping_;
+    const EngineTable& table_;
+    std::array<Axis, 3> axes_;
+    std::array<size_t, 3> position_{};
+    bool spilled_ = false;
+    Timing sum_;
+};
+
+/// Output-stationary with operands passing through: the engine runs the piece as one; every array tile reads
+/// its two panels from DRAM.
+Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& mapping,
+                 const EngineTable& table) {
+    const EngineTiling tiles = tiling(config.stce, piece.engine, mapping.engine);
+    const double depth = static_cast<double>(piece.engine.k);
+    const double rows = static_cast<double>(piece.engine.m), cols = static_cast<double>(piece.engine.n);
+    Timing sum;
+    sum.engine = table.total;
+    sum.read_bytes = rows * depth * piece.streamed.bytes * static_cast<double>(tiles.col_tiles) +
+                     indexed_dram_bytes(piece, mapping, cols * depth) * static_cast<double>(tiles.row_tiles);
+    sum.write_bytes = rows * cols * piece.bytes_per_output;
+    if (mapping.pack == Pack::on_load)
+        sum.packed_values = cols * depth * static_cast<double>(tiles.row_tiles);
+    const double chunk = static_cast<double>(std::min(mapping.tile_k, piece.engine.k));
+    const double first_rows = static_cast<double>(std::min(tiles.rows_per_tile, piece.engine.m));
+    const double first_cols = static_cast<double>(std::min(tiles.cols_per_tile, piece.engine.n));
+    const auto dram = [&](double bytes) {
+        return static_cast<int64_t>(std::ceil(bytes / config.bytes_per_cycle()));
+    };
+    const double first =
+        first_rows * chunk * piece.streamed.bytes + indexed_dram_bytes(piece, mapping, first_cols * chunk);
+    const double last = first_rows * first_cols * piece.bytes_per_output;
+    const int64_t transfer = dram(sum.read_bytes + sum.write_bytes - first - last);
+    const int64_t reduce =
+        sum.packed_values == 0
+            ? 0
+            : sore_cycles(config.sore,
+                          static_cast<int64_t>(std::ceil(sum.packed_values / piece.engine.pattern.m)));
+    const int64_t fed = std::max(sum.engine, transfer);
+    sum.bandwidth = config.double_buffering ? fed - sum.engine : transfer;
+    sum.packing =
+        config.double_buffering ? std::max(fed, reduce) - fed : std::max(transfer, reduce) - transfer;
+    sum.bandwidth += dram(first) + dram(last);
+    return sum;
+}
+
+}  // namespace
+
+Axis cut(int64_t size, int64_t tile) {
+    Axis axis;
+    axis.tile = std::min(tile, size);
+    axis.count = ceil_div(size, axis.tile);
+    axis.last = size - (axis.count - 1) * axis.tile;
+    return axis;
+}
+
+EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+    EngineTable table;
+    if (mapping.streaming) {
+        table.m = table.n = table.k = Axis{};
+        table.tile[7] = closed_form(config.stce, piece.engine, mapping.engine);
+        table.total = table.tile[7].cycles;
+        return table;
+    }
+    table.m = cut(piece.engine.m, mapping.tile_m);
+    table.n = cut(piece.engine.n, mapping.tile_n);
+    table.k = cut(piece.engine.k, mapping.tile_k);
+    for (size_t i = 0; i < 8; ++i) {
+        const bool last_m = (i & 4) != 0, last_n = (i & 2) != 0, last_k = (i & 1) != 0;
+        const int64_t times = (last_m ? 1 : table.m.count - 1) * (last_n ? 1 : table.n.count - 1) *
+                              (last_k ? 1 : table.k.count - 1);
+        if (times == 0) continue;
+        const EngineProduct part{last_m ? table.m.last : table.m.tile, last_n ? table.n.last : table.n.tile,
+                                 last_k ? table.k.last : table.k.tile, piece.engine.pattern};
+        table.tile[i] = closed_form(config.stce, part, mapping.engine);
+        table.total += times * table.tile[i].cycles;
+    }
+    return table;
+}
+
+double indexed_buffer_bytes(const Piece& piece, double values) {
+    const Pattern pattern = piece.engine.pattern;
+    if (piece.engine.dense()) return values * piece.indexed.bytes;
+    return values * pattern.density() * (piece.indexed.bytes + pattern.index_bits() / 8.0);
+}
+
+double indexed_dram_bytes(const Piece& piece, const Mapping& mapping, double values) {
+    return mapping.pack == Pack::on_load ? values * piece.indexed.bytes : indexed_buffer_bytes(piece, values);
+}
+
+Timing timing(const SatConfig& config, const Piece& piece, const Mapping& mapping, const EngineTable& table) {
+    if (mapping.streaming) return streaming(config, piece, mapping, table);
+    return Walk(config, piece, mapping, table).run();
+}
+
+Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+    Timing sum;
+    if (mapping.pack != Pack::ahead || piece.values_to_pack == 0) return sum;
+    const double values = static_cast<double>(piece.values_to_pack);
+    sum.read_bytes = values * piece.indexed.bytes;
+    sum.write_bytes = indexed_buffer_bytes(piece, values);
+    sum.packed_values = values;
+    const int64_t transfer =
+        static_cast<int64_t>(std::ceil((sum.read_bytes + sum.write_bytes) / config.bytes_per_cycle()));
+    sum.packing =
+        std::max(transfer, sore_cycles(config.sore, ceil_div(piece.values_to_pack, piece.engine.pattern.m)));
+    return sum;
+}
+
+}  // namespace detail
+
+namespace {
+
+using detail::ceil_div;
+
+/// Input positions that `outputs` consecutive outputs and `taps` consecutive taps touch along one axis.
+int64_t span(int64_t outputs, int64_t taps, int64_t stride, int64_t dilation, int64_t limit) {
+    return std::min({(outputs - 1) * stride + (taps - 1) * dilation + 1, outputs * taps, limit});
+}
+
+Piece::Source im2col_source(const Product& product, const Phase& phase) {
+    const ConvGeometry& c = *product.conv;
+    const bool bp = product.stage == Stage::BP;
+    Piece::Source s;
+    s.im2col = true;
+    s.rows_are_pixels = product.stage != Stage::WG;
+    s.out_rows = bp ? phase.out_rows : c.out_height;
+    s.out_cols = bp ? phase.out_cols : c.out_width;
+    s.in_rows = bp ? c.out_height : c.in_height;
+    s.in_cols = bp ? c.out_width : c.in_width;
+    s.taps_height = bp ? phase.taps_height : c.kernel_height;
+    s.taps_width = bp ? phase.taps_width : c.kernel_width;
+    s.channels = bp ? c.out_channels : c.in_channels;
+    s.stride_height = bp ? 1 : c.stride_height;
+    s.stride_width = bp ? 1 : c.stride_width;
+    s.dilation_height = bp && c.stride_height > 1 ? 1 : c.dilation_height;
+    s.dilation_width = bp && c.stride_width > 1 ? 1 : c.dilation_width;
+    return s;
+}
+
+void add_times(EngineCycles& sum, const EngineCycles& one, int64_t times) {
+    sum.cycles += times * one.cycles;
+    sum.useful += times * one.useful;
+    sum.tail += times * one.tail;
+    sum.adder += times * one.adder;
+    sum.link += times * one.link;
+    sum.fill_drain += times * one.fill_drain;
+    sum.load += times * one.load;
+}
+
+/// Movement inside the chip, from the array's own tiling: every column tile streams all rows, every row tile
+/// sends or loads all groups.
+Activity inside(const SatConfig& config, const Piece& piece, const Mapping& mapping,
+                const EngineCycles& engine) {
+    EngineMapping whole = mapping.engine;
+    if (whole.dataflow == Dataflow::ws) whole.tile_m = mapping.tile_m;
+    const EngineTiling t = tiling(config.stce, piece.engine, whole);
+    const double streamed = static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.k) *
+                            piece.streamed.bytes * static_cast<double>(t.col_tiles);
+    const double values = static_cast<double>(piece.engine.n) * static_cast<double>(piece.engine.k);
+    const double indexed = detail::indexed_buffer_bytes(piece, values) * static_cast<double>(t.row_tiles);
+    const double sums = 4.0 * static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.n);
+    const bool ws = mapping.engine.dataflow == Dataflow::ws;
+    const double passes = static_cast<double>(t.reduction_passes);
+    Activity a;
+    a.multiply_adds = static_cast<double>(engine.useful + engine.tail);
+    a.link_bytes = streamed * config.stce.cols + sums * config.stce.rows * passes +
+                   indexed * config.stce.rows * (ws ? 0.5 : 1.0);
+    a.buffer_read_bytes = streamed + indexed + sums * (passes - 1);
+    a.buffer_write_bytes = sums * passes;
+    return a;
+}
+
+}  // namespace
+
+std::string_view to_string(Pack pack) {
+    constexpr std::array<std::string_view, 4> names = {"none", "pregenerated", "on_load", "ahead"};
+    return names[static_cast<size_t>(pack)];
+}
+
+int64_t Piece::Source::values(int64_t rows, int64_t depth) const {
+    if (!im2col) return rows * depth;
+    const int64_t pixels = rows_are_pixels ? rows : depth, extent = rows_are_pixels ? depth : rows;
+    int64_t images = 1, height = 1, width = pixels;
+    if (pixels >= out_rows * out_cols) {
+        images = ceil_div(pixels, out_rows * out_cols);
+        height = out_rows;
+        width = out_cols;
+    } else if (pixels >= out_cols) {
+        height = ceil_div(pixels, out_cols);
+        width = out_cols;
+    }
+    int64_t taps_down = 1, taps_across = 1, depth_channels = extent;
+    if (extent >= taps_width * channels) {
+        taps_down = ceil_div(extent, taps_width * channels);
+        taps_across = taps_width;
+        depth_channels = channels;
+    } else if (extent >= channels) {
+        taps_across = ceil_div(extent, channels);
+        depth_channels = channels;
+    }
+    const int64_t touched = images * span(height, taps_down, stride_height, dilation_height, in_rows) *
+                            span(width, taps_across, stride_width, dilation_width, in_cols) * depth_channels;
+    return std::min(touched, rows * depth);
+}
+
+std::vector<Piece> pieces(const Product& product, Operand indexed) {
+    const bool a_indexed = indexed == Operand::a;
+    std::vector<Piece> result;
+    for (const Phase& phase : phases(product)) {
+        Piece piece;
+        piece.engine = {a_indexed ? product.n : phase.rows, a_indexed ? phase.rows : product.n, phase.k(),
+                        product.is_sparse() ? product.pattern : Pattern{}};
+        piece.repeat = phase.count * product.batch;
+        Piece::Source a, b;
+        if (product.conv) (product.stage == Stage::WG ? b : a) = im2col_source(product, phase);
+        a.bytes = product.bytes_per_a;
+        b.bytes = product.bytes_per_b;
+        piece.streamed = a_indexed ? b : a;
+        piece.indexed = a_indexed ? a : b;
+        piece.indexed_is_parameter = !a_indexed && product.b_is_parameter;
+        piece.bytes_per_output = product.bytes_per_output;
+        // A packed operand serves all phases of its product: the first one carries the pass that packs it
+        // ahead.
+        if (product.is_sparse() && result.empty()) {
+            const int64_t rows = a_indexed ? product.m : product.n;
+            piece.values_to_pack =
+                product.batch *
+                (piece.indexed.im2col ? piece.indexed.values(rows, product.k) : rows * product.k);
+        }
+        result.push_back(piece);
+    }
+    return result;
+}
+
+BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+    const int64_t halves = config.double_buffering ? 2 : 1;
+    int64_t rows = mapping.tile_m, cols = mapping.tile_n;
+    int64_t streamed = 0;
+    if (mapping.streaming) {
+        const EngineTiling t = tiling(config.stce, piece.engine, mapping.engine);
+        rows = std::min(t.rows_per_tile, piece.engine.m);
+        cols = std::min(t.cols_per_tile, piece.engine.n);
+        streamed = rows * mapping.tile_k;
+    } else {
+        streamed = piece.streamed.values(rows, mapping.tile_k);
+    }
+    const double indexed = static_cast<double>(
+        mapping.streaming ? cols * mapping.tile_k : piece.indexed.values(cols, mapping.tile_k));
+    return {halves * streamed * piece.streamed.bytes,
+            halves * static_cast<int64_t>(std::ceil(detail::indexed_buffer_bytes(piece, indexed))),
+            halves * rows * cols * 4};
+}
+
+std::string why_illegal(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+    if (std::string why = why_illegal(config.stce, piece.engine, mapping.engine); !why.empty()) return why;
+    if (mapping.engine.tile_m != 0) return "the array's own row tile is set; buffer tiles set it here";
+    if (mapping.engine.interleave > 1 && !config.interleaving)
+        return "it interleaves, and features.interleaving is off";
+    const std::string flow = to_string(mapping.engine.dataflow);
+    if (config.dataflow != "auto" && config.dataflow != flow)
+        return fmt::format("it is {}, and features.dataflow is {}", flow, config.dataflow);
+    const std::array<std::pair<int64_t, int64_t>, 3> tiles = {{{mapping.tile_m, piece.engine.m},
+                                                               {mapping.tile_n, piece.engine.n},
+                                                               {mapping.tile_k, piece.engine.k}}};
+    for (size_t i = 0; i < 3; ++i) {
+        const auto [tile, size] = tiles[i];
+        if (tile < 1 || tile > size)
+            return fmt::format("its tile of {} along {} is not between 1 and {}", tile, "mnk"[i], size);
+    }
+    const bool whole_k = mapping.tile_k == piece.engine.k;
+    if (!piece.engine.dense() && !whole_k && mapping.tile_k % piece.engine.pattern.m != 0) {
+        return fmt::format("its tile of {} along k cuts groups of {}", mapping.tile_k,
+                           piece.engine.pattern.m);
+    }
+    if (mapping.streaming && mapping.engine.dataflow != Dataflow::os)
+        return "only output-stationary products stream";
+    if (mapping.engine.dataflow == Dataflow::os && !mapping.streaming && !whole_k)
+        return "output-stationary tiles hold all of k";
+    if (piece.engine.dense() != (mapping.pack == Pack::none))
+        return "packing goes with N:M products and with them only";
+    if (mapping.pack == Pack::pregenerated && !(piece.indexed_is_parameter && config.pregeneration)) {
+        return piece.indexed_is_parameter
+                   ? "it expects pregenerated weights, and features.pregeneration is off"
+                   : "only weights are pregenerated";
+    }
+    const BufferNeeds needs = buffer_needs(config, piece, mapping);
+    const auto lacks = [](const char* name, int64_t need, int64_t have) {
+        return fmt::format("its tile needs {} bytes of {} buffer, which has {} ({} missing)", need, name,
+                           have, need - have);
+    };
+    if (needs.input > config.input_buffer_bytes)
+        return lacks("input", needs.input, config.input_buffer_bytes);
+    if (needs.weight > config.weight_buffer_bytes)
+        return lacks("weight", needs.weight, config.weight_buffer_bytes);
+    if (needs.output > config.output_buffer_bytes)
+        return lacks("output", needs.output, config.output_buffer_bytes);
+    return {};
+}
+
+PieceCost& PieceCost::operator+=(const PieceCost& other) {
+    cycles += other.cycles;
+    engine_cycles += other.engine_cycles;
+    bandwidth_cycles += other.bandwidth_cycles;
+    packing_cycles += other.packing_cycles;
+    add_times(engine, other.engine, 1);
+    activity += other.activity;
+    tiles += other.tiles;
+    return *this;
+}
+
+PieceCost cost(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+    const detail::EngineTable table = detail::engine_table(config, piece, mapping);
+    const detail::Timing one = detail::timing(config, piece, mapping, table);
+    const detail::Timing ahead = detail::pack_ahead(config, piece, mapping);
+    PieceCost result;
+    for (size_t i = 0; i < 8; ++i) {
+        const int64_t times = ((i & 4) != 0 ? 1 : table.m.count - 1) *
+                              ((i & 2) != 0 ? 1 : table.n.count - 1) * ((i & 1) != 0 ? 1 : table.k.count - 1);
+        if (times > 0) add_times(result.engine, table.tile[i], times * piece.repeat);
+    }
+    const double repeat = static_cast<double>(piece.repeat);
+    result.activity = inside(config, piece, mapping, result.engine);
+    result.activity.link_bytes *= repeat;
+    result.activity.dram_read_bytes = repeat * one.read_bytes + ahead.read_bytes;
+    result.activity.dram_write_bytes = repeat * one.write_bytes + ahead.write_bytes;
+    result.activity.buffer_read_bytes = repeat * (result.activity.buffer_read_bytes + one.write_bytes);
+    result.activity.buffer_write_bytes = repeat * (result.activity.buffer_write_bytes + one.read_bytes);
+    result.activity.packed_values = repeat * one.packed_values + ahead.packed_values;
+    result.engine_cycles = piece.repeat * one.engine;
+    result.bandwidth_cycles = piece.repeat * one.bandwidth;
+    result.packing_cycles = piece.repeat * one.packing + ahead.packing;
+    result.cycles = result.engine_cycles + result.bandwidth_cycles + result.packing_cycles;
+    result.tiles = piece.repeat * table.m.count * table.n.count * table.k.count;
+    return result;
+}
+
+}  // namespace enmesh::accel

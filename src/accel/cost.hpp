@@ -1,0 +1,43 @@
+#pragma once
+
+#include "enmesh/accel/schedule.hpp"
+
+/// The cost model's inner parts, shared by cost() and the search.
+namespace enmesh::accel::detail {
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// An axis cut into `count` tiles, the last one of `last` elements.
+struct Axis {
+    int64_t tile = 1, count = 1, last = 1;
+};
+Axis cut(int64_t size, int64_t tile);
+
+/// Engine cycles of a tile by which of its sides are the last of their axis: index 4·(m last) + 2·(n last) +
+/// (k last). Only the combinations that occur are filled in.
+struct EngineTable {
+    Axis m, n, k;
+    std::array<EngineCycles, 8> tile;
+    int64_t total = 0;  ///< engine cycles over all tiles
+};
+EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping);
+
+/// Cycles and traffic of one repeat of a piece, without the pass of Pack::ahead.
+struct Timing {
+    int64_t engine = 0, bandwidth = 0, packing = 0;
+    double read_bytes = 0, write_bytes = 0;
+    double packed_values = 0;  ///< values that SORE took in
+
+    int64_t cycles() const { return engine + bandwidth + packing; }
+};
+Timing timing(const SatConfig& config, const Piece& piece, const Mapping& mapping, const EngineTable& table);
+
+/// The pass of Pack::ahead; zero for other placements.
+Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& mapping);
+
+/// Bytes of `values` elements of the indexed operand in DRAM (dense if it is packed on load) and in the
+/// buffer.
+double indexed_dram_bytes(const Piece& piece, const Mapping& mapping, double values);
+double indexed_buffer_bytes(const Piece& piece, double values);
+
+}  // namespace enmesh::accel::detail

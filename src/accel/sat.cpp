@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "enmesh/accel/simulate.hpp"
+#include "enmesh/base/error.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+ProductResult run_product(const SatConfig& config, const Product& product, const ProductSchedule& schedule) {
+    ProductResult result;
+    result.product = product;
+    result.mappings = schedule.mappings;
+    result.multiply_adds = useful_multiply_adds(product);
+    PieceCost sum;
+    for (size_t phase = 0; phase < schedule.mappings.size(); ++phase) {
+        const Mapping& mapping = schedule.mappings[phase];
+        sum += cost(config, pieces(product, mapping.indexed)[phase], mapping);
+        const std::string flow = to_string(mapping.engine.dataflow);
+        if (result.dataflow.empty())
+            result.dataflow = flow;
+        else if (result.dataflow.find(flow) == std::string::npos)
+            result.dataflow += "+" + flow;
+    }
+    const double elements = static_cast<double>(config.elements());
+    const auto cycles = [&](int64_t element_cycles) {
+        return static_cast<double>(element_cycles) / elements;
+    };
+    result.cycles = sum.cycles;
+    result.stalls = {cycles(sum.engine.fill_drain + sum.engine.load),
+                     cycles(sum.engine.tail),
+                     cycles(sum.engine.adder),
+                     cycles(sum.engine.link),
+                     static_cast<double>(sum.bandwidth_cycles),
+                     static_cast<double>(sum.packing_cycles)};
+    result.utilization =
+        static_cast<double>(result.multiply_adds) / (static_cast<double>(sum.cycles) * elements);
+    result.activity = sum.activity;
+    return result;
+}
+
+int64_t memory_cycles(const SatConfig& config, double bytes) {
+    return static_cast<int64_t>(std::ceil(bytes / config.bytes_per_cycle()));
+}
+
+void finish(const SatConfig& config, VectorResult& result) {
+    result.memory_cycles =
+        memory_cycles(config, result.activity.dram_read_bytes + result.activity.dram_write_bytes);
+    result.cycles = config.double_buffering ? std::max(result.lane_cycles, result.memory_cycles)
+                                            : result.lane_cycles + result.memory_cycles;
+}
+
+VectorResult run_vector(const SatConfig& config, const VectorOp& op) {
+    const VectorCost& row = config.cost(op.kind);
+    const double elements = static_cast<double>(op.elements);
+    VectorResult result;
+    result.kind = op.kind;
+    result.layer = op.layer;
+    result.stage = op.stage;
+    result.elements = op.elements;
+    result.lane_cycles = vector_cycles(config.wuve, row, op.elements);
+    result.activity.lane_ops = elements * row.lane_ops;
+    result.activity.dram_read_bytes = elements * row.read_bytes;
+    result.activity.dram_write_bytes = elements * row.write_bytes;
+    finish(config, result);
+    return result;
+}
+
+VectorResult run_update(const SatConfig& config, const Update& update) {
+    const VectorCost& row = config.cost(update.kind);
+    const int directions = config.pregeneration ? update.directions : 0;
+    const int64_t count = update.rows * update.cols * update.repeats;
+    const double elements = static_cast<double>(count);
+    VectorResult result;
+    result.kind = update.kind;
+    result.layer = update.layer;
+    result.stage = Stage::WU;
+    result.elements = count;
+    const WeightUpdate work{
+        update.rows, update.cols, update.repeats, row.lane_ops, directions > 0 ? update.pattern : Pattern{},
+        directions};
+    result.lane_cycles = update_cycles(config.wuve, config.sore, work);
+    result.activity.lane_ops = elements * row.lane_ops;
+    result.activity.dram_read_bytes = elements * row.read_bytes;
+    result.activity.dram_write_bytes = elements * row.write_bytes;
+    if (directions > 0) {
+        const double packed = elements * update.pattern.density() * (2 + update.pattern.index_bits() / 8.0);
+        result.activity.dram_write_bytes += directions * packed;
+        result.activity.packed_values = directions * elements;
+    }
+    finish(config, result);
+    return result;
+}
+
+/// Start cycles in the step's order; the engines take turns.
+void place(Report& report, const Workload& workload) {
+    struct Slot {
+        int64_t position;
+        int64_t cycles;
+        int64_t* start;
+    };
+    std::vector<Slot> slots;
+    for (size_t i = 0; i < report.products.size(); ++i) {
+        slots.push_back(
+            {workload.products[i].position, report.products[i].cycles, &report.products[i].start_cycle});
+    }
+    for (size_t i = 0; i < report.vector_work.size(); ++i) {
+        const size_t ops = workload.vector_ops.size();
+        const int64_t position =
+            i < ops ? workload.vector_ops[i].position : workload.updates[i - ops].position;
+        slots.push_back({position, report.vector_work[i].cycles, &report.vector_work[i].start_cycle});
+    }
+    std::stable_sort(slots.begin(), slots.end(),
+                     [](const Slot& a, const Slot& b) { return a.position < b.position; });
+    for (const Slot& slot : slots) {
+        *slot.start = report.total_cycles;
+        if (slot.cycles > std::numeric_limits<int64_t>::max() - report.total_cycles)
+            refuse("the step takes more cycles than can be counted");
+        report.total_cycles += slot.cycles;
+    }
+}
+
+}  // namespace
+
+Report simulate(const SatConfig& config, const Workload& workload, const Schedule& schedule) {
+    check(workload);
+    if (schedule.products.size() != workload.products.size())
+        refuse("the schedule has another number of products than the workload");
+    const EnergyTable table = energy_table(config.energy);
+    Report report;
+    report.network = workload.name;
+    report.method = workload.method;
+    report.accelerator = "sat";
+    report.images = workload.images;
+    report.elements = config.elements();
+    report.clock_hz = config.stce.clock_hz;
+    report.energy_table = table.name;
+    for (size_t i = 0; i < workload.products.size(); ++i) {
+        report.products.push_back(run_product(config, workload.products[i], schedule.products[i]));
+    }
+    for (const VectorOp& op : workload.vector_ops) report.vector_work.push_back(run_vector(config, op));
+    for (const Update& update : workload.updates) report.vector_work.push_back(run_update(config, update));
+    place(report, workload);
+    report.seconds = static_cast<double>(report.total_cycles) / config.stce.clock_hz;
+    Activity all;
+    for (const ProductResult& result : report.products) all += result.activity;
+    for (const VectorResult& result : report.vector_work) all += result.activity;
+    report.energy = energy_of(table, all, report.seconds);
+    return report;
+}
+
+}  // namespace enmesh::accel

@@ -1,0 +1,287 @@
+#include "enmesh/accel/topology.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <map>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+constexpr int64_t largest_size = int64_t{1} << 31;
+
+std::string_view trim(std::string_view text) {
+    const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '"'; };
+    while (!text.empty() && blank(text.front())) text.remove_prefix(1);
+    while (!text.empty() && blank(text.back())) text.remove_suffix(1);
+    return text;
+}
+
+std::vector<std::string_view> split(std::string_view line, char delimiter) {
+    std::vector<std::string_view> cells;
+    while (true) {
+        const size_t end = line.find(delimiter);
+        cells.push_back(trim(line.substr(0, end)));
+        if (end == std::string_view::npos) return cells;
+        line.remove_prefix(end + 1);
+    }
+}
+
+/// Lower-case letters and digits only: "Num Filter" and "num filters" must both be found.
+std::string normalised(std::string_view text) {
+    std::string result;
+    for (const char c : text) {
+        if (std::isalnum(static_cast<unsigned char>(c)))
+            result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    }
+    return result;
+}
+
+/// The name under which a column is known here; "" for one that is ignored.
+std::string_view column_of(const std::string& header) {
+    static const std::map<std::string, std::string_view, std::less<>> names = {
+        {"layer", "Layer name"},
+        {"layername", "Layer name"},
+        {"l", "Layer name"},
+        {"name", "Layer name"},
+        {"ifmapheight", "IFMAP Height"},
+        {"ifmapwidth", "IFMAP Width"},
+        {"filterheight", "Filter Height"},
+        {"filterwidth", "Filter Width"},
+        {"channel", "Channels"},
+        {"channels", "Channels"},
+        {"numfilter", "Num Filter"},
+        {"numfilters", "Num Filter"},
+        {"stride", "Strides"},
+        {"strides", "Strides"},
+        {"strideheight", "Strides"},
+        {"stridewidth", "Stride Width"},
+        {"batchsize", "Batch Size"},
+        {"batch", "Batch Size"},
+        {"sparsity", "Sparsity"},
+        {"sparsitynm", "Sparsity"},
+        {"nm", "Sparsity"},
+        {"m", "M"},
+        {"n", "N"},
+        {"k", "K"}};
+    const auto found = names.find(header);
+    return found == names.end() ? std::string_view{} : found->second;
+}
+
+class Parser {
+  public:
+    Parser(std::string_view text, const std::string& file) : text_(text), file_(file) {}
+
+    Workload parse() {
+        if (text_.starts_with("\xef\xbb\xbf")) text_.remove_prefix(3);
+        if (text_.find('\0') != std::string_view::npos) refuse("{}: is not a text file", file_);
+        bool have_header = false;
+        while (!text_.empty()) {
+            const size_t end = std::min(text_.find('\n'), text_.size());
+            const std::string_view line = text_.substr(0, end);
+            text_.remove_prefix(std::min(end + 1, text_.size()));
+            ++line_;
+            if (trim(line).empty()) continue;
+            if (!have_header)
+                read_header(line);
+            else
+                read_row(line);
+            have_header = true;
+        }
+        if (!have_header) refuse("{}: is empty, a topology was expected", file_);
+        if (workload_.products.empty()) refuse("{}: has a header but no layer", file_);
+        return std::move(workload_);
+    }
+
+  private:
+    void read_header(std::string_view line) {
+        delimiter_ = line.find(',') == std::string_view::npos && line.find('\t') != std::string_view::npos
+                         ? '\t'
+                         : ',';
+        const std::vector<std::string_view> cells = split(line, delimiter_);
+        for (size_t i = 0; i < cells.size(); ++i) {
+            std::string_view column = column_of(normalised(cells[i]));
+            // Some shipped headers say "IFMAP Width" twice: the first one is the height.
+            if (column == "IFMAP Width" && !columns_.contains("IFMAP Height")) column = "IFMAP Height";
+            if (!cells[i].empty()) columns_in_header_ = i + 1;
+            if (!column.empty()) columns_.try_emplace(std::string(column), i);
+        }
+        gemm_ = columns_.contains("M") && columns_.contains("N") && columns_.contains("K");
+        static const std::vector<std::string> conv = {"Layer name",    "IFMAP Height", "IFMAP Width",
+                                                      "Filter Height", "Filter Width", "Channels",
+                                                      "Num Filter",    "Strides"};
+        if (gemm_) {
+            if (!columns_.contains("Layer name"))
+                refuse("{}:{}: the header has no column 'Layer'", file_, line_);
+            return;
+        }
+        size_t known = 0;
+        for (const std::string& name : conv) known += columns_.contains(name) ? 1 : 0;
+        if (known < 3) {
+            refuse(
+                "{}:{}: the header is neither 'Layer, M, N, K' nor 'Layer name, IFMAP Height, IFMAP Width, "
+                "Filter Height, "
+                "Filter Width, Channels, Num Filter, Strides'",
+                file_, line_);
+        }
+        for (const std::string& name : conv) {
+            if (!columns_.contains(name)) refuse("{}:{}: the header has no column '{}'", file_, line_, name);
+        }
+    }
+
+    void read_row(std::string_view line) {
+        cells_ = split(line, delimiter_);
+        for (size_t i = 0; i < cells_.size(); ++i) {
+            if (!cells_[i].starts_with('#')) continue;
+            cells_.resize(i);
+            break;
+        }
+        const auto filled = [](std::string_view cell) { return !cell.empty(); };
+        const auto count = std::count_if(cells_.begin(), cells_.end(), filled);
+        if (count == 0) return;
+        const std::string_view name = cell("Layer name");
+        if (count == 1 && !name.empty()) return;  // the title of a section
+        if (name.empty()) refuse("{}:{}: column 'Layer name' is empty", file_, line_);
+        for (size_t i = columns_in_header_; i < cells_.size(); ++i) {
+            if (!cells_[i].empty())
+                refuse("{}:{}: cell {} '{}' is beyond the header's last column", file_, line_, i + 1,
+                       cells_[i]);
+        }
+        Product product = gemm_ ? gemm_row() : conv_row();
+        product.layer = std::string(name);
+        product.b_is_parameter = true;
+        read_pattern(product);
+        workload_.products.push_back(std::move(product));
+    }
+
+    Product gemm_row() {
+        Product product;
+        product.m = number("M");
+        product.n = number("N");
+        product.k = number("K");
+        return product;
+    }
+
+    Product conv_row() {
+        ConvGeometry c;
+        c.in_height = number("IFMAP Height");
+        c.in_width = number("IFMAP Width");
+        c.kernel_height = number("Filter Height");
+        c.kernel_width = number("Filter Width");
+        c.in_channels = number("Channels");
+        c.out_channels = number("Num Filter");
+        c.stride_height = number("Strides");
+        c.stride_width = columns_.contains("Stride Width") && !cell("Stride Width").empty()
+                             ? number("Stride Width")
+                             : c.stride_height;
+        if (columns_.contains("Batch Size") && !cell("Batch Size").empty()) c.images = number("Batch Size");
+        check_fits("Filter Height", c.kernel_height, c.in_height);
+        check_fits("Filter Width", c.kernel_width, c.in_width);
+        const auto output = [](int64_t in, int64_t kernel, int64_t stride) {
+            return (in - kernel + stride + stride - 1) / stride;
+        };
+        c.out_height = output(c.in_height, c.kernel_height, c.stride_height);
+        c.out_width = output(c.in_width, c.kernel_width, c.stride_width);
+        check_countable(c);
+        Product product;
+        if (cell("Layer name").find("DP") != std::string_view::npos) {
+            product.batch = c.in_channels;
+            c.in_channels = 1;
+        }
+        product.m = c.images * c.out_height * c.out_width;
+        product.n = c.out_channels;
+        product.k = c.in_channels * c.kernel_height * c.kernel_width;
+        product.conv = c;
+        return product;
+    }
+
+    void read_pattern(Product& product) {
+        if (!columns_.contains("Sparsity")) return;
+        const std::string_view text = cell("Sparsity");
+        if (text.empty()) return;
+        int n = 0, m = 0;
+        const char* const end = text.data() + text.size();
+        const auto first = std::from_chars(text.data(), end, n);
+        const bool colon = first.ec == std::errc{} && first.ptr != end && *first.ptr == ':';
+        const auto second = colon ? std::from_chars(first.ptr + 1, end, m) : first;
+        if (!colon || second.ec != std::errc{} || second.ptr != end || n < 1 || m < 1 || n > m ||
+            m > Pattern::max_m) {
+            refuse("{}:{}: column 'Sparsity': '{}' is not N:M with 1 <= N <= M <= {}", file_, line_, text,
+                   Pattern::max_m);
+        }
+        if (n == m) return;
+        product.sparse = Operand::b;
+        product.pattern = {n, m};
+    }
+
+    std::string_view cell(const std::string& column) const {
+        const size_t index = columns_.at(column);
+        return index < cells_.size() ? cells_[index] : std::string_view{};
+    }
+
+    int64_t number(const std::string& column) const {
+        const std::string_view text = cell(column);
+        if (text.empty()) refuse("{}:{}: column '{}' is empty", file_, line_, column);
+        int64_t value = 0;
+        const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error != std::errc{} || rest != text.data() + text.size()) {
+            refuse("{}:{}: column '{}': '{}' is not an integer", file_, line_, column, text);
+        }
+        if (value < 1 || value > largest_size) {
+            refuse("{}:{}: column '{}': {} is not between 1 and {}", file_, line_, column, value,
+                   largest_size);
+        }
+        return value;
+    }
+
+    void check_fits(const char* column, int64_t kernel, int64_t input) const {
+        if (kernel > input)
+            refuse("{}:{}: column '{}': {} is larger than the input's {}", file_, line_, column, kernel,
+                   input);
+    }
+
+    void check_countable(const ConvGeometry& c) const {
+        const double rows = static_cast<double>(c.images) * static_cast<double>(c.out_height) *
+                            static_cast<double>(c.out_width);
+        const double depth = static_cast<double>(c.kernel_height) * static_cast<double>(c.kernel_width) *
+                             static_cast<double>(c.in_channels);
+        if (!(rows < 0x1p40 && depth < 0x1p40))
+            refuse("{}:{}: the layer is too large to be counted", file_, line_);
+    }
+
+    std::string_view text_;
+    std::string file_;
+    Workload workload_;
+    std::map<std::string, size_t, std::less<>> columns_;
+    std::vector<std::string_view> cells_;
+    size_t columns_in_header_ = 0;
+    int line_ = 0;
+    char delimiter_ = ',';
+    bool gemm_ = false;
+};
+
+}  // namespace
+
+Workload parse_topology(std::string_view text, const std::string& name) {
+    Workload workload = Parser(text, name).parse();
+    workload.name = name;
+    for (const Product& product : workload.products) {
+        const double work = static_cast<double>(product.m) * static_cast<double>(product.n) *
+                            static_cast<double>(product.k) * static_cast<double>(product.batch);
+        if (!(work < 1e18))
+            refuse("{}: layer {} has {:.3g} multiply-adds, more than can be counted", name, product.layer,
+                   work);
+    }
+    return workload;
+}
+
+Workload read_topology(const std::filesystem::path& path) {
+    Workload workload = parse_topology(read_file(path, size_t{64} << 20), path.string());
+    workload.name = path.stem().string();
+    return workload;
+}
+
+}  // namespace enmesh::accel

@@ -1,0 +1,67 @@
+#include "cli/accel_options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "enmesh/accel/topology.hpp"
+#include "enmesh/accel/workload_of.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/step/step.hpp"
+
+namespace enmesh::cli {
+
+void add_workload_options(CLI::App& app, AccelOptions& options) {
+    add_model_options(app, options.model);
+    app.add_option(
+        "--topology", options.topology,
+        "SCALE-Sim topology CSV (conv or GEMM form) in place of a model; its rows run as FF products");
+}
+
+void add_machine_options(CLI::App& app, AccelOptions& options) {
+    app.add_option("--accel", options.accel,
+                   "sat (N:M training accelerator) or systolic (dense array, SCALE-Sim convention)")
+        ->capture_default_str();
+    app.add_option("--config", options.config, "TOML file of machine parameters (see --print-config)");
+    app.add_option("--set", options.settings, "key=value, over the file; may be repeated")
+        ->allow_extra_args(false)
+        ->take_all();
+    app.add_option("--dataflow", options.dataflow,
+                   "ws, os, is (systolic only) or auto, the fastest for each product");
+}
+
+accel::Workload load_workload(const AccelOptions& options) {
+    const bool model = !options.model.model.empty(), topology = !options.topology.empty();
+    if (model == topology)
+        refuse("name what to run: --model NAME or --topology FILE.csv{}", model ? ", not both" : "");
+    if (model) {
+        const Graph graph = requested_graph(options.model, model_options(options.model));
+        accel::Workload workload =
+            accel::workload_of(build_training_step(graph, requested_recipe(options.model), {}));
+        workload.name = options.model.model;
+        return workload;
+    }
+    return accel::read_topology(options.topology);
+}
+
+accel::SatConfig load_sat(const AccelOptions& options) {
+    accel::SatConfig config = accel::load_sat_config(options.config, options.settings);
+    if (options.dataflow.empty()) return config;
+    if (options.dataflow == "is")
+        refuse("--dataflow is: SAT runs ws, os or auto; is belongs to --accel systolic");
+    const std::vector<accel::Parameter> list = accel::parameters(config);
+    accel::apply_setting(list, "features.dataflow=" + options.dataflow);
+    return config;
+}
+
+void write_result(const std::string& file, const std::string& text) {
+    if (file != "-") {
+        write_file(file, text);
+        return;
+    }
+    const bool written =
+        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+    if (!written) fail("standard output cannot be written");
+}
+
+}  // namespace enmesh::cli

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/model_options.hpp"
+#include "enmesh/accel/config.hpp"
+#include "enmesh/accel/workload.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace enmesh::cli {
+
+/// What simulate, schedule and explore share: where the step comes from, and the machine that runs it.
+struct AccelOptions {
+    std::string topology;
+    ModelRequest model;
+    std::string accel = "sat";
+    std::string config;
+    std::vector<std::string> settings;
+    std::string dataflow;
+};
+
+void add_workload_options(CLI::App& app, AccelOptions& options);
+void add_machine_options(CLI::App& app, AccelOptions& options);
+
+/// Refuses a request that names no step, or two.
+accel::Workload load_workload(const AccelOptions& options);
+accel::SatConfig load_sat(const AccelOptions& options);
+
+/// Writes a result: "-" is standard output.
+void write_result(const std::string& file, const std::string& text);
+
+}  // namespace enmesh::cli

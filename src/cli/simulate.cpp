@@ -1,0 +1,125 @@
+#include "enmesh/accel/simulate.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <memory>
+
+#include "cli/accel_options.hpp"
+#include "cli/commands.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+
+namespace enmesh::cli {
+namespace {
+
+struct Options {
+    AccelOptions accel;
+    std::string json, csv, trace, schedule, out;
+    bool print_config = false, exact = false;
+    uint64_t seed = 1;
+};
+
+accel::Report run_systolic(const Options& options) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::SystolicConfig config =
+        accel::load_systolic_config(options.accel.config, options.accel.settings);
+    bool sparse = false;
+    for (const accel::Product& product : workload.products) sparse = sparse || product.is_sparse();
+    if (sparse) std::fputs("note: the systolic array is dense; N:M columns are not used\n", stderr);
+    return accel::simulate_systolic(config, workload,
+                                    options.accel.dataflow.empty() ? "auto" : options.accel.dataflow);
+}
+
+accel::Report run_sat(const Options& options) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::SatConfig config = load_sat(options.accel);
+    const accel::Schedule schedule = options.schedule.empty()
+                                         ? accel::find_schedule(config, workload)
+                                         : accel::read_schedule(options.schedule, config, workload);
+    if (!options.out.empty()) {
+        make_writable_directory(options.out);
+        write_file(options.out + "/schedule.toml", accel::to_toml(config, workload, schedule));
+        accel::SatConfig shown = config;
+        write_file(options.out + "/config.toml", accel::to_toml(accel::parameters(shown)));
+    }
+    if (options.exact) {
+        const accel::ExactRun exact = accel::run_exact(config, workload, schedule, options.seed);
+        std::fprintf(stderr,
+                     "exact: %lld products, %.4g element-cycles, %lld outputs: cycles as in the closed form, "
+                     "bits as in software (%.1f s, %.3g element-cycles/s)\n",
+                     static_cast<long long>(exact.products), static_cast<double>(exact.element_cycles),
+                     static_cast<long long>(exact.outputs), exact.host_seconds,
+                     static_cast<double>(exact.element_cycles) / exact.host_seconds);
+    }
+    return accel::simulate(config, workload, schedule);
+}
+
+void write_all(const Options& options, const accel::Report& report) {
+    if (!options.out.empty()) {
+        make_writable_directory(options.out);
+        write_file(options.out + "/report.json", accel::to_json(report));
+        write_file(options.out + "/report.csv", accel::to_csv(report));
+        write_file(options.out + "/trace.json", accel::to_trace(report));
+    }
+    if (!options.trace.empty()) write_result(options.trace, accel::to_trace(report));
+    if (!options.csv.empty()) write_result(options.csv, accel::to_csv(report));
+    if (!options.json.empty()) write_result(options.json, accel::to_json(report));
+    if (options.json != "-" && options.csv != "-" && options.trace != "-")
+        write_result("-", accel::to_table(report));
+}
+
+void run(const Options& options) {
+    static const std::array<std::string, 2> known = {"sat", "systolic"};
+    if (std::find(known.begin(), known.end(), options.accel.accel) == known.end()) {
+        refuse("--accel {}: no such accelerator{}", options.accel.accel,
+               suggestion(options.accel.accel, known));
+    }
+    if (options.print_config) {
+        accel::SatConfig sat = load_sat(options.accel);
+        write_result("-", accel::to_toml(accel::parameters(sat)));
+        return;
+    }
+    const bool systolic = options.accel.accel == "systolic";
+    if (systolic && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
+    if (systolic && options.exact) refuse("--exact goes with --accel sat");
+    write_all(options, systolic ? run_systolic(options) : run_sat(options));
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app) {
+    const auto options = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand(
+        "simulate", "What a training step costs on an accelerator: cycles, seconds, joules, layer by layer");
+    add_workload_options(*command, options->accel);
+    add_machine_options(*command, options->accel);
+    command->add_option("--json", options->json, "result as JSON; - for standard output");
+    command->add_option("--csv", options->csv, "result as CSV; - for standard output");
+    command->add_option("--trace", options->trace, "Chrome trace (opens in Perfetto); - for standard output");
+    command->add_option("--schedule", options->schedule,
+                        "replay this schedule instead of searching one (enmesh schedule writes it)");
+    command->add_flag(
+        "--exact", options->exact,
+        "also run every product value by value through the cycle-stepped array, and compare cycles and bits");
+    command->add_option("--seed", options->seed, "of the values of --exact")->capture_default_str();
+    command->add_option(
+        "--out", options->out,
+        "folder for report.json, report.csv, trace.json, and SAT's schedule.toml and config.toml");
+    command->add_flag("--print-config", options->print_config,
+                      "print SAT's parameters as commented TOML, defaults and settings applied, and stop");
+    command->footer(
+        "Examples:\n"
+        "  enmesh simulate --model resnet18 --batch 512 --method bdwp --pattern 2:8 --accel sat --out "
+        "runs/sim\n"
+        "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 512 --set rows=64 --set "
+        "cols=64 --json -\n"
+        "  enmesh simulate --model lenet5 --batch 2 --exact\n"
+        "  enmesh simulate --topology resnet18.csv --accel systolic --set rows=32 --set cols=32 --dataflow "
+        "ws\n"
+        "  enmesh simulate --print-config > sat.toml");
+    command->callback([options] { run(*options); });
+}
+
+}  // namespace enmesh::cli

@@ -1,0 +1,248 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "enmesh/accel/schedule.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/random.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+/// The loop nest walked tile by tile, remembering what the buffers hold: obviously right, and slow.
+struct Naive {
+    int64_t engine = 0, bandwidth = 0, packing = 0;
+    double read = 0, write = 0, packed = 0;
+};
+
+double packed_bytes(const Piece& p, double values) {
+    const Pattern pattern = p.engine.pattern;
+    if (pattern.m == 0) return 2 * values;
+    return values * pattern.n / pattern.m * (2 + pattern.index_bits() / 8.0);
+}
+
+Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+    const std::array<int64_t, 3> size = {piece.engine.m, piece.engine.n, piece.engine.k};
+    const std::array<int64_t, 3> tile = {mapping.tile_m, mapping.tile_n, mapping.tile_k};
+    std::array<int64_t, 3> count{};
+    for (size_t i = 0; i < 3; ++i) count[i] = (size[i] + tile[i] - 1) / tile[i];
+    struct Step {
+        std::array<int64_t, 3> at{};
+        std::array<int64_t, 3> extent{};
+        double load = 0, store = 0, packed = 0;
+    };
+    std::vector<Step> steps;
+    std::array<int64_t, 3> trip{};
+    const auto axis = [&](size_t p) { return static_cast<size_t>(mapping.order[p]); };
+    for (trip[0] = 0; trip[0] < count[axis(0)]; ++trip[0])
+        for (trip[1] = 0; trip[1] < count[axis(1)]; ++trip[1])
+            for (trip[2] = 0; trip[2] < count[axis(2)]; ++trip[2]) {
+                Step step;
+                for (size_t p = 0; p < 3; ++p) step.at[axis(p)] = trip[p];
+                for (size_t i = 0; i < 3; ++i)
+                    step.extent[i] = std::min(tile[i], size[i] - step.at[i] * tile[i]);
+                steps.push_back(step);
+            }
+    // Partial sums leave the chip if, for any (m, n), the walk comes back to it after another one.
+    bool spilled = false;
+    std::vector<std::array<int64_t, 2>> left;
+    for (size_t s = 0; s < steps.size(); ++s) {
+        const std::array<int64_t, 2> now = {steps[s].at[0], steps[s].at[1]};
+        if (std::find(left.begin(), left.end(), now) != left.end()) spilled = true;
+        if (s + 1 < steps.size() && std::array<int64_t, 2>{steps[s + 1].at[0], steps[s + 1].at[1]} != now)
+            left.push_back(now);
+    }
+    std::array<int64_t, 2> streamed = {-1, -1}, indexed = {-1, -1};
+    Naive sum;
+    for (Step& s : steps) {
+        const std::array<int64_t, 2> mk = {s.at[0], s.at[2]}, nk = {s.at[1], s.at[2]};
+        if (mk != streamed)
+            s.load += 2.0 * static_cast<double>(piece.streamed.values(s.extent[0], s.extent[2]));
+        if (nk != indexed) {
+            const double values = static_cast<double>(piece.indexed.values(s.extent[1], s.extent[2]));
+            s.load += mapping.pack == Pack::on_load ? 2 * values : packed_bytes(piece, values);
+            if (mapping.pack == Pack::on_load) s.packed = values;
+        }
+        streamed = mk;
+        indexed = nk;
+        const double outputs = static_cast<double>(s.extent[0] * s.extent[1]);
+        if (spilled && s.at[2] > 0) s.load += 4 * outputs;
+        const bool last_k = s.at[2] == count[2] - 1;
+        s.store = last_k ? piece.bytes_per_output * outputs : spilled ? 4 * outputs : 0;
+        sum.read += s.load;
+        sum.write += s.store;
+        sum.packed += s.packed;
+    }
+    const auto dram = [&](double bytes) {
+        return static_cast<int64_t>(std::ceil(bytes / config.bytes_per_cycle()));
+    };
+    const auto sore = [&](double values) {
+        return values == 0 ? int64_t{0}
+                           : sore_cycles(config.sore,
+                                         static_cast<int64_t>(std::ceil(values / piece.engine.pattern.m)));
+    };
+    for (size_t i = 0; i < steps.size(); ++i) {
+        const Step& s = steps[i];
+        const int64_t engine =
+            closed_form(config.stce, {s.extent[0], s.extent[1], s.extent[2], piece.engine.pattern},
+                        mapping.engine)
+                .cycles;
+        const bool first = i == 0, last = i + 1 == steps.size();
+        if (first) {
+            sum.bandwidth += dram(s.load);
+            sum.packing += std::max<int64_t>(0, sore(s.packed) - dram(s.load));
+        }
+        const int64_t transfer = dram((first ? 0 : s.load) + (last ? 0 : s.store));
+        const int64_t reduce = first ? 0 : sore(s.packed);
+        sum.engine += engine;
+        if (config.double_buffering) {
+            sum.bandwidth += std::max<int64_t>(0, transfer - engine);
+            sum.packing += std::max<int64_t>(0, reduce - std::max(engine, transfer));
+        } else {
+            sum.bandwidth += transfer;
+            sum.packing += std::max<int64_t>(0, reduce - transfer);
+        }
+        if (last) sum.bandwidth += dram(s.store);
+    }
+    return sum;
+}
+
+int64_t draw(Random& random, int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low + 1)));
+}
+
+Product random_product(Random& random) {
+    Product p;
+    p.layer = "l";
+    if (random.below(2) == 0) {
+        p.m = draw(random, 1, 40);
+        p.n = draw(random, 1, 40);
+        p.k = draw(random, 1, 80);
+    } else {
+        ConvGeometry c;
+        c.images = draw(random, 1, 3);
+        c.in_channels = 4 * draw(random, 1, 4);
+        c.in_height = c.in_width = draw(random, 4, 9);
+        c.out_channels = 4 * draw(random, 1, 4);
+        c.kernel_height = c.kernel_width = draw(random, 1, 3);
+        c.stride_height = c.stride_width = draw(random, 1, 2);
+        c.pad_top = c.pad_left = draw(random, 0, 1);
+        c.out_height = c.out_width = (c.in_height + 2 * c.pad_top - c.kernel_height) / c.stride_height + 1;
+        p = training_products("l", c)[random.below(3)];
+    }
+    p.batch = draw(random, 1, 2);
+    p.b_is_parameter = random.below(2) == 0;
+    if (random.below(2) == 0) {
+        p.sparse = random.below(2) == 0 ? Operand::a : Operand::b;
+        p.pattern = {1 + static_cast<int>(random.below(2)), 4};
+    }
+    return p;
+}
+
+SatConfig small_machine(Random& random) {
+    SatConfig config;
+    config.stce.rows = static_cast<int>(draw(random, 1, 6));
+    config.stce.cols = static_cast<int>(draw(random, 1, 6));
+    config.stce.adder_latency = static_cast<int>(draw(random, 1, 5));
+    config.stce.max_group = 8;
+    config.stce.max_interleave = 4;
+    config.input_buffer_bytes = draw(random, 200, 4000);
+    config.weight_buffer_bytes = draw(random, 200, 4000);
+    config.output_buffer_bytes = draw(random, 400, 4000);
+    config.memory_peak_bytes_per_second = 1e8 * static_cast<double>(draw(random, 1, 40));
+    config.double_buffering = random.below(3) != 0;
+    config.pregeneration = random.below(2) == 0;
+    return config;
+}
+
+Mapping random_mapping(Random& random, const SatConfig& config, const Product& product, size_t phase) {
+    Mapping mapping;
+    mapping.indexed = product.is_sparse() ? product.sparse : random.below(2) == 0 ? Operand::a : Operand::b;
+    const Piece piece = pieces(product, mapping.indexed)[phase];
+    mapping.engine.dataflow = random.below(2) == 0 ? Dataflow::ws : Dataflow::os;
+    mapping.engine.group = static_cast<int>(draw(random, 1, config.stce.max_group));
+    mapping.engine.interleave = static_cast<int>(draw(random, 1, config.stce.max_interleave));
+    mapping.tile_m = draw(random, 1, piece.engine.m);
+    mapping.tile_n = draw(random, 1, piece.engine.n);
+    mapping.tile_k =
+        mapping.engine.dataflow == Dataflow::os ? piece.engine.k : draw(random, 1, piece.engine.k);
+    if (product.is_sparse()) {
+        mapping.pack = static_cast<Pack>(draw(random, 1, 3));
+        if (mapping.tile_k != piece.engine.k) mapping.tile_k = std::max<int64_t>(4, mapping.tile_k / 4 * 4);
+        mapping.tile_k = std::min(mapping.tile_k, piece.engine.k);
+    }
+    std::array<Loop, 3> order = {Loop::m, Loop::n, Loop::k};
+    for (size_t i = 2; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+    mapping.order = order;
+    return mapping;
+}
+
+TEST(Cost, EqualsTheWalkTileByTile) {
+    Random random(11);
+    int compared = 0;
+    for (int trial = 0; trial < 6000; ++trial) {
+        const Product product = random_product(random);
+        const SatConfig config = small_machine(random);
+        const size_t phase = random.below(phases(product).size());
+        const Mapping mapping = random_mapping(random, config, product, phase);
+        Piece piece = pieces(product, mapping.indexed)[phase];
+        if (!why_illegal(config, piece, mapping).empty()) continue;
+        piece.repeat = 1;
+        piece.values_to_pack = 0;
+        const PieceCost fast = cost(config, piece, mapping);
+        const Naive slow = walk(config, piece, mapping);
+        ASSERT_EQ(fast.engine_cycles, slow.engine) << trial;
+        ASSERT_EQ(fast.bandwidth_cycles, slow.bandwidth) << trial;
+        ASSERT_EQ(fast.packing_cycles, slow.packing) << trial;
+        ASSERT_EQ(fast.cycles, slow.engine + slow.bandwidth + slow.packing);
+        ASSERT_TRUE(std::abs(fast.activity.dram_read_bytes - slow.read) <= 1e-9 * slow.read) << trial;
+        ASSERT_TRUE(std::abs(fast.activity.dram_write_bytes - slow.write) <= 1e-9 * slow.write) << trial;
+        ASSERT_TRUE(std::abs(fast.activity.packed_values - slow.packed) <= 1e-9 * slow.packed + 1e-9)
+            << trial;
+        const EngineCycles& e = fast.engine;
+        ASSERT_EQ(e.useful + e.tail + e.adder + e.link + e.fill_drain + e.load,
+                  fast.engine_cycles * config.elements());
+        ++compared;
+    }
+    EXPECT_GT(compared, 400);
+}
+
+TEST(Cost, ConvolutionTilesLoadNoDuplicates) {
+    ConvGeometry c;
+    c.images = 2;
+    c.in_channels = 8;
+    c.in_height = c.in_width = 10;
+    c.out_channels = 16;
+    c.kernel_height = c.kernel_width = 3;
+    c.out_height = c.out_width = 8;
+    const Product ff = training_products("c", c)[0];
+    const Piece piece = pieces(ff, Operand::b).front();
+    EXPECT_EQ(piece.streamed.values(ff.m, ff.k), 2 * 10 * 10 * 8);  // whole feature maps
+    EXPECT_EQ(piece.streamed.values(8, ff.k), 3 * 10 * 8);          // one output row needs three input rows
+    EXPECT_EQ(piece.streamed.values(8, 3 * 8), 10 * 8);             // with one kernel row only one
+    EXPECT_EQ(piece.streamed.values(1, ff.k), 9 * 8);               // one pixel: its window
+    EXPECT_EQ(piece.indexed.values(16, ff.k), 16 * ff.k);
+    const Product wg = training_products("c", c)[2];
+    EXPECT_EQ(pieces(wg, Operand::a).front().streamed.values(wg.n, wg.k), 2 * 10 * 10 * 8);
+}
+
+TEST(Cost, WhyIllegalNamesBufferAndAmount) {
+    SatConfig config;
+    Product p;
+    p.layer = "l";
+    p.m = p.n = p.k = 1024;
+    const Piece piece = pieces(p, Operand::b).front();
+    Mapping mapping;
+    mapping.tile_m = mapping.tile_n = mapping.tile_k = 1024;
+    config.weight_buffer_bytes = 1 << 20;
+    EXPECT_EQ(why_illegal(config, piece, mapping),
+              "its tile needs 4194304 bytes of weight buffer, which has 1048576 (3145728 missing)");
+    config.interleaving = false;
+    EXPECT_EQ(why_illegal(config, piece, mapping), "it interleaves, and features.interleaving is off");
+    mapping.engine.interleave = 1;
+    config.dataflow = "os";
+    EXPECT_EQ(why_illegal(config, piece, mapping), "it is ws, and features.dataflow is os");
+}
+
+}  // namespace
+}  // namespace enmesh::accel

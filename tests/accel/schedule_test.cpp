@@ -1,0 +1,273 @@
+#include "enmesh/accel/schedule.hpp"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "enmesh/accel/simulate.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/random.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+ConvGeometry conv(int64_t images, int64_t channels, int64_t size, int64_t filters, int64_t kernel,
+                  int64_t stride) {
+    ConvGeometry c;
+    c.images = images;
+    c.in_channels = channels;
+    c.in_height = c.in_width = size;
+    c.out_channels = filters;
+    c.kernel_height = c.kernel_width = kernel;
+    c.stride_height = c.stride_width = stride;
+    c.pad_top = c.pad_left = kernel / 2;
+    c.out_height = c.out_width = (size + 2 * (kernel / 2) - kernel) / stride + 1;
+    return c;
+}
+
+Workload small_network() {
+    Workload w;
+    w.name = "small";
+    w.images = 4;
+    for (const auto& [name, geometry] : {std::pair{"conv1", conv(4, 3, 16, 16, 3, 1)},
+                                         {"conv2", conv(4, 16, 16, 32, 3, 2)},
+                                         {"conv3", conv(4, 32, 8, 32, 1, 1)}}) {
+        for (Product& p : training_products(name, geometry, std::string(name) != "conv1"))
+            w.products.push_back(p);
+    }
+    w.vector_ops.push_back({"batch_norm_forward", "bn1", Stage::FF, 4 * 16 * 16 * 16, 0});
+    w.updates.push_back({"sgd_momentum_update", "conv2.weight", 32, 16, 9, {}, 0, 100});
+    return w;
+}
+
+void make_sparse(Workload& w, Pattern pattern) {
+    for (Product& p : w.products) {
+        if (p.layer == "conv1" || p.stage == Stage::WG) continue;
+        p.sparse = Operand::b;
+        p.pattern = pattern;
+    }
+    w.updates[0].pattern = pattern;
+    w.updates[0].directions = 2;
+}
+
+std::string refusal(const auto& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::request);
+        return error.what();
+    }
+    return "(accepted)";
+}
+
+/// Everything the array and the tile grid allow, without bounds, on coarse power-of-two tiles: the search may
+/// never be slower.
+int64_t best_of_random(const SatConfig& config, const Piece& piece, Operand indexed, Random& random) {
+    int64_t best = std::numeric_limits<int64_t>::max();
+    const auto draw = [&](int64_t high) {
+        return 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(high)));
+    };
+    for (int trial = 0; trial < 300; ++trial) {
+        Mapping m;
+        m.indexed = indexed;
+        m.engine.dataflow = random.below(2) == 0 ? Dataflow::ws : Dataflow::os;
+        m.engine.group = static_cast<int>(draw(config.stce.max_group));
+        m.engine.interleave = static_cast<int>(draw(config.stce.max_interleave));
+        m.pack = piece.engine.dense() ? Pack::none : Pack::pregenerated;
+        m.tile_m = piece.engine.m;
+        m.tile_n = piece.engine.n;
+        m.tile_k = piece.engine.k;
+        if (!why_illegal(config, piece, m).empty()) continue;
+        best = std::min(best, cost(config, piece, m).cycles);
+    }
+    return best;
+}
+
+TEST(Schedule, IsLegalAndBeatsRandomMappings) {
+    SatConfig config;
+    config.stce.rows = 8;
+    config.stce.cols = 8;
+    Random random(3);
+    Workload w = small_network();
+    for (const bool sparse : {false, true}) {
+        if (sparse) make_sparse(w, {2, 8});
+        const Schedule schedule = find_schedule(config, w);
+        check(config, w, schedule, "found");
+        for (size_t i = 0; i < w.products.size(); ++i) {
+            const Product& p = w.products[i];
+            for (size_t phase = 0; phase < schedule.products[i].mappings.size(); ++phase) {
+                const Mapping& m = schedule.products[i].mappings[phase];
+                const int64_t found = cost(config, pieces(p, m.indexed)[phase], m).cycles;
+                for (const Operand role : {Operand::a, Operand::b}) {
+                    if (p.is_sparse() && role != p.sparse) continue;
+                    EXPECT_LE(found, best_of_random(config, pieces(p, role)[phase], role, random))
+                        << p.layer << " " << i;
+                }
+            }
+        }
+    }
+}
+
+TEST(Schedule, UntiledEngineTimeBoundsEveryTiling) {
+    Random random(5);
+    const auto draw = [&](int64_t low, int64_t high) {
+        return low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low + 1)));
+    };
+    for (int trial = 0; trial < 20000; ++trial) {
+        Stce stce;
+        stce.rows = static_cast<int>(draw(1, 8));
+        stce.cols = static_cast<int>(draw(1, 8));
+        stce.adder_latency = static_cast<int>(draw(1, 6));
+        stce.packed_sets = static_cast<int>(draw(1, 2));
+        stce.accumulator_sets = static_cast<int>(draw(1, 2));
+        stce.column_link_values = static_cast<int>(draw(1, 3));
+        EngineProduct p{draw(1, 60), draw(1, 60), draw(1, 120), {}};
+        if (random.below(2) == 0) p.pattern = {static_cast<int>(draw(1, 3)), 4};
+        EngineMapping m;
+        m.dataflow = random.below(2) == 0 ? Dataflow::ws : Dataflow::os;
+        m.group = static_cast<int>(draw(1, 16));
+        m.interleave = static_cast<int>(draw(1, 8));
+        if (!legal(stce, p, m)) continue;
+        const int64_t tm = draw(1, p.m), tn = draw(1, p.n);
+        int64_t tk = m.dataflow == Dataflow::os ? p.k : draw(1, p.k);
+        if (!p.dense() && tk != p.k) tk = std::min(p.k, std::max<int64_t>(4, tk / 4 * 4));
+        int64_t tiled = 0;
+        for (int64_t a = 0; a < p.m; a += tm)
+            for (int64_t b = 0; b < p.n; b += tn)
+                for (int64_t c = 0; c < p.k; c += tk)
+                    tiled += closed_form(stce,
+                                         {std::min(tm, p.m - a), std::min(tn, p.n - b), std::min(tk, p.k - c),
+                                          p.pattern},
+                                         m)
+                                 .cycles;
+        ASSERT_GE(tiled, closed_form(stce, p, m).cycles) << trial;
+    }
+}
+
+TEST(Schedule, FileReplaysExactly) {
+    const SatConfig config;
+    Workload w = small_network();
+    make_sparse(w, {2, 8});
+    const Schedule schedule = find_schedule(config, w);
+    const std::string text = to_toml(config, w, schedule);
+    const Schedule back = parse_schedule(text, "s.toml", config, w);
+    ASSERT_EQ(back.products.size(), schedule.products.size());
+    for (size_t i = 0; i < back.products.size(); ++i)
+        EXPECT_EQ(back.products[i].mappings, schedule.products[i].mappings);
+    EXPECT_EQ(to_toml(config, w, back), text);
+    EXPECT_EQ(simulate(config, w, back).total_cycles, simulate(config, w, schedule).total_cycles);
+}
+
+TEST(Schedule, RefusesWhatDoesNotFit) {
+    const SatConfig config;
+    const Workload w = small_network();
+    const std::string text = to_toml(config, w, find_schedule(config, w));
+    Workload other = w;
+    other.products[1].layer = "conv9";
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(text, "s.toml", config, other);
+              }).find("the layer is conv1 there and conv9 here"),
+              std::string::npos);
+    other = w;
+    other.products.pop_back();
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(text, "s.toml", config, other);
+              }).find("for another network: it has 8 products"),
+              std::string::npos);
+    SatConfig tiny = config;
+    tiny.input_buffer_bytes = 64;
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(text, "s.toml", tiny, w);
+              }).find("bytes of input buffer, which has 64"),
+              std::string::npos);
+    std::string broken = text;
+    broken.replace(broken.find("interleave ="), 10, "interleafe");
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(broken, "s.toml", config, w);
+              }).find("unknown key 'interleafe' (did you mean 'interleave'?)"),
+              std::string::npos);
+    broken = text;
+    broken.replace(broken.find("order = \"") + 9, 3, "mmk");
+    EXPECT_NE(
+        refusal([&] { parse_schedule(broken, "s.toml", config, w); }).find("must name m, n and k once each"),
+        std::string::npos);
+    EXPECT_NE(
+        refusal([&] { parse_schedule("version = 1", "s.toml", config, w); }).find("key 'product' is missing"),
+        std::string::npos);
+    EXPECT_NE(refusal([&] { parse_schedule("not toml", "s.toml", config, w); }).find("s.toml:1"),
+              std::string::npos);
+}
+
+TEST(Schedule, SaysWhichBufferIsTooSmall) {
+    SatConfig config;
+    config.output_buffer_bytes = 4;
+    const std::string message = refusal([&] { find_schedule(config, small_network()); });
+    EXPECT_NE(
+        message.find(
+            "layer conv1 FF: buffers are too small for any tiling: output buffer of 4 bytes needs at least 8 (4 missing)"),
+        std::string::npos)
+        << message;
+}
+
+TEST(Schedule, RefusesAnMThatTheArrayLacks) {
+    SatConfig config;
+    config.stce.max_group = 4;
+    Workload w = small_network();
+    make_sparse(w, {2, 8});
+    EXPECT_NE(refusal([&] {
+                  find_schedule(config, w);
+              }).find("groups of 8 values: the array supports 1..4 (max_group)"),
+              std::string::npos);
+}
+
+TEST(Simulate, CyclesAreUsefulWorkPlusStalls) {
+    SatConfig config;
+    config.stce.rows = config.stce.cols = 8;
+    Workload w = small_network();
+    make_sparse(w, {2, 8});
+    for (const bool buffered : {true, false}) {
+        for (const bool pregenerated : {true, false}) {
+            config.double_buffering = buffered;
+            config.pregeneration = pregenerated;
+            const Report report = simulate(config, w, find_schedule(config, w));
+            int64_t total = 0;
+            for (const ProductResult& r : report.products) {
+                const double ideal = static_cast<double>(r.multiply_adds) / 64;
+                EXPECT_TRUE(std::abs(ideal + r.stalls.total() - static_cast<double>(r.cycles)) <=
+                            1e-6 * static_cast<double>(r.cycles));
+                EXPECT_GT(r.utilization, 0);
+                EXPECT_LE(r.utilization, 1);
+                total += r.cycles;
+            }
+            for (const VectorResult& r : report.vector_work) total += r.cycles;
+            EXPECT_EQ(report.total_cycles, total);
+            EXPECT_GT(report.energy.total(), 0);
+        }
+    }
+}
+
+TEST(Simulate, MoreHardwareIsNeverSlower) {
+    const Workload w = small_network();
+    const auto cycles = [&](const auto& change) {
+        SatConfig config;
+        config.stce.rows = config.stce.cols = 8;
+        config.input_buffer_bytes = config.weight_buffer_bytes = config.output_buffer_bytes = 64 << 10;
+        config.memory_peak_bytes_per_second = 2e9;
+        change(config);
+        return simulate(config, w, find_schedule(config, w)).total_cycles;
+    };
+    const int64_t base = cycles([](SatConfig&) {});
+    EXPECT_LE(cycles([](SatConfig& c) { c.memory_peak_bytes_per_second *= 2; }), base);
+    EXPECT_LE(cycles([](SatConfig& c) {
+                  c.input_buffer_bytes *= 2, c.weight_buffer_bytes *= 2, c.output_buffer_bytes *= 2;
+              }),
+              base);
+    EXPECT_LE(cycles([](SatConfig& c) { c.wuve.lanes *= 2; }), base);
+    EXPECT_GE(cycles([](SatConfig& c) { c.double_buffering = false; }), base);
+    EXPECT_GE(cycles([](SatConfig& c) { c.interleaving = false; }), base);
+    EXPECT_GE(cycles([](SatConfig& c) { c.dataflow = "ws"; }), base);
+    EXPECT_GE(cycles([](SatConfig& c) { c.dataflow = "os"; }), base);
+}
+
+}  // namespace
+}  // namespace enmesh::accel

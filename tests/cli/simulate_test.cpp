@@ -1,0 +1,149 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/run_program.hpp"
+#include "enmesh/base/file.hpp"
+
+namespace enmesh {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SimulateCli : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        folder_ = fs::temp_directory_path() /
+                  ("enmesh-simulate-" +
+                   std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+        fs::remove_all(folder_);
+        fs::create_directories(folder_);
+    }
+    void TearDown() override { fs::remove_all(folder_); }
+
+    std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+    static testing::ProgramResult run(const std::string& arguments) {
+        std::istringstream stream(arguments);
+        std::vector<std::string> words;
+        for (std::string word; stream >> word;) words.push_back(word);
+        return testing::run_program(words);
+    }
+
+    fs::path folder_;
+};
+
+TEST_F(SimulateCli, SystolicFollowsScaleSimsFormula) {
+    write_file(path("net.csv"), "Layer,M,N,K,\nA,100,200,300,\nB,64,64,64,\n");
+    const int64_t rows = 16, cols = 8;
+    const auto folds = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+    for (const std::string flow : {"ws", "os", "is"}) {
+        const testing::ProgramResult o =
+            run("simulate --topology " + path("net.csv") +
+                " --accel systolic --set rows=16 --set cols=8 --dataflow " + flow + " --json -");
+        ASSERT_EQ(o.code, 0) << o.err;
+        const auto json = nlohmann::json::parse(o.out);
+        const auto& a = json["products"][0];
+        const int64_t expected =
+            flow == "ws"   ? folds(300, rows) * folds(200, cols) * (2 * rows + cols + 100 - 2)
+            : flow == "is" ? folds(300, rows) * folds(100, cols) * (2 * rows + cols + 200 - 2)
+                           : folds(100, rows) * folds(200, cols) * (rows + cols + 300 - 2);
+        EXPECT_EQ(a["cycles"].get<int64_t>(), expected) << flow;
+        EXPECT_EQ(a["layer"], "A");
+        EXPECT_EQ(a["dataflow"], flow);
+        EXPECT_EQ(a["multiply_adds"].get<int64_t>(), 100 * 200 * 300);
+        EXPECT_EQ(json["total_cycles"].get<int64_t>(),
+                  a["cycles"].get<int64_t>() + json["products"][1]["cycles"].get<int64_t>());
+    }
+}
+
+TEST_F(SimulateCli, SatGivesTheContractsFields) {
+    const testing::ProgramResult o =
+        run("simulate --model resnet9 --batch 16 --method bdwp --pattern 2:8 --accel sat --json -");
+    ASSERT_EQ(o.code, 0) << o.err;
+    const auto json = nlohmann::json::parse(o.out);
+    EXPECT_GT(json["seconds"].get<double>(), 0);
+    EXPECT_GT(json["joules"].get<double>(), 0);
+    for (const auto& p : json["products"]) {
+        for (const char* key : {"layer", "stage", "m", "n", "k", "batch", "pattern", "dataflow", "cycles",
+                                "multiply_adds", "utilization", "stalls", "bytes"}) {
+            ASSERT_TRUE(p.contains(key)) << key;
+        }
+        EXPECT_GT(p["utilization"].get<double>(), 0);
+        EXPECT_LE(p["utilization"].get<double>(), 1);
+    }
+}
+
+TEST_F(SimulateCli, ScheduleReplaysAndIsCheckedAgainstNetworkAndMachine) {
+    const std::string model = "--model resnet9 --batch 8 --method bdwp --pattern 2:8 ";
+    testing::ProgramResult o = run("schedule " + model + "--out " + path("s.toml"));
+    ASSERT_EQ(o.code, 0) << o.err;
+    const testing::ProgramResult searched = run("simulate " + model + "--json -");
+    const testing::ProgramResult replayed =
+        run("simulate " + model + "--json - --schedule " + path("s.toml"));
+    ASSERT_EQ(replayed.code, 0) << replayed.err;
+    EXPECT_EQ(searched.out, replayed.out);
+    o = run("simulate --model resnet9 --batch 16 --method bdwp --pattern 2:8 --schedule " + path("s.toml"));
+    EXPECT_EQ(o.code, 2);
+    EXPECT_NE(o.err.find("the schedule is for another network"), std::string::npos) << o.err;
+    o = run("simulate " + model + "--set features.interleaving=off --schedule " + path("s.toml"));
+    EXPECT_EQ(o.code, 2);
+    EXPECT_NE(o.err.find("features.interleaving is off"), std::string::npos) << o.err;
+}
+
+TEST_F(SimulateCli, WritesReportTraceAndTablesThatAgree) {
+    const testing::ProgramResult o =
+        run("simulate --model resnet9 --batch 8 --out " + path("out") + " --csv " + path("r.csv"));
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_NE(o.out.find("(simulated)"), std::string::npos);
+    const auto trace = nlohmann::json::parse(read_file(path("out/trace.json")));
+    const auto report = nlohmann::json::parse(read_file(path("out/report.json")));
+    double end = 0;
+    for (const auto& event : trace["traceEvents"]) {
+        if (event["ph"] == "X") end = std::max(end, event["ts"].get<double>() + event["dur"].get<double>());
+    }
+    EXPECT_NEAR(end, report["seconds"].get<double>() * 1e6, 1e-3);
+    EXPECT_TRUE(fs::exists(path("out/schedule.toml")));
+    EXPECT_EQ(read_file(path("out/report.csv")), read_file(path("r.csv")));
+}
+
+TEST_F(SimulateCli, ExactRunsAWholeNetworkValueByValue) {
+    const testing::ProgramResult o =
+        run("simulate --model lenet5 --batch 1 --method bdwp --pattern 2:4 --set rows=8 --set cols=8 --exact "
+            "--json -");
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_NE(o.err.find("bits as in software"), std::string::npos) << o.err;
+    EXPECT_TRUE(nlohmann::json::accept(o.out));
+    const testing::ProgramResult large = run("simulate --model resnet18 --batch 512 --exact");
+    EXPECT_EQ(large.code, 2);
+    EXPECT_NE(large.err.find("--exact"), std::string::npos) << large.err;
+}
+
+TEST_F(SimulateCli, RefusesBadRequestsInOneLine) {
+    write_file(path("bad.csv"), "Layer,M,N,\nA,1,2,\n");
+    const std::array<std::pair<std::string, std::string>, 9> cases = {{
+        {"simulate --accel sat", "name what to run"},
+        {"simulate --model resnet9 --topology x.csv", "not both"},
+        {"simulate --model resnet9 --accel stc9", "no such accelerator"},
+        {"simulate --model resnet9 --set rows=0", "not between 1 and 1024"},
+        {"simulate --model resnet9 --set colls=3", "did you mean 'cols'?"},
+        {"simulate --model resnet9 --dataflow is", "belongs to --accel systolic"},
+        {"simulate --topology " + path("bad.csv") + " --accel systolic", "bad.csv:1"},
+        {"simulate --model resnet9 --batch 8 --set buffers.input_bytes=2",
+         "buffers are too small for any tiling"},
+        {"simulate --model resnet9 --method bdwp --pattern 2:8 --set max_group=4", "max_group"},
+    }};
+    for (const auto& [arguments, message] : cases) {
+        const testing::ProgramResult o = run(arguments);
+        EXPECT_EQ(o.code, 2) << arguments;
+        EXPECT_NE(o.err.find(message), std::string::npos) << arguments << "\n" << o.err;
+        EXPECT_TRUE(testing::is_one_error_line(o.err)) << o.err;
+        EXPECT_TRUE(o.out.empty()) << o.out;
+    }
+}
+
+}  // namespace
+}  // namespace enmesh
