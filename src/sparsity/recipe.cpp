@@ -56,6 +56,7 @@ struct ProductLayer {
     int64_t input_channels = 0, output_channels = 0;  // per group
     int64_t groups = 1;
     bool first = false, last = false, has_weights = true;
+    bool channels_last = false;  // a linear layer on four axes: its out-grads would be taken for NKHW
 };
 
 bool is_forward_product(const Operation& op) { return op.is<Conv2d>() || op.is<Linear>() || op.is<MatMul>(); }
@@ -95,6 +96,7 @@ std::vector<ProductLayer> product_layers(const Graph& graph) {
         layer.has_weights = graph.value(node.inputs[1]).role == Role::parameter;
         const Shape& weights = graph.type(node.inputs[1]).shape;
         if (const Conv2d* const conv = node.operation.as<Conv2d>()) layer.groups = conv->groups;
+        layer.channels_last = node.operation.is<Linear>() && graph.type(node.inputs[0]).shape.rank() == 4;
         if (!node.operation.is<MatMul>()) {
             layer.input_channels = weights[1];
             layer.output_channels = weights[0] / layer.groups;
@@ -128,6 +130,9 @@ std::string impossible(const ProductLayer& layer, const Recipe& recipe, Stage st
                                                               channels, which, recipe.pattern.m);
     };
     std::string reason;
+    const bool packs_gradient =
+        stage == Stage::WG || (stage == Stage::BP && recipe.bp_gradient != GradientRule::dense);
+    if (packs_gradient && layer.channels_last) return "linear layer on four axes (reshape it to three)";
     if (layer.groups > 1 && layer.input_channels == 1) return "depthwise convolution";
     if (layer.groups > 1 && stage != Stage::FF) return "grouped convolution";
     if (stage == Stage::FF || (stage == Stage::BP && transposable))

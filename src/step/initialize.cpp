@@ -5,19 +5,38 @@
 #include "enmesh/step/executor.hpp"
 
 namespace enmesh {
-/// By magnitude. Weights that already are N:M keep their non-zeros: zeros rank last, so that a group's mask
-/// holds all of them, filled up to N with zeros of lowest index.
-void choose_frozen_mask(Executor& executor, const FrozenMask& frozen) {
-    const Tensor weights = executor.read(frozen.weights);
+namespace {
+
+/// By magnitude: zeros rank last, so that the mask of weights that already are N:M holds all non-zeros.
+Tensor magnitude_mask_of(const FrozenMask& frozen, const Tensor& weights) {
     Tensor mask(weights.shape(), DType::u8);
-    std::vector<float> values;
-    if (weights.dtype() == DType::f64) {
+    if (weights.dtype() == DType::f32) {
+        magnitude_mask(weights.shape(), frozen.axis, frozen.pattern, weights.f32(), mask.as<uint8_t>());
+    } else {
         const auto wide = weights.as<double>();
-        values.assign(wide.begin(), wide.end());
+        const std::vector<float> values(wide.begin(), wide.end());
+        magnitude_mask(weights.shape(), frozen.axis, frozen.pattern, values, mask.as<uint8_t>());
     }
-    magnitude_mask(weights.shape(), frozen.axis, frozen.pattern,
-                   values.empty() ? weights.f32() : std::span<const float>(values), mask.as<uint8_t>());
+    return mask;
+}
+
+template <typename T>
+void zero_unmarked(std::span<T> weights, std::span<const uint8_t> mask) {
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] = mask[i] != 0 ? weights[i] : T{0};
+}
+
+}  // namespace
+
+void choose_frozen_mask(Executor& executor, const FrozenMask& frozen) {
+    Tensor weights = executor.read(frozen.weights);
+    const Tensor mask = magnitude_mask_of(frozen, weights);
+    if (weights.dtype() == DType::f32) {
+        zero_unmarked(weights.f32(), mask.as<uint8_t>());
+    } else {
+        zero_unmarked(weights.as<double>(), mask.as<uint8_t>());
+    }
     executor.write(frozen.mask, mask);
+    executor.write(frozen.weights, weights);
 }
 
 void initialize(Executor& executor, uint64_t seed) {
@@ -28,10 +47,10 @@ void initialize(Executor& executor, uint64_t seed) {
             value.role == Role::parameter || (value.role == Role::state && value.type.dense());
         if (stored) executor.write(ValueId{static_cast<int>(i)}, initial_value(value, seed));
     }
+    for (const FrozenMask& frozen : executor.step().frozen_masks) choose_frozen_mask(executor, frozen);
     for (const StepParameter& parameter : executor.step().parameters) {
         if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));
     }
-    for (const FrozenMask& frozen : executor.step().frozen_masks) choose_frozen_mask(executor, frozen);
     executor.refresh();
 }
 

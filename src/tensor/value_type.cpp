@@ -1,6 +1,7 @@
 #include "enmesh/tensor/value_type.hpp"
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/tensor/group_lines.hpp"
 
 namespace enmesh {
 
@@ -21,8 +22,10 @@ std::string to_string(GroupAxis axis) {
 int64_t ValueType::bytes() const {
     const int64_t width = static_cast<int64_t>(size_of(dtype));
     if (const NmSparsity* const sparse = nm()) {
-        const int64_t groups = (shape.elements() + sparse->pattern.m - 1) / sparse->pattern.m;
-        return groups * sparse->pattern.n * (width + 1);
+        const GroupLines geometry = group_lines(shape, sparse->axis);
+        const int64_t groups = geometry.length / sparse->pattern.m;
+        const int64_t tail = geometry.length % sparse->pattern.m;
+        return geometry.lines * (groups * sparse->pattern.n * (width + 1) + tail * width);
     }
     return shape.elements() * width;
 }

@@ -5,6 +5,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/graph/operations.hpp"
+#include "enmesh/tensor/group_lines.hpp"
 
 namespace enmesh {
 
@@ -38,7 +39,8 @@ inline OperationCount product_count(int64_t dense, const ValueType& operand, Gro
     OperationCount result{dense, dense, 0};
     const NmSparsity* const sparse = operand.nm();
     if (sparse != nullptr && sparse->axis == reduction) {
-        result.sparse_multiply_adds = dense / sparse->pattern.m * sparse->pattern.n;
+        const int64_t length = group_lines(operand.shape, reduction).length, m = sparse->pattern.m;
+        result.sparse_multiply_adds = dense / length * (length / m * sparse->pattern.n + length % m);
     }
     return result;
 }
