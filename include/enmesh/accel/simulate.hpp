@@ -87,7 +87,7 @@ struct ExactRun {
 /// every output bit with a software product. Fails on the first difference, naming layer and stage; refuses a
 /// workload of more than `most_element_cycles`.
 ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule, uint64_t seed,
-                   double most_element_cycles = 2e12);
+                   double most_element_cycles = 2e11);
 
 /// The report as a table for people, as CSV (one line per product and vector operation) and as the JSON of
 /// the command line's contract.
