@@ -219,7 +219,8 @@ Axis cut(int64_t size, int64_t tile) {
     return axis;
 }
 
-EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
+EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping,
+                         int64_t most_cycles) {
     EngineTable table;
     if (mapping.streaming) {
         table.m = table.n = table.k = Axis{};
@@ -239,6 +240,7 @@ EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapp
                                  last_k ? table.k.last : table.k.tile, piece.engine.pattern};
         table.tile[i] = closed_form(config.stce, part, mapping.engine);
         table.total += times * table.tile[i].cycles;
+        if (table.total > most_cycles) break;
     }
     return table;
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <limits>
+
 #include "enmesh/accel/schedule.hpp"
 
 /// The cost model's inner parts, shared by cost() and the search.
@@ -20,7 +22,9 @@ struct EngineTable {
     std::array<EngineCycles, 8> tile;
     int64_t total = 0;  ///< engine cycles over all tiles
 };
-EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping);
+/// Stops, with the table incomplete, as soon as `total` exceeds `most_cycles`.
+EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping,
+                         int64_t most_cycles = std::numeric_limits<int64_t>::max());
 
 /// Cycles and traffic of one repeat of a piece, without the pass of Pack::ahead.
 struct Timing {

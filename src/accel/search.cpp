@@ -85,6 +85,7 @@ struct Candidate {
     EngineMapping engine;
     Pack pack = Pack::none;
     int64_t bound = 0;
+    int64_t compute = 0;                                             ///< engine cycles of one repeat, untiled
     double streamed_bytes = 0, indexed_bytes = 0, output_bytes = 0;  ///< each operand once across DRAM
 };
 
@@ -190,6 +191,7 @@ class Search {
         const int64_t transfer =
             dram(candidate.streamed_bytes + candidate.indexed_bytes + candidate.output_bytes);
         const int64_t cycles = config_.double_buffering ? std::max(compute, transfer) : compute + transfer;
+        candidate.compute = compute;
         candidate.bound = piece.repeat * cycles + detail::pack_ahead(config_, piece, mapping).packing;
     }
 
@@ -207,16 +209,16 @@ class Search {
         return piece.repeat * dram(bytes) >= best_cycles_;
     }
 
-    /// The engine's time for these tiles, and the first tile's loads before it.
-    bool hopeless(const Piece& piece, const Mapping& mapping, const detail::EngineTable& table) const {
-        if (!best_) return false;
-        if (piece.repeat * table.total >= best_cycles_) return true;
+    /// Engine time that a tiling may take before its first loads and its last store make it too slow; below
+    /// zero if nothing is left.
+    int64_t engine_budget(const Piece& piece, const Mapping& mapping) const {
+        if (!best_) return std::numeric_limits<int64_t>::max();
         const double first =
             static_cast<double>(piece.streamed.values(mapping.tile_m, mapping.tile_k)) *
                 piece.streamed.bytes +
             detail::indexed_dram_bytes(
                 piece, mapping, static_cast<double>(piece.indexed.values(mapping.tile_n, mapping.tile_k)));
-        return piece.repeat * (table.total + dram(first)) >= best_cycles_;
+        return (best_cycles_ - 1) / piece.repeat - dram(first);
     }
 
     Mapping start(const Candidate& candidate) const {
@@ -277,9 +279,12 @@ class Search {
                 mapping.tile_m = ms.back();
                 if (!fits(buffer_needs(config_, piece, mapping)))
                     continue;  // the smallest m does not fit: no m does
+                if (engine_budget(piece, mapping) < candidate.compute)
+                    continue;  // nor is a larger first load faster
                 for (const int64_t m : ms) {
                     mapping.tile_m = m;
                     if (hopeless(candidate, piece, mapping)) continue;
+                    if (engine_budget(piece, mapping) < candidate.compute) continue;
                     if (fits(buffer_needs(config_, piece, mapping))) try_orders(piece, mapping);
                 }
             }
@@ -287,8 +292,9 @@ class Search {
     }
 
     void try_orders(const Piece& piece, Mapping& mapping) {
-        const detail::EngineTable table = detail::engine_table(config_, piece, mapping);
-        if (hopeless(piece, mapping, table)) return;
+        const int64_t budget = engine_budget(piece, mapping);
+        const detail::EngineTable table = detail::engine_table(config_, piece, mapping, budget);
+        if (table.total > budget) return;
         constexpr std::array<std::array<Loop, 3>, 6> orders = {{{Loop::n, Loop::m, Loop::k},
                                                                 {Loop::m, Loop::n, Loop::k},
                                                                 {Loop::n, Loop::k, Loop::m},
