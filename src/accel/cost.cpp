@@ -45,7 +45,12 @@ struct Tile {
 class Walk {
   public:
     Walk(const SatConfig& config, const Piece& piece, const Mapping& mapping, const EngineTable& table)
-        : config_(config), piece_(piece), mapping_(mapping), table_(table) {
+        : config_(config),
+          piece_(piece),
+          mapping_(mapping),
+          table_(table),
+          indexed_bytes_(piece),
+          bytes_per_cycle_(config.bytes_per_cycle()) {
         axes_ = {table.m, table.n, table.k};
         for (size_t p = 0; p < 3; ++p) position_[static_cast<size_t>(mapping.order[p])] = p;
         const size_t k = position_[2];
@@ -101,7 +106,7 @@ class Walk {
         }
         if (first || changed(Loop::n, Loop::k, level)) {
             const double values = static_cast<double>(piece_.indexed.values(n.size, k.size));
-            t.indexed = indexed_dram_bytes(piece_, mapping_, values);
+            t.indexed = indexed_bytes_.dram(mapping_, values);
             if (mapping_.pack == Pack::on_load) t.packing = values;
         }
         const double outputs = static_cast<double>(m.size) * static_cast<double>(n.size);
@@ -113,9 +118,7 @@ class Walk {
         return t;
     }
 
-    int64_t dram(double bytes) const {
-        return static_cast<int64_t>(std::ceil(bytes / config_.bytes_per_cycle()));
-    }
+    int64_t dram(double bytes) const { return static_cast<int64_t>(std::ceil(bytes / bytes_per_cycle_)); }
     int64_t sore(double values) const {
         if (values == 0) return 0;
         return sore_cycles(config_.sore, static_cast<int64_t>(std::ceil(values / piece_.engine.pattern.m)));
@@ -166,6 +169,8 @@ class Walk {
     const Piece& piece_;
     const Mapping& mapping_;
     const EngineTable& table_;
+    const IndexedBytes indexed_bytes_;
+    const double bytes_per_cycle_;
     std::array<Axis, 3> axes_;
     std::array<size_t, 3> position_{};
     bool spilled_ = false;
@@ -182,7 +187,7 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
     Timing sum;
     sum.engine = table.total;
     sum.read_bytes = rows * depth * piece.streamed.bytes * static_cast<double>(tiles.col_tiles) +
-                     indexed_dram_bytes(piece, mapping, cols * depth) * static_cast<double>(tiles.row_tiles);
+                     IndexedBytes(piece).dram(mapping, cols * depth) * static_cast<double>(tiles.row_tiles);
     sum.write_bytes = rows * cols * piece.bytes_per_output;
     if (mapping.pack == Pack::on_load)
         sum.packed_values = cols * depth * static_cast<double>(tiles.row_tiles);
@@ -193,7 +198,7 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
         return static_cast<int64_t>(std::ceil(bytes / config.bytes_per_cycle()));
     };
     const double first =
-        first_rows * chunk * piece.streamed.bytes + indexed_dram_bytes(piece, mapping, first_cols * chunk);
+        first_rows * chunk * piece.streamed.bytes + IndexedBytes(piece).dram(mapping, first_cols * chunk);
     const double last = first_rows * first_cols * piece.bytes_per_output;
     const int64_t transfer = dram(sum.read_bytes + sum.write_bytes - first - last);
     const int64_t reduce =
@@ -219,8 +224,7 @@ Axis cut(int64_t size, int64_t tile) {
     return axis;
 }
 
-EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping,
-                         int64_t most_cycles) {
+EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
     EngineTable table;
     if (mapping.streaming) {
         table.m = table.n = table.k = Axis{};
@@ -240,19 +244,8 @@ EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapp
                                  last_k ? table.k.last : table.k.tile, piece.engine.pattern};
         table.tile[i] = closed_form(config.stce, part, mapping.engine);
         table.total += times * table.tile[i].cycles;
-        if (table.total > most_cycles) break;
     }
     return table;
-}
-
-double indexed_buffer_bytes(const Piece& piece, double values) {
-    const Pattern pattern = piece.engine.pattern;
-    if (piece.engine.dense()) return values * piece.indexed.bytes;
-    return values * pattern.density() * (piece.indexed.bytes + pattern.index_bits() / 8.0);
-}
-
-double indexed_dram_bytes(const Piece& piece, const Mapping& mapping, double values) {
-    return mapping.pack == Pack::on_load ? values * piece.indexed.bytes : indexed_buffer_bytes(piece, values);
 }
 
 Timing timing(const SatConfig& config, const Piece& piece, const Mapping& mapping, const EngineTable& table) {
@@ -265,7 +258,7 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
     if (mapping.pack != Pack::ahead || piece.values_to_pack == 0) return sum;
     const double values = static_cast<double>(piece.values_to_pack);
     sum.read_bytes = values * piece.indexed.bytes;
-    sum.write_bytes = indexed_buffer_bytes(piece, values);
+    sum.write_bytes = IndexedBytes(piece).buffer(values);
     sum.packed_values = values;
     const int64_t transfer =
         static_cast<int64_t>(std::ceil((sum.read_bytes + sum.write_bytes) / config.bytes_per_cycle()));
@@ -325,7 +318,7 @@ Activity inside(const SatConfig& config, const Piece& piece, const Mapping& mapp
     const double streamed = static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.k) *
                             piece.streamed.bytes * static_cast<double>(t.col_tiles);
     const double values = static_cast<double>(piece.engine.n) * static_cast<double>(piece.engine.k);
-    const double indexed = detail::indexed_buffer_bytes(piece, values) * static_cast<double>(t.row_tiles);
+    const double indexed = detail::IndexedBytes(piece).buffer(values) * static_cast<double>(t.row_tiles);
     const double sums = 4.0 * static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.n);
     const bool ws = mapping.engine.dataflow == Dataflow::ws;
     const double passes = static_cast<double>(t.reduction_passes);
@@ -415,7 +408,7 @@ BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapp
     const double indexed = static_cast<double>(
         mapping.streaming ? cols * mapping.tile_k : piece.indexed.values(cols, mapping.tile_k));
     return {halves * streamed * piece.streamed.bytes,
-            halves * static_cast<int64_t>(std::ceil(detail::indexed_buffer_bytes(piece, indexed))),
+            halves * static_cast<int64_t>(std::ceil(detail::IndexedBytes(piece).buffer(indexed))),
             halves * rows * cols * 4};
 }
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <limits>
-
 #include "enmesh/accel/schedule.hpp"
 
 /// The cost model's inner parts, shared by cost() and the search.
@@ -22,9 +20,7 @@ struct EngineTable {
     std::array<EngineCycles, 8> tile;
     int64_t total = 0;  ///< engine cycles over all tiles
 };
-/// Stops, with the table incomplete, as soon as `total` exceeds `most_cycles`.
-EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping,
-                         int64_t most_cycles = std::numeric_limits<int64_t>::max());
+EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping);
 
 /// Cycles and traffic of one repeat of a piece, without the pass of Pack::ahead.
 struct Timing {
@@ -39,9 +35,28 @@ Timing timing(const SatConfig& config, const Piece& piece, const Mapping& mappin
 /// The pass of Pack::ahead; zero for other placements.
 Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& mapping);
 
-/// Bytes of `values` elements of the indexed operand in DRAM (dense if it is packed on load) and in the
-/// buffer.
-double indexed_dram_bytes(const Piece& piece, const Mapping& mapping, double values);
-double indexed_buffer_bytes(const Piece& piece, double values);
+/// Every mapping that the search of a phase compares, in its order, including those that do not fit the
+/// buffers: what a test holds the search against.
+std::vector<std::vector<Mapping>> all_mappings(const SatConfig& config, const Product& product);
+
+/// Bytes of `values` elements of the indexed operand in the buffer and in DRAM (dense if it is packed on
+/// load).
+class IndexedBytes {
+  public:
+    explicit IndexedBytes(const Piece& piece)
+        : dense_(piece.engine.dense()),
+          bytes_(piece.indexed.bytes),
+          density_(dense_ ? 1 : piece.engine.pattern.density()),
+          packed_bytes_(dense_ ? bytes_ : bytes_ + piece.engine.pattern.index_bits() / 8.0) {}
+
+    double buffer(double values) const { return values * density_ * packed_bytes_; }
+    double dram(const Mapping& mapping, double values) const {
+        return mapping.pack == Pack::on_load ? values * bytes_ : buffer(values);
+    }
+
+  private:
+    bool dense_;
+    double bytes_, density_, packed_bytes_;
+};
 
 }  // namespace enmesh::accel::detail

@@ -152,12 +152,13 @@ SatConfig config_of(const SatConfig& base, const DesignPoint& point) {
     return config;
 }
 
-PointResult evaluate(const SatConfig& config, const Workload& workload, const std::string& label) {
+PointResult evaluate(const SatConfig& config, const Workload& workload, const std::string& label,
+                     ScheduleCache& cache) {
     PointResult result;
     result.label = label;
     result.elements = config.elements();
     try {
-        const Report report = simulate(config, workload, find_schedule(config, workload));
+        const Report report = simulate(config, workload, find_schedule(config, workload, cache));
         result.seconds = report.seconds;
         result.joules = report.energy.total();
         result.total_cycles = report.total_cycles;
@@ -172,13 +173,14 @@ void explore(std::span<const DesignPoint> points, const SatConfig& base,
              const std::function<const Workload&(const DesignPoint&)>& workload_of_point,
              const std::function<void(const PointResult&)>& done) {
     std::atomic<size_t> next{0};
+    ScheduleCache cache;
     std::mutex mutex;
     std::exception_ptr failure;
     const auto work = [&] {
         for (size_t i = next++; i < points.size(); i = next++) {
             try {
-                const PointResult result =
-                    evaluate(config_of(base, points[i]), workload_of_point(points[i]), points[i].label());
+                const PointResult result = evaluate(config_of(base, points[i]), workload_of_point(points[i]),
+                                                    points[i].label(), cache);
                 const std::lock_guard lock(mutex);
                 done(result);
             } catch (...) {

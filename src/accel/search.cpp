@@ -1,9 +1,10 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
-#include <map>
 #include <optional>
 
 #include "accel/cost.hpp"
+#include "accel/stce_form.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -87,11 +88,21 @@ struct Candidate {
     int64_t bound = 0;
     int64_t compute = 0;                                             ///< engine cycles of one repeat, untiled
     double streamed_bytes = 0, indexed_bytes = 0, output_bytes = 0;  ///< each operand once across DRAM
+    double once_bytes = 0;                                           ///< their sum
 };
 
 struct Role {
     Operand indexed = Operand::b;
     Piece piece;
+};
+
+/// What a tile size of one axis decides alone.
+template <typename EngineCut>
+struct Size {
+    int64_t size = 0;
+    double again = 0;   ///< times the other operand is read again because of this cut
+    int64_t count = 1;  ///< tiles; all but the last are full
+    EngineCut full, last;
 };
 
 /// How far the buffers are from holding the nearest mapping.
@@ -110,9 +121,55 @@ struct Shortage {
     }
 };
 
+/// The sizes that buffer tiles may have under one setting of the array.
+struct Tilings {
+    detail::EngineForm form;
+    std::vector<Size<detail::RowCut>> ms;
+    std::vector<Size<int64_t>> ns;
+    std::vector<Size<detail::DepthCut>> ks;
+
+    Tilings(const SatConfig& config, const Piece& piece, const EngineMapping& engine)
+        : form(config.stce, piece.engine.pattern, engine) {
+        const bool ws = engine.dataflow == Dataflow::ws;
+        const int64_t group = piece.engine.dense() ? engine.group : piece.engine.pattern.m;
+        const EngineTiling tiles = tiling(config.stce, piece.engine, engine);
+        ms = cuts<detail::RowCut>(
+            row_sizes(piece.streamed, piece.engine.m, ws ? config.stce.rows : tiles.rows_per_tile),
+            piece.engine.m, [&](int64_t size) { return form.rows(size); });
+        ns = cuts<int64_t>(row_sizes(piece.indexed, piece.engine.n, tiles.cols_per_tile), piece.engine.n,
+                           [&](int64_t size) { return form.column_tiles(size); });
+        ks = cuts<detail::DepthCut>(ws ? depth_sizes(piece, config.stce.rows, group) : Sizes{piece.engine.k},
+                                    piece.engine.k, [&](int64_t size) { return form.depth(size); });
+    }
+
+  private:
+    template <typename EngineCut>
+    static std::vector<Size<EngineCut>> cuts(const Sizes& sizes, int64_t whole, const auto& engine_cut) {
+        std::vector<Size<EngineCut>> result;
+        result.reserve(sizes.size());
+        for (const int64_t size : sizes) {
+            const detail::Axis axis = detail::cut(whole, size);
+            result.push_back({size, static_cast<double>(axis.count - 1), axis.count, engine_cut(axis.tile),
+                              engine_cut(axis.last)});
+        }
+        return result;
+    }
+};
+
+constexpr std::array<std::array<Loop, 3>, 6> orders = {{{Loop::n, Loop::m, Loop::k},
+                                                        {Loop::m, Loop::n, Loop::k},
+                                                        {Loop::n, Loop::k, Loop::m},
+                                                        {Loop::m, Loop::k, Loop::n},
+                                                        {Loop::k, Loop::n, Loop::m},
+                                                        {Loop::k, Loop::m, Loop::n}}};
+
 class Search {
   public:
-    Search(const SatConfig& config, std::vector<Role> roles) : config_(config), roles_(std::move(roles)) {}
+    Search(const SatConfig& config, std::vector<Role> roles)
+        : config_(config),
+          roles_(std::move(roles)),
+          bytes_per_cycle_(config.bytes_per_cycle()),
+          halves_(config.double_buffering ? 2 : 1) {}
 
     std::optional<Mapping> run() {
         collect();
@@ -122,6 +179,28 @@ class Search {
             try_tilings(candidate);
         }
         return best_;
+    }
+
+    /// Everything that run() compares, in its order, with neither bounds nor buffers.
+    std::vector<Mapping> all() {
+        collect();
+        std::vector<Mapping> mappings;
+        for (const Candidate& candidate : candidates_) {
+            if (candidate.engine.dataflow == Dataflow::os) {
+                for (const Mapping& mapping : streams(candidate)) mappings.push_back(mapping);
+            }
+            const Tilings tilings(config_, roles_[candidate.role].piece, candidate.engine);
+            Mapping mapping = start(candidate);
+            for (const auto& k : tilings.ks)
+                for (const auto& n : tilings.ns)
+                    for (const auto& m : tilings.ms)
+                        for (const auto& order : orders) {
+                            mapping.tile_m = m.size, mapping.tile_n = n.size, mapping.tile_k = k.size;
+                            mapping.order = order;
+                            mappings.push_back(mapping);
+                        }
+        }
+        return mappings;
     }
 
     const Shortage& shortage() const { return shortage_; }
@@ -186,40 +265,21 @@ class Search {
         candidate.streamed_bytes =
             static_cast<double>(piece.streamed.values(e.m, e.k)) * piece.streamed.bytes;
         candidate.indexed_bytes =
-            detail::indexed_dram_bytes(piece, mapping, static_cast<double>(piece.indexed.values(e.n, e.k)));
+            detail::IndexedBytes(piece).dram(mapping, static_cast<double>(piece.indexed.values(e.n, e.k)));
         candidate.output_bytes = static_cast<double>(e.m) * static_cast<double>(e.n) * piece.bytes_per_output;
         const int64_t transfer =
             dram(candidate.streamed_bytes + candidate.indexed_bytes + candidate.output_bytes);
         const int64_t cycles = config_.double_buffering ? std::max(compute, transfer) : compute + transfer;
+        candidate.once_bytes = candidate.streamed_bytes + candidate.indexed_bytes + candidate.output_bytes;
         candidate.compute = compute;
         candidate.bound = piece.repeat * cycles + detail::pack_ahead(config_, piece, mapping).packing;
     }
 
-    int64_t dram(double bytes) const { return static_cast<int64_t>(bytes / config_.bytes_per_cycle()); }
+    int64_t dram(double bytes) const { return static_cast<int64_t>(bytes / bytes_per_cycle_); }
 
-    /// No order of loops beats this: where both m and n are cut, one of the operands is read again for every
-    /// cut of the other.
-    bool hopeless(const Candidate& candidate, const Piece& piece, const Mapping& mapping) const {
-        if (!best_) return false;
-        const double cuts_m = static_cast<double>(ceil_div(piece.engine.m, mapping.tile_m) - 1);
-        const double cuts_n = static_cast<double>(ceil_div(piece.engine.n, mapping.tile_n) - 1);
-        const double again = std::min(cuts_n * candidate.streamed_bytes, cuts_m * candidate.indexed_bytes);
-        const double bytes =
-            candidate.streamed_bytes + candidate.indexed_bytes + candidate.output_bytes + again;
-        return piece.repeat * dram(bytes) >= best_cycles_;
-    }
-
-    /// Engine time that a tiling may take before its first loads and its last store make it too slow; below
-    /// zero if nothing is left.
-    int64_t engine_budget(const Piece& piece, const Mapping& mapping) const {
-        if (!best_) return std::numeric_limits<int64_t>::max();
-        const double first =
-            static_cast<double>(piece.streamed.values(mapping.tile_m, mapping.tile_k)) *
-                piece.streamed.bytes +
-            detail::indexed_dram_bytes(
-                piece, mapping, static_cast<double>(piece.indexed.values(mapping.tile_n, mapping.tile_k)));
-        return (best_cycles_ - 1) / piece.repeat - dram(first);
-    }
+    /// Engine time that a tiling may take before its first loads make it too slow; below zero if nothing is
+    /// left.
+    int64_t engine_budget(double first_loads) const { return engine_limit_ - dram(first_loads); }
 
     Mapping start(const Candidate& candidate) const {
         Mapping mapping;
@@ -244,63 +304,93 @@ class Search {
         if (best_ && cycles >= best_cycles_) return;
         best_ = mapping;
         best_cycles_ = cycles;
+        engine_limit_ = (cycles - 1) / piece.repeat;
     }
 
+    /// Streaming in chunks of 16, 4 or 1 groups.
+    std::array<Mapping, 3> streams(const Candidate& candidate) const {
+        const EngineProduct& product = roles_[candidate.role].piece.engine;
+        const int64_t group = product.dense() ? candidate.engine.group : product.pattern.m;
+        std::array<Mapping, 3> mappings;
+        constexpr std::array<int64_t, 3> chunks = {16, 4, 1};
+        for (size_t i = 0; i < chunks.size(); ++i) {
+            mappings[i] = start(candidate);
+            mappings[i].streaming = true;
+            mappings[i].tile_m = product.m;
+            mappings[i].tile_n = product.n;
+            mappings[i].tile_k = std::min(product.k, chunks[i] * group);
+        }
+        return mappings;
+    }
+
+    /// The largest chunk that fits.
     void try_streaming(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
-        Mapping mapping = start(candidate);
-        mapping.streaming = true;
-        mapping.tile_m = piece.engine.m;
-        mapping.tile_n = piece.engine.n;
-        const int64_t group = piece.engine.dense() ? candidate.engine.group : piece.engine.pattern.m;
-        for (const int64_t groups : {16, 4, 1}) {
-            mapping.tile_k = std::min(piece.engine.k, groups * group);
+        for (const Mapping& mapping : streams(candidate)) {
             if (!fits(buffer_needs(config_, piece, mapping))) continue;
             consider(piece, mapping, detail::engine_table(config_, piece, mapping));
             return;
         }
     }
 
+    /// Engine cycles of all tiles, or of enough of them to exceed `most`.
+    static int64_t engine_total(const detail::EngineForm& form, const Size<detail::RowCut>& m,
+                                const Size<int64_t>& n, const Size<detail::DepthCut>& k, int64_t most) {
+        int64_t total = 0;
+        for (int i = 0; i < 8 && total <= most; ++i) {
+            const bool last_m = (i & 4) != 0, last_n = (i & 2) != 0, last_k = (i & 1) != 0;
+            const int64_t times =
+                (last_m ? 1 : m.count - 1) * (last_n ? 1 : n.count - 1) * (last_k ? 1 : k.count - 1);
+            if (times == 0) continue;
+            total += times * form.cycles(last_m ? m.last : m.full, last_n ? n.last : n.full,
+                                         last_k ? k.last : k.full);
+        }
+        return total;
+    }
+
     void try_tilings(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
+        const auto [form, ms, ns, ks] = Tilings(config_, piece, candidate.engine);
+        const detail::IndexedBytes indexed_bytes(piece);
         Mapping mapping = start(candidate);
-        const bool ws = candidate.engine.dataflow == Dataflow::ws;
-        const int64_t group = piece.engine.dense() ? candidate.engine.group : piece.engine.pattern.m;
-        EngineMapping engine = candidate.engine;
-        const EngineTiling tiles = tiling(config_.stce, piece.engine, engine);
-        const Sizes ms =
-            row_sizes(piece.streamed, piece.engine.m, ws ? config_.stce.rows : tiles.rows_per_tile);
-        const Sizes ns = row_sizes(piece.indexed, piece.engine.n, tiles.cols_per_tile);
-        const Sizes ks = ws ? depth_sizes(piece, config_.stce.rows, group) : Sizes{piece.engine.k};
-        for (const int64_t k : ks) {
-            mapping.tile_k = k;
-            for (const int64_t n : ns) {
-                mapping.tile_n = n;
-                mapping.tile_m = ms.back();
-                if (!fits(buffer_needs(config_, piece, mapping)))
-                    continue;  // the smallest m does not fit: no m does
-                if (engine_budget(piece, mapping) < candidate.compute)
-                    continue;  // nor is a larger first load faster
-                for (const int64_t m : ms) {
-                    mapping.tile_m = m;
-                    if (hopeless(candidate, piece, mapping)) continue;
-                    if (engine_budget(piece, mapping) < candidate.compute) continue;
-                    if (fits(buffer_needs(config_, piece, mapping))) try_orders(piece, mapping);
+        std::vector<int64_t> streamed(ms.size());
+        for (const auto& k : ks) {
+            mapping.tile_k = k.size;
+            for (size_t i = 0; i < ms.size(); ++i) streamed[i] = piece.streamed.values(ms[i].size, k.size);
+            for (const auto& n : ns) {
+                mapping.tile_n = n.size;
+                const auto indexed = static_cast<double>(piece.indexed.values(n.size, k.size));
+                const auto needs = [&](size_t i) {
+                    return BufferNeeds{
+                        halves_ * streamed[i] * piece.streamed.bytes,
+                        halves_ * static_cast<int64_t>(std::ceil(indexed_bytes.buffer(indexed))),
+                        halves_ * ms[i].size * n.size * 4};
+                };
+                const auto first_loads = [&](size_t i) {
+                    return static_cast<double>(streamed[i]) * piece.streamed.bytes +
+                           indexed_bytes.dram(mapping, indexed);
+                };
+                // If the smallest m does not fit, no m does; nor is a larger first load faster.
+                if (!fits(needs(ms.size() - 1))) continue;
+                if (engine_budget(first_loads(ms.size() - 1)) < candidate.compute) continue;
+                const double read_again = n.again * candidate.streamed_bytes;
+                for (size_t i = 0; i < ms.size(); ++i) {
+                    // No order of loops beats this: where both m and n are cut, one of the operands is read
+                    // again for every cut of the other.
+                    const double again = std::min(read_again, ms[i].again * candidate.indexed_bytes);
+                    if (dram(candidate.once_bytes + again) > engine_limit_) continue;
+                    const int64_t budget = engine_budget(first_loads(i));
+                    if (budget < candidate.compute || !fits(needs(i))) continue;
+                    if (engine_total(form, ms[i], n, k, budget) > budget) continue;
+                    mapping.tile_m = ms[i].size;
+                    try_orders(piece, mapping);
                 }
             }
         }
     }
 
     void try_orders(const Piece& piece, Mapping& mapping) {
-        const int64_t budget = engine_budget(piece, mapping);
-        const detail::EngineTable table = detail::engine_table(config_, piece, mapping, budget);
-        if (table.total > budget) return;
-        constexpr std::array<std::array<Loop, 3>, 6> orders = {{{Loop::n, Loop::m, Loop::k},
-                                                                {Loop::m, Loop::n, Loop::k},
-                                                                {Loop::n, Loop::k, Loop::m},
-                                                                {Loop::m, Loop::k, Loop::n},
-                                                                {Loop::k, Loop::n, Loop::m},
-                                                                {Loop::k, Loop::m, Loop::n}}};
+        const detail::EngineTable table = detail::engine_table(config_, piece, mapping);
         std::array<int, 6> seen{};
         int count = 0;
         for (const auto& order : orders) {
@@ -324,6 +414,9 @@ class Search {
     std::vector<Candidate> candidates_;
     std::optional<Mapping> best_;
     int64_t best_cycles_ = 0;
+    int64_t engine_limit_ = std::numeric_limits<int64_t>::max();  ///< cycles of one repeat that still win
+    double bytes_per_cycle_;
+    int64_t halves_;
     Shortage shortage_;
 };
 
@@ -349,11 +442,20 @@ class Search {
     refuse("{}: buffers are too small for any tiling: {}", name, lacks);
 }
 
-/// Everything that a product's schedule depends on.
-std::string key_of(const Product& p) {
-    std::string key = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", static_cast<int>(p.stage), p.m, p.n,
-                                  p.k, p.batch, static_cast<int>(p.sparse), p.pattern.n, p.pattern.m,
-                                  p.b_is_parameter, p.bytes_per_a, p.bytes_per_b, p.bytes_per_output);
+/// Everything that a product's schedule depends on. Dense products know nothing of SORE.
+std::string key_of(const SatConfig& config, const Product& p) {
+    const Stce& s = config.stce;
+    std::string key = fmt::format(
+        "{} {} {} {} {} {} {} {} {} {} {} {} {} {} {:a} {} {} {} | {} {} {} {} {} {} {} {} {} {} {} {}",
+        s.rows, s.cols, s.adder_latency, s.max_group, s.max_interleave, s.packed_values, s.packed_sets,
+        s.latches, s.row_link_values, s.column_link_values, s.accumulator_sets, config.input_buffer_bytes,
+        config.weight_buffer_bytes, config.output_buffer_bytes, config.bytes_per_cycle(),
+        config.double_buffering, config.interleaving, config.dataflow, static_cast<int>(p.stage), p.m, p.n,
+        p.k, p.batch, static_cast<int>(p.sparse), p.pattern.n, p.pattern.m, p.b_is_parameter, p.bytes_per_a,
+        p.bytes_per_b, p.bytes_per_output);
+    if (p.is_sparse())
+        key += fmt::format(" s {} {} {}", config.sore.groups_per_cycle, config.sore.latency_cycles,
+                           config.pregeneration);
     if (p.conv) {
         const ConvGeometry& c = *p.conv;
         key += fmt::format(" c {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", c.images, c.in_channels,
@@ -364,19 +466,37 @@ std::string key_of(const Product& p) {
     return key;
 }
 
-}  // namespace
+std::vector<Operand> indexed_choices(const Product& product) {
+    if (product.is_sparse()) return {product.sparse};
+    return {Operand::b, Operand::a};
+}
 
-ProductSchedule find_mappings(const SatConfig& config, const Product& product) {
-    std::vector<Operand> operands = {Operand::b, Operand::a};
-    if (product.is_sparse()) operands = {product.sparse};
+/// One search per phase.
+std::vector<Search> searches(const SatConfig& config, const Product& product) {
+    const std::vector<Operand> operands = indexed_choices(product);
     std::vector<std::vector<Piece>> by_role;
     for (const Operand operand : operands) by_role.push_back(pieces(product, operand));
-    ProductSchedule schedule;
+    std::vector<Search> result;
     for (size_t phase = 0; phase < by_role.front().size(); ++phase) {
         std::vector<Role> roles;
         for (size_t role = 0; role < operands.size(); ++role)
             roles.push_back({operands[role], by_role[role][phase]});
-        Search search(config, std::move(roles));
+        result.emplace_back(config, std::move(roles));
+    }
+    return result;
+}
+
+}  // namespace
+
+std::vector<std::vector<Mapping>> detail::all_mappings(const SatConfig& config, const Product& product) {
+    std::vector<std::vector<Mapping>> result;
+    for (Search& search : searches(config, product)) result.push_back(search.all());
+    return result;
+}
+
+ProductSchedule find_mappings(const SatConfig& config, const Product& product) {
+    ProductSchedule schedule;
+    for (Search& search : searches(config, product)) {
         const std::optional<Mapping> best = search.run();
         if (!best) refuse_product(config, product, search);
         schedule.mappings.push_back(*best);
@@ -384,16 +504,27 @@ ProductSchedule find_mappings(const SatConfig& config, const Product& product) {
     return schedule;
 }
 
-Schedule find_schedule(const SatConfig& config, const Workload& workload) {
-    check(workload);
-    std::map<std::string, ProductSchedule> known;
-    Schedule schedule;
-    for (const Product& product : workload.products) {
-        const auto [place, fresh] = known.try_emplace(key_of(product));
-        if (fresh) place->second = find_mappings(config, product);
-        schedule.products.push_back(place->second);
+ProductSchedule ScheduleCache::find(const SatConfig& config, const Product& product) {
+    const std::string key = key_of(config, product);
+    {
+        const std::lock_guard lock(mutex_);
+        if (const auto found = known_.find(key); found != known_.end()) return found->second;
     }
+    const ProductSchedule fresh = find_mappings(config, product);
+    const std::lock_guard lock(mutex_);
+    return known_.try_emplace(key, fresh).first->second;
+}
+
+Schedule find_schedule(const SatConfig& config, const Workload& workload, ScheduleCache& cache) {
+    check(workload);
+    Schedule schedule;
+    for (const Product& product : workload.products) schedule.products.push_back(cache.find(config, product));
     return schedule;
+}
+
+Schedule find_schedule(const SatConfig& config, const Workload& workload) {
+    ScheduleCache cache;
+    return find_schedule(config, workload, cache);
 }
 
 }  // namespace enmesh::accel

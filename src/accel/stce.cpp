@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "accel/stce_form.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -11,78 +12,6 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 void check_range(const char* name, int value, int low, int high) {
     if (value < low || value > high) refuse("stce.{} is {}: it must be {}..{}", name, value, low, high);
-}
-
-/// Times a pass or tile is made of; the only place where the closed form knows latencies.
-struct GroupTiming {
-    int64_t round;   ///< P: cycles between two products of one output, max(I, L)
-    int64_t period;  ///< g: cycles a group takes
-    int64_t fill;    ///< first latch fill
-    int64_t skew;    ///< WS row skew: a row's first sum is ready for the next row
-};
-
-GroupTiming group_timing(const Stce& stce, const EngineMapping& mapping, int64_t values, int64_t group) {
-    const int64_t streamed = mapping.interleave_pixels ? group * mapping.interleave : group;
-    GroupTiming timing;
-    timing.round = std::max<int64_t>(mapping.interleave, stce.adder_latency);
-    timing.fill = ceil_div(streamed, stce.row_link_values);
-    timing.period = std::max(values * timing.round, timing.fill);
-    timing.skew = (values - 1) * timing.round + stce.adder_latency;
-    return timing;
-}
-
-struct Passes {
-    int64_t steps = 0;     ///< group periods over all passes
-    int64_t constant = 0;  ///< fill and drain over all passes, cycles
-    int64_t total = 0;     ///< cycles
-};
-
-/// `count` passes of the same length, each followed by a load: hidden behind the pass if there is a second
-/// packed set.
-int64_t with_load(const Stce& stce, int64_t pass, int64_t load) {
-    return stce.packed_sets >= 2 ? std::max(pass, load) : pass + load;
-}
-
-Passes weight_stationary(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-                         const EngineTiling& cut, const GroupTiming& timing) {
-    const int64_t per_step = mapping.interleave_pixels ? mapping.interleave : 1;
-    const int64_t packed = (mapping.interleave_pixels ? 1 : mapping.interleave) * int64_t{cut.values};
-    const int64_t load = stce.rows * ceil_div(packed, stce.column_link_values);
-    const int64_t constant =
-        timing.fill + (stce.rows - 1) * timing.skew + (stce.cols - 1) + stce.adder_latency;
-    const int64_t full_steps = ceil_div(cut.rows_per_tile, per_step);
-    const int64_t last_rows = product.m - (cut.row_tiles - 1) * cut.rows_per_tile;
-    const int64_t last_steps = ceil_div(last_rows, per_step);
-    const int64_t full = full_steps * timing.period + constant;
-    const int64_t last = last_steps * timing.period + constant;
-
-    Passes sum;
-    const int64_t stacks = cut.col_tiles * cut.reduction_passes;
-    sum.steps = stacks * ((cut.row_tiles - 1) * full_steps + last_steps);
-    sum.constant = cut.passes * constant;
-    if (cut.reduction_passes == 1) {
-        // A column tile's groups are loaded once, hidden behind all row tiles of the tile before.
-        const int64_t column = (cut.row_tiles - 1) * full + last;
-        sum.total = load + (cut.col_tiles - 1) * with_load(stce, column, load) + column;
-    } else {
-        sum.total = load + stacks * (cut.row_tiles - 1) * with_load(stce, full, load) +
-                    (stacks - 1) * with_load(stce, last, load) + last;
-    }
-    return sum;
-}
-
-Passes output_stationary(const Stce& stce, const EngineMapping& mapping, const EngineTiling& cut,
-                         const GroupTiming& timing) {
-    const int64_t constant = timing.fill + (stce.rows - 1) + (stce.cols - 1) + stce.adder_latency;
-    const int64_t compute = cut.groups * timing.period + constant;
-    const int64_t drain = int64_t{stce.rows} * mapping.interleave;
-
-    Passes sum;
-    sum.steps = cut.passes * cut.groups;
-    sum.total = stce.accumulator_sets >= 2 ? compute + drain + (cut.passes - 1) * std::max(compute, drain)
-                                           : cut.passes * (compute + drain);
-    sum.constant = sum.total - sum.steps * timing.period;
-    return sum;
 }
 
 }  // namespace
@@ -126,6 +55,86 @@ void check(const EngineProduct& product) {
         refuse("product {} x {} x {} has more than 2^53 multiply-adds", product.m, product.n, product.k);
     if (!product.dense()) check_pattern(product.pattern);
 }
+
+namespace detail {
+
+EngineForm::EngineForm(const Stce& stce, Pattern pattern, const EngineMapping& mapping) noexcept
+    : ws_(mapping.dataflow == Dataflow::ws),
+      dense_(pattern.n == 0),
+      values_(dense_ ? mapping.group : pattern.n),
+      group_(dense_ ? mapping.group : pattern.m),
+      pixels_(mapping.interleave_pixels ? mapping.interleave : 1),
+      array_rows_(stce.rows),
+      tile_m_(mapping.tile_m),
+      columns_per_tile_(int64_t{stce.cols} * (mapping.interleave_pixels ? 1 : mapping.interleave)),
+      packed_sets_(stce.packed_sets),
+      accumulator_sets_(stce.accumulator_sets) {
+    timing_.round = std::max<int64_t>(mapping.interleave, stce.adder_latency);
+    timing_.fill = ceil_div(group_ * pixels_, stce.row_link_values);
+    timing_.period = std::max(values_ * timing_.round, timing_.fill);
+    timing_.skew = (values_ - 1) * timing_.round + stce.adder_latency;
+    const int64_t row_skew = ws_ ? timing_.skew : 1;
+    constant_ = timing_.fill + (stce.rows - 1) * row_skew + (stce.cols - 1) + stce.adder_latency;
+    const int64_t packed = (mapping.interleave_pixels ? 1 : mapping.interleave) * int64_t{values_};
+    load_ = stce.rows * ceil_div(packed, stce.column_link_values);
+    drain_ = int64_t{stce.rows} * mapping.interleave;
+}
+
+RowCut EngineForm::rows(int64_t m) const noexcept {
+    RowCut cut;
+    if (!ws_) {
+        cut.tiles = ceil_div(m, array_rows_ * pixels_);
+        return cut;
+    }
+    const int64_t tile = tile_m_ == 0 ? m : std::min(tile_m_, m);
+    cut.tiles = ceil_div(m, tile);
+    cut.full_steps = ceil_div(tile, pixels_);
+    cut.last_steps = ceil_div(m - (cut.tiles - 1) * tile, pixels_);
+    return cut;
+}
+
+int64_t EngineForm::column_tiles(int64_t n) const noexcept { return ceil_div(n, columns_per_tile_); }
+
+DepthCut EngineForm::depth(int64_t k) const noexcept {
+    DepthCut cut;
+    const int64_t whole = k / group_, tail = k - whole * group_;
+    cut.groups = dense_ ? whole + (tail > 0) : whole + ceil_div(tail, values_);
+    if (ws_) cut.passes = ceil_div(cut.groups, array_rows_);
+    return cut;
+}
+
+Passes EngineForm::weight_stationary(const RowCut& rows, int64_t column_tiles,
+                                     const DepthCut& depth) const noexcept {
+    const int64_t full = rows.full_steps * timing_.period + constant_;
+    const int64_t last = rows.last_steps * timing_.period + constant_;
+    const int64_t stacks = column_tiles * depth.passes;
+    Passes sum;
+    sum.steps = stacks * ((rows.tiles - 1) * rows.full_steps + rows.last_steps);
+    sum.constant = stacks * rows.tiles * constant_;
+    if (depth.passes == 1) {
+        // A column tile's groups are loaded once, hidden behind all row tiles of the tile before.
+        const int64_t column = (rows.tiles - 1) * full + last;
+        sum.total = load_ + (column_tiles - 1) * with_load(column) + column;
+    } else {
+        sum.total =
+            load_ + stacks * (rows.tiles - 1) * with_load(full) + (stacks - 1) * with_load(last) + last;
+    }
+    return sum;
+}
+
+Passes EngineForm::output_stationary(const RowCut& rows, int64_t column_tiles,
+                                     const DepthCut& depth) const noexcept {
+    const int64_t tiles = rows.tiles * column_tiles;
+    const int64_t compute = depth.groups * timing_.period + constant_;
+    Passes sum;
+    sum.steps = tiles * depth.groups;
+    sum.total = accumulator_sets_ >= 2 ? compute + drain_ + (tiles - 1) * std::max(compute, drain_)
+                                       : tiles * (compute + drain_);
+    sum.constant = sum.total - sum.steps * timing_.period;
+    return sum;
+}
+
+}  // namespace detail
 
 EngineTiling tiling(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping) {
     EngineTiling cut;
@@ -188,21 +197,22 @@ std::string why_illegal(const Stce& stce, const EngineProduct& product, const En
 
 EngineCycles closed_form(const Stce& stce, const EngineProduct& product,
                          const EngineMapping& mapping) noexcept {
-    const EngineTiling cut = tiling(stce, product, mapping);
-    const GroupTiming timing = group_timing(stce, mapping, cut.values, cut.group);
-    const Passes passes = mapping.dataflow == Dataflow::ws
-                              ? weight_stationary(stce, product, mapping, cut, timing)
-                              : output_stationary(stce, mapping, cut, timing);
+    const detail::EngineForm form(stce, product.pattern, mapping);
+    const detail::Passes passes =
+        form.passes(form.rows(product.m), form.column_tiles(product.n), form.depth(product.k));
+    const detail::GroupTiming& timing = form.timing();
+    const int group = product.dense() ? mapping.group : product.pattern.m;
+    const int values = product.dense() ? mapping.group : product.pattern.n;
 
     const int64_t elements = int64_t{stce.rows} * stce.cols;
-    const int64_t whole = product.k / cut.group;
-    const int64_t kept = product.dense() ? product.k : whole * cut.values + (product.k - whole * cut.group);
+    const int64_t whole = product.k / group;
+    const int64_t kept = product.dense() ? product.k : whole * values + (product.k - whole * group);
     EngineCycles result;
     result.cycles = passes.total;
     result.useful = product.m * product.n * kept;
-    result.tail = passes.steps * cut.values * mapping.interleave * elements - result.useful;
-    result.adder = passes.steps * cut.values * (timing.round - mapping.interleave) * elements;
-    result.link = passes.steps * (timing.period - cut.values * timing.round) * elements;
+    result.tail = passes.steps * values * mapping.interleave * elements - result.useful;
+    result.adder = passes.steps * values * (timing.round - mapping.interleave) * elements;
+    result.link = passes.steps * (timing.period - values * timing.round) * elements;
     result.fill_drain = passes.constant * elements;
     result.load = (passes.total - passes.constant - passes.steps * timing.period) * elements;
     return result;

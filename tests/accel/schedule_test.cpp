@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
 
+#include "accel/cost.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
@@ -108,6 +110,97 @@ TEST(Schedule, IsLegalAndBeatsRandomMappings) {
     }
 }
 
+/// The first of the fastest among everything that the search may choose, by the public cost model alone.
+Mapping best_of_all(const SatConfig& config, const Product& product, size_t phase) {
+    const std::vector<Mapping> all = detail::all_mappings(config, product)[phase];
+    std::map<Operand, Piece> piece;
+    for (const Operand role : {Operand::a, Operand::b}) piece[role] = pieces(product, role)[phase];
+    const Mapping* best = nullptr;
+    int64_t best_cycles = 0;
+    EngineMapping streams_already{.interleave = 0};
+    for (const Mapping& mapping : all) {
+        if (!why_illegal(config, piece[mapping.indexed], mapping).empty()) continue;
+        // Of the chunks that an array setting may stream in, the largest that fits counts.
+        if (mapping.streaming && mapping.engine == streams_already) continue;
+        streams_already = mapping.engine;
+        const int64_t cycles = cost(config, piece[mapping.indexed], mapping).cycles;
+        if (best != nullptr && cycles >= best_cycles) continue;
+        best = &mapping;
+        best_cycles = cycles;
+    }
+    return *best;
+}
+
+TEST(Schedule, BoundsNeverChangeWhatTheSearchFinds) {
+    Random random(11);
+    const auto draw = [&](int64_t low, int64_t high) {
+        return low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low + 1)));
+    };
+    int compared = 0;
+    for (int trial = 0; trial < 60; ++trial) {
+        SatConfig config;
+        config.stce.rows = static_cast<int>(draw(2, 8));
+        config.stce.cols = static_cast<int>(draw(2, 8));
+        config.stce.max_group = static_cast<int>(draw(4, 6));
+        config.stce.max_interleave = static_cast<int>(draw(1, 5));
+        config.stce.latches = random.below(3) == 0 ? 8 : 2;
+        config.stce.packed_sets = static_cast<int>(draw(1, 2));
+        config.stce.accumulator_sets = static_cast<int>(draw(1, 2));
+        config.input_buffer_bytes = draw(200, 8000);
+        config.weight_buffer_bytes = draw(200, 4000);
+        config.output_buffer_bytes = draw(200, 8000);
+        config.memory_peak_bytes_per_second = static_cast<double>(draw(1, 40)) * 1e8;
+        config.double_buffering = random.below(4) != 0;
+        config.pregeneration = random.below(2) == 0;
+        const ConvGeometry geometry =
+            conv(draw(1, 3), draw(1, 20), draw(3, 8), draw(1, 20), random.below(2) == 0 ? 1 : 3, draw(1, 2));
+        Product product = training_products("l", geometry)[random.below(3)];
+        if (product.stage != Stage::WG && random.below(2) == 0) {
+            product.sparse = Operand::b;
+            product.pattern = {static_cast<int>(draw(1, 3)), 4};
+            product.b_is_parameter = true;
+        }
+        ProductSchedule found;
+        try {
+            found = find_mappings(config, product);
+        } catch (const Error&) {
+            continue;
+        }
+        for (size_t phase = 0; phase < found.mappings.size(); ++phase, ++compared) {
+            const Mapping best = best_of_all(config, product, phase);
+            EXPECT_EQ(found.mappings[phase], best) << "trial " << trial << " phase " << phase;
+        }
+    }
+    EXPECT_GE(compared, 40);
+}
+
+TEST(Schedule, CacheKnowsWhatASearchDependsOn) {
+    ScheduleCache cache;
+    Workload w = small_network();
+    make_sparse(w, {2, 8});
+    const SatConfig base;
+    const Schedule first = find_schedule(base, w, cache);
+    const auto same_as_alone = [&](const auto& change) {
+        SatConfig config = base;
+        change(config);
+        const Schedule shared = find_schedule(config, w, cache), alone = find_schedule(config, w);
+        for (size_t i = 0; i < w.products.size(); ++i)
+            EXPECT_EQ(shared.products[i].mappings, alone.products[i].mappings) << i;
+    };
+    same_as_alone([](SatConfig& c) { c.stce.rows = 4; });
+    same_as_alone([](SatConfig& c) { c.stce.latches = 16, c.stce.row_link_values = 4; });
+    same_as_alone([](SatConfig& c) { c.stce.clock_hz *= 4; });
+    same_as_alone([](SatConfig& c) { c.memory_peak_bytes_per_second /= 16; });
+    same_as_alone([](SatConfig& c) { c.output_buffer_bytes = 8 << 10; });
+    same_as_alone([](SatConfig& c) { c.double_buffering = false; });
+    same_as_alone([](SatConfig& c) { c.interleaving = false; });
+    same_as_alone([](SatConfig& c) { c.pregeneration = false; });
+    same_as_alone([](SatConfig& c) { c.sore.groups_per_cycle = 1, c.pregeneration = false; });
+    same_as_alone([](SatConfig& c) { c.dataflow = "ws"; });
+    make_sparse(w, {1, 4});
+    same_as_alone([](SatConfig&) {});
+}
+
 TEST(Schedule, UntiledEngineTimeBoundsEveryTiling) {
     Random random(5);
     const auto draw = [&](int64_t low, int64_t high) {
@@ -176,10 +269,9 @@ TEST(Schedule, RefusesWhatDoesNotFit) {
               std::string::npos);
     SatConfig tiny = config;
     tiny.input_buffer_bytes = 64;
-    EXPECT_NE(refusal([&] {
-                  parse_schedule(text, "s.toml", tiny, w);
-              }).find("bytes of input buffer, which has 64"),
-              std::string::npos);
+    EXPECT_NE(
+        refusal([&] { parse_schedule(text, "s.toml", tiny, w); }).find("bytes of input buffer, which has 64"),
+        std::string::npos);
     std::string broken = text;
     broken.replace(broken.find("interleave ="), 10, "interleafe");
     EXPECT_NE(refusal([&] {
@@ -202,10 +294,9 @@ TEST(Schedule, SaysWhichBufferIsTooSmall) {
     SatConfig config;
     config.output_buffer_bytes = 4;
     const std::string message = refusal([&] { find_schedule(config, small_network()); });
-    EXPECT_NE(
-        message.find(
-            "layer conv1 FF: buffers are too small for any tiling: output buffer of 4 bytes needs at least 8 (4 missing)"),
-        std::string::npos)
+    EXPECT_NE(message.find("layer conv1 FF: buffers are too small for any tiling: output buffer of 4 bytes "
+                           "needs at least 8 (4 missing)"),
+              std::string::npos)
         << message;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "enmesh/accel/config.hpp"
+#include "enmesh/accel/schedule.hpp"
 #include "enmesh/accel/workload.hpp"
 
 /// Design-space exploration: every point is a machine and a pattern, fully scheduled.
@@ -49,11 +50,12 @@ struct PointResult {
 SatConfig config_of(const SatConfig& base, const DesignPoint& point);
 
 /// Schedules and simulates one point; a machine that cannot run the workload gives a result with `error`.
-PointResult evaluate(const SatConfig& config, const Workload& workload, const std::string& label);
+PointResult evaluate(const SatConfig& config, const Workload& workload, const std::string& label,
+                     ScheduleCache& cache);
 
-/// Runs `evaluate` for every point on all threads() cores and hands each result to `done` (one at a time, in
-/// no fixed order). `workload_of_point` must be callable from several threads. An exception in either ends
-/// the run and is rethrown.
+/// Runs `evaluate` for every point on all threads() cores, with one cache for all, and hands each result to
+/// `done` (one at a time, in no fixed order). `workload_of_point` must be callable from several threads. An
+/// exception in either ends the run and is rethrown.
 void explore(std::span<const DesignPoint> points, const SatConfig& base,
              const std::function<const Workload&(const DesignPoint&)>& workload_of_point,
              const std::function<void(const PointResult&)>& done);

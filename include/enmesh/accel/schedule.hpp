@@ -2,6 +2,8 @@
 
 #include <array>
 #include <filesystem>
+#include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -115,6 +117,20 @@ struct Schedule {
 /// searched once. Refuses a product that no mapping fits, saying which buffer lacks how much.
 Schedule find_schedule(const SatConfig& config, const Workload& workload);
 ProductSchedule find_mappings(const SatConfig& config, const Product& product);
+
+/// Mappings found so far, by everything that they depend on: the product, and of the machine what the cost of
+/// such a product knows (not its clock, vector engine or energy). Design points that share these share the
+/// search; threads may share a cache.
+class ScheduleCache {
+  public:
+    ProductSchedule find(const SatConfig& config, const Product& product);
+
+  private:
+    std::mutex mutex_;
+    std::map<std::string, ProductSchedule> known_;
+};
+/// find_schedule() that asks the cache first.
+Schedule find_schedule(const SatConfig& config, const Workload& workload, ScheduleCache& cache);
 
 /// Refuses a schedule that does not fit the workload or the machine, naming `file`, the product and what does
 /// not fit.
