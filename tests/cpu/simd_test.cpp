@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -94,6 +95,54 @@ TEST(Simd, AllFiniteSeesEveryPlace) {
                 x[count / 2] = bad;
                 EXPECT_FALSE(table->all_finite(x.data(), static_cast<int64_t>(count)));
             }
+        }
+    }
+}
+
+/// Windows that tile the plane, overlap, leave gaps and hang over the edge.
+std::vector<PoolPlane> pool_planes() {
+    std::vector<PoolPlane> planes;
+    for (const int block : {1, 5, 8, 16, 19}) {
+        planes.push_back({6, 8, 3, 4, 2, 2, 2, 2, 0, 0, block});
+        planes.push_back({7, 9, 3, 4, 2, 2, 2, 2, 0, 0, block});
+        planes.push_back({7, 7, 4, 4, 3, 3, 2, 2, 1, 1, block});
+        planes.push_back({8, 7, 3, 3, 2, 1, 3, 3, 0, 0, block});
+        planes.push_back({5, 4, 5, 3, 3, 2, 1, 2, 1, 1, block});
+    }
+    return planes;
+}
+
+/// Where lane `l` of the window of output pixel (y, x) has its maximum.
+size_t maximum_at(const PoolPlane& p, const std::vector<float>& src, int64_t y, int64_t x, size_t l) {
+    const int64_t top = y * p.stride_h - p.pad_top, left = x * p.stride_w - p.pad_left;
+    size_t best = src.size();
+    for (int64_t h = std::max<int64_t>(0, top); h < std::min(p.h, top + p.kernel_h); ++h) {
+        for (int64_t w = std::max<int64_t>(0, left); w < std::min(p.w, left + p.kernel_w); ++w) {
+            const size_t at = static_cast<size_t>((h * p.w + w) * p.block) + l;
+            if (best == src.size() || src[at] > src[best]) best = at;
+        }
+    }
+    return best;
+}
+
+TEST(Simd, MaxPoolBackwardGivesEachMaximumItsGradient) {
+    for (const Simd* table : tables()) {
+        for (const PoolPlane& p : pool_planes()) {
+            const auto src_count = static_cast<size_t>(p.h * p.w * p.block);
+            const auto dst_count = static_cast<size_t>(p.oh * p.ow * p.block);
+            const std::vector<float> src = numbers(src_count, 7), dy = numbers(dst_count, 8);
+            std::vector<float> dst(dst_count), dx(src_count, 42.0F), want(src_count);
+            std::vector<uint8_t> places(dst_count);
+            table->max_pool(p, src.data(), dst.data(), places.data());
+            table->max_pool_backward(p, dy.data(), places.data(), dx.data());
+            for (size_t out = 0; out < dst_count; ++out) {
+                const auto pixel = static_cast<int64_t>(out) / p.block;
+                const size_t best =
+                    maximum_at(p, src, pixel / p.ow, pixel % p.ow, out % static_cast<size_t>(p.block));
+                ASSERT_EQ(dst[out], src[best]);
+                want[best] += dy[out];
+            }
+            for (size_t i = 0; i < src_count; ++i) ASSERT_NEAR(dx[i], want[i], 1e-6) << i;
         }
     }
 }

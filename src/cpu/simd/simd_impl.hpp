@@ -374,22 +374,54 @@ void max_pool(const PoolPlane& p, const float* src, float* dst, uint8_t* places)
     }
 }
 
-void max_pool_backward(const PoolPlane& p, const float* diff_dst, const uint8_t* places, float* diff_src) {
-    std::memset(diff_src, 0, static_cast<size_t>(p.h * p.w * p.block) * sizeof(float));
+/// What a window's pixel gets of its gradient: all of it where the pixel held the maximum. `count` as above.
+inline V chosen(const float* diff_dst, const uint8_t* places, int32_t here, int count) {
+    B place = {};
+    std::memcpy(&place, places, static_cast<size_t>(count));
+    return select(__builtin_convertvector(place, I) == here, load_block(diff_dst, count), V{});
+}
+
+/// Adds a window's gradient to its pixels; stores it instead where no other window can reach them.
+template <bool alone>
+inline void max_window_backward(const PoolPlane& p, const PoolWindowPart& w, const float* diff_dst,
+                                const uint8_t* places, int count, float* diff_src) {
+    for (int64_t r = w.r_begin; r < w.r_end; ++r) {
+        for (int64_t s = w.s_begin; s < w.s_end; ++s) {
+            float* const to = diff_src + ((w.top + r) * p.w + w.left + s) * p.block;
+            V dx = chosen(diff_dst, places, static_cast<int32_t>(r * p.kernel_w + s), count);
+            if (!alone) dx += load_block(to, count);
+            std::memcpy(to, &dx, static_cast<size_t>(count) * sizeof(float));
+        }
+    }
+}
+
+template <bool alone>
+void max_windows_backward(const PoolPlane& p, const float* diff_dst, const uint8_t* places, float* diff_src) {
     for (int64_t y = 0; y < p.oh; ++y) {
         for (int64_t x = 0; x < p.ow; ++x) {
             const PoolWindowPart w = window_part(p, y, x);
-            const float* const dy = diff_dst + (y * p.ow + x) * p.block;
-            const uint8_t* const place = places + (y * p.ow + x) * p.block;
-            for (int64_t r = w.r_begin; r < w.r_end; ++r) {
-                for (int64_t s = w.s_begin; s < w.s_end; ++s) {
-                    float* const to = diff_src + ((w.top + r) * p.w + w.left + s) * p.block;
-                    const auto here = static_cast<uint8_t>(r * p.kernel_w + s);
-                    for (int l = 0; l < p.block; ++l) to[l] += place[l] == here ? dy[l] : 0.0F;
-                }
+            const int64_t out = (y * p.ow + x) * p.block;
+            int lane = 0;
+            for (; lane + width <= p.block; lane += width) {
+                max_window_backward<alone>(p, w, diff_dst + out + lane, places + out + lane, width,
+                                           diff_src + lane);
+            }
+            if (lane < p.block) {
+                max_window_backward<alone>(p, w, diff_dst + out + lane, places + out + lane, p.block - lane,
+                                           diff_src + lane);
             }
         }
     }
+}
+
+void max_pool_backward(const PoolPlane& p, const float* diff_dst, const uint8_t* places, float* diff_src) {
+    const bool covers = p.h == p.oh * p.stride_h && p.w == p.ow * p.stride_w && p.pad_top == 0 &&
+                        p.pad_left == 0 && p.kernel_h == p.stride_h && p.kernel_w == p.stride_w;
+    if (!covers) std::memset(diff_src, 0, static_cast<size_t>(p.h * p.w * p.block) * sizeof(float));
+    if (p.kernel_h <= p.stride_h && p.kernel_w <= p.stride_w)
+        max_windows_backward<true>(p, diff_dst, places, diff_src);
+    else
+        max_windows_backward<false>(p, diff_dst, places, diff_src);
 }
 
 }  // namespace
