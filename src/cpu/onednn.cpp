@@ -15,22 +15,11 @@ namespace {
 
 using dnnl::memory;
 
-dnnl::cpu_isa max_isa() {
-    switch (isa()) {
-        case Isa::avx512:
-            return dnnl::cpu_isa::all;
-        case Isa::avx2:
-            return dnnl::cpu_isa::avx2;
-        case Isa::portable:
-            return dnnl::cpu_isa::sse41;
-    }
-    return dnnl::cpu_isa::sse41;
-}
-
 /// The engine; made once, after the library was told which instructions it may use.
 const dnnl::engine& engine() {
     static const dnnl::engine made = [] {
-        dnnl::set_max_cpu_isa(max_isa());
+        if (isa() == Isa::avx2) dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
+        if (isa() == Isa::portable) dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
         return dnnl::engine(dnnl::engine::kind::cpu, 0);
     }();
     return made;

@@ -168,7 +168,7 @@ void unpack_vectors(const PackedView& packed, const Base& base, int64_t stride) 
     check_shape(packed.shape, packed.values.size(), packed.indices.size(), packed.tail.size());
     const auto [n, m] = packed.shape.pattern;
     const int64_t groups = packed.shape.groups(), tail = packed.shape.tail();
-    for (int64_t vector = 0; vector < packed.shape.rows * packed.shape.taps; ++vector) {
+    const auto one = [&](int64_t vector) {
         float* const to = base(vector);
         for (int64_t group = 0; group < groups; ++group) {
             for (int i = 0; i < m; ++i) to[(group * m + i) * stride] = 0.0F;
@@ -178,7 +178,10 @@ void unpack_vectors(const PackedView& packed, const Base& base, int64_t stride) 
             }
         }
         for (int64_t i = 0; i < tail; ++i) to[(groups * m + i) * stride] = packed.tail[vector * tail + i];
-    }
+    };
+    parallel_for(packed.shape.rows * packed.shape.taps, 64, [&](int64_t begin, int64_t end) {
+        for (int64_t vector = begin; vector < end; ++vector) one(vector);
+    });
 }
 
 }  // namespace

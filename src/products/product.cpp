@@ -14,6 +14,8 @@ std::string never_declines(const Problem&, const MicroKernels&) { return {}; }
 
 constexpr KernelEntry sparse_weights[] = {
     {"broadcast", decline_broadcast, make_broadcast},
+    {"winograd", decline_masked_winograd, make_masked_winograd},
+    {"dense", decline_masked_dense, make_masked_dense},
     {"reference", never_declines, make_reference},
 };
 constexpr KernelEntry dense_weights[] = {

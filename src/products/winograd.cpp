@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "enmesh/base/error.hpp"
@@ -66,13 +67,14 @@ WinogradArgs map_strides(const Map& map, int64_t block) {
     return args;
 }
 
-// The 6 x 3 transform of a filter's rows or columns, on four filters at once.
-typedef float Four __attribute__((vector_size(16)));
+// The 6 x 3 transform of a filter's rows or columns, on a cache line of filters: four rows of four channels.
+constexpr int64_t line_channels = 4, line_filters = line_channels * dense_rows;
+typedef float Line __attribute__((vector_size(4 * line_filters)));
 
-void transform_filter(const std::array<Four, 9>& filter, std::array<Four, 36>& out) {
-    const auto transform = [](const Four& a, const Four& b, const Four& c, Four* to, int64_t step) {
-        const Four even = (a + c) * (-1.0F / 6.0F), odd = b * (-1.0F / 6.0F);
-        const Four even2 = a * (1.0F / 24.0F) + c * (1.0F / 6.0F), odd2 = b * (1.0F / 12.0F);
+void transform_filter(const std::array<Line, 9>& filter, std::array<Line, 36>& out) {
+    const auto transform = [](const Line& a, const Line& b, const Line& c, Line* to, int64_t step) {
+        const Line even = (a + c) * (-1.0F / 6.0F), odd = b * (-1.0F / 6.0F);
+        const Line even2 = a * (1.0F / 24.0F) + c * (1.0F / 6.0F), odd2 = b * (1.0F / 12.0F);
         to[0] = a * 0.25F;
         to[step] = even + odd;
         to[2 * step] = even - odd;
@@ -80,7 +82,7 @@ void transform_filter(const std::array<Four, 9>& filter, std::array<Four, 36>& o
         to[4 * step] = even2 - odd2;
         to[5 * step] = c;
     };
-    std::array<Four, 18> rows;
+    std::array<Line, 18> rows;
     for (int x = 0; x < 3; ++x) transform(filter[x], filter[3 + x], filter[6 + x], &rows[x], 3);
     for (int y = 0; y < 6; ++y) transform(rows[y * 3], rows[y * 3 + 1], rows[y * 3 + 2], &out[y * 6], 1);
 }
@@ -133,8 +135,14 @@ class Winograd final : public Product {
         auto* const to = reinterpret_cast<float*>(prepared.data());
         parallel_for(rows_ / dense_rows, 1, [&](int64_t begin, int64_t end) {
             for (int64_t row = begin * dense_rows; row < end * dense_rows; row += dense_rows) {
-                for (int64_t channel = 0; channel < in_.channels; ++channel)
-                    prepare_four(weights, row, channel, to);
+                for (int64_t first = 0; first < in_.channels; first += block_channels_) {
+                    const int64_t count = std::min(block_channels_, in_.channels - first);
+                    float* const block = to + first * rows_ + row * count;
+                    for (int64_t i = 0; i < count; i += line_channels) {
+                        prepare_line(weights, row, first + i, std::min(line_channels, count - i),
+                                     block + i * dense_rows);
+                    }
+                }
             }
         });
     }
@@ -150,23 +158,32 @@ class Winograd final : public Product {
     }
 
   private:
-    // Four rows of weights at one channel; BP turns the window round.
-    void prepare_four(std::span<const float> weights, int64_t row, int64_t channel, float* to) const {
+    // Four rows of weights at up to four channels, the first point to `to`; BP turns the window round.
+    void prepare_line(std::span<const float> weights, int64_t row, int64_t channel, int64_t channels,
+                      float* to) const {
         const int64_t c = problem().conv.c;
-        std::array<Four, 9> filter{};
-        for (int i = 0; i < dense_rows && row + i < out_.channels; ++i) {
-            const float* const from =
-                weights.data() + (ff_ ? (row + i) * c + channel : channel * c + row + i) * 9;
-            for (int tap = 0; tap < 9; ++tap) filter[tap][i] = from[ff_ ? tap : 8 - tap];
+        const int64_t row_step = ff_ ? 9 * c : 9, channel_step = ff_ ? 9 : 9 * c;
+        std::array<Line, 9> filter{};
+        for (int64_t j = 0; j < channels; ++j) {
+            for (int64_t i = 0; i < dense_rows && row + i < out_.channels; ++i) {
+                const float* const from =
+                    weights.data() + (row + i) * row_step + (channel + j) * channel_step;
+                for (int tap = 0; tap < 9; ++tap) {
+                    filter[static_cast<size_t>(tap)][j * dense_rows + i] = from[ff_ ? tap : 8 - tap];
+                }
+            }
         }
-        std::array<Four, 36> transformed;
+        std::array<Line, 36> transformed;
         transform_filter(filter, transformed);
-        const int64_t first = channel / block_channels_ * block_channels_;
-        const int64_t channels = std::min(block_channels_, in_.channels - first);
-        float* const at = to + first * rows_ + row * channels + (channel - first) * dense_rows;
-        for (int64_t p = 0; p < points; ++p) {
-            for (int i = 0; i < dense_rows; ++i) at[p * weight_point_ + i] = transformed[p][i];
-        }
+        const auto store = [&](size_t bytes) {
+            for (int64_t p = 0; p < points; ++p)
+                std::memcpy(to + p * weight_point_, &transformed[static_cast<size_t>(p)], bytes);
+        };
+        // A constant size becomes plain stores.
+        if (channels == line_channels)
+            store(sizeof(Line));
+        else
+            store(static_cast<size_t>(channels * dense_rows) * sizeof(float));
     }
 
     void run_chunk(const Arguments& arguments, int64_t begin, int64_t end) const {

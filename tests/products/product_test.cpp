@@ -202,6 +202,21 @@ TEST(Kernels, ForwardMatchesTheReference) { check_random(Stage::ff, 20, 40); }
 TEST(Kernels, BackwardMatchesTheReference) { check_random(Stage::bp, 21, 40); }
 TEST(Kernels, WeightGradientMatchesTheReference) { check_random(Stage::wg, 22, 40); }
 
+// Every width that accepts, of dense weights or of N:M weights filled in, against the reference.
+void check_winograd(const Problem& problem, const Inputs& inputs, Random& random) {
+    Epilogue epilogue;
+    if (problem.stage == Stage::ff) epilogue = {inputs.bias.data(), random.below(2) == 0};
+    const auto want = run(*plan(problem, "reference"), inputs, epilogue);
+    for (const MicroKernels* micro : all_micro()) {
+        for (const KernelEntry& entry : kernel_list(problem)) {
+            if (entry.name != "winograd" || !entry.decline(problem, *micro).empty()) continue;
+            const Threads count(1 + static_cast<int>(random.below(5)));
+            const Comparison same = compare(run(*entry.make(problem, *micro), inputs, epilogue), want, 1e-4);
+            ASSERT_TRUE(same.ok()) << micro->name << ' ' << to_string(problem) << ": " << same.describe();
+        }
+    }
+}
+
 // Winograd needs whole vectors of images and enough channels, which random shapes rarely have.
 TEST(Kernels, WinogradMatchesTheReference) {
     Random random(26);
@@ -219,17 +234,11 @@ TEST(Kernels, WinogradMatchesTheReference) {
         conv.pad_right = pick(random, {conv.pad_left, 1});
         const Inputs inputs = random_inputs(conv, random);
         for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
-            const Problem problem{conv, stage, Operand::none, {}, 16};
-            Epilogue epilogue;
-            if (stage == Stage::ff) epilogue = {inputs.bias.data(), random.below(2) == 0};
-            const auto want = run(*plan(problem, "reference"), inputs, epilogue);
-            for (const MicroKernels* micro : all_micro()) {
-                if (!decline_winograd(problem, *micro).empty()) continue;
-                const Threads count(1 + static_cast<int>(random.below(5)));
-                const Comparison same =
-                    compare(run(*make_winograd(problem, *micro), inputs, epilogue), want, 1e-4);
-                ASSERT_TRUE(same.ok()) << micro->name << ' ' << to_string(problem) << ": " << same.describe();
-            }
+            check_winograd({conv, stage, Operand::none, {}, 16}, inputs, random);
+            if (stage == Stage::wg) continue;
+            check_winograd(
+                {conv, stage, Operand::weights, {2, static_cast<int>(pick(random, {4, 8, 7}))}, 16}, inputs,
+                random);
         }
     }
 }
