@@ -10,6 +10,7 @@
 
 #include "cli/bench.hpp"
 #include "cli/model_options.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
@@ -56,7 +57,8 @@ double median(std::vector<double> values) {
 /// One training step under measurement, fed with fixed random images.
 class Candidate {
   public:
-    Candidate(const ModelRequest& request, const std::string& layout, const std::string& choice) : request_(request) {
+    Candidate(const ModelRequest& request, const std::string& layout, const std::string& choice)
+        : request_(request) {
         const ModelOptions options = model_options(request);
         const Graph graph = requested_graph(request, options);
         TrainingStep step = build_training_step(graph, requested_recipe(request), {});
@@ -105,6 +107,7 @@ class Candidate {
                 {"min", *std::min_element(seconds_.begin(), seconds_.end())},
                 {"rounds", seconds_.size()},
                 {"by_kind", by_kind},
+                {"filled_in", cpu::filled_in_products(*executor_)},
                 {"memory",
                  {{"arena_bytes", memory.arena_bytes},
                   {"resident_bytes", memory.resident_bytes},
@@ -112,6 +115,8 @@ class Candidate {
                   {"workspace_bytes", memory.workspace_bytes},
                   {"conversion_bytes", memory.conversion_bytes}}}};
     }
+
+    std::string filled_in() const { return filled_in_text(*executor_); }
 
     std::string slowest(size_t count) const {
         std::vector<cpu::CommandReport> commands = executor_->commands();
@@ -185,6 +190,8 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
         text += "\n";
     }
     for (const auto& one : candidates) {
+        if (const std::string filled_in = one->filled_in(); !filled_in.empty())
+            text += fmt::format("{}: {}", one->title(), filled_in);
         if (request.layers)
             text += fmt::format("\nslowest commands of {}:\n{}", one->title(), one->slowest(25));
     }
@@ -230,7 +237,8 @@ void add_bench_step(CLI::App& bench) {
         ->type_name("METHOD");
     command->add_option("--layout", request->layout,
                         "auto, channels (oneDNN) or images (ours) in the vector lanes");
-    command->add_option("--plan", request->plan, "default (untimed), cached, or measure: where kernel choices come from");
+    command->add_option("--plan", request->plan,
+                        "default (untimed), cached, or measure: where kernel choices come from");
     command->add_option("--threads", request->threads, "threads (all cores)");
     command->add_option("--rounds", request->rounds, "timed steps of each");
     command->add_flag("--layers", request->layers, "also list the slowest commands");

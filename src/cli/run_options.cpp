@@ -1,5 +1,6 @@
 #include "cli/run_options.hpp"
 
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -7,6 +8,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/cpu/executor.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -174,6 +176,15 @@ std::string with_commas(int64_t value) {
         text.insert(static_cast<size_t>(at), ",");
     }
     return text;
+}
+
+std::string filled_in_text(const Executor& executor) {
+    const auto* const cpu = dynamic_cast<const cpu::CpuExecutor*>(&executor);
+    const std::vector<std::string> products =
+        cpu != nullptr ? cpu::filled_in_products(*cpu) : std::vector<std::string>{};
+    if (products.empty()) return "";
+    return fmt::format("dense kernels serve N:M weights where they were measured faster: {}\n",
+                       fmt::join(products, ", "));
 }
 
 std::string products_text(const TrainingStep& step) {

@@ -47,6 +47,8 @@ void require_between(const char* option, double value, double low, double high);
 std::string left_dense_text(const TrainingStep& step);
 /// A table of the products' multiply-adds per step, dense and as executed.
 std::string products_text(const TrainingStep& step);
+/// Which products with N:M weights a dense kernel serves, as a line; empty if none does.
+std::string filled_in_text(const Executor& executor);
 /// "12,345,678".
 std::string with_commas(int64_t value);
 

@@ -161,7 +161,8 @@ class Display {
 };
 
 void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::Dataset& dataset,
-                const TrainingStep& step) {
+                const Trainer& trainer) {
+    const TrainingStep& step = trainer.step();
     int64_t parameters = 0;
     for (const StepParameter& parameter : step.parameters) {
         parameters += step.graph.type(parameter.weights).shape.elements();
@@ -176,6 +177,7 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
                  step.recipe.dense() ? "" : (" " + to_string(step.recipe.pattern)).c_str(),
                  products_text(step).c_str());
     std::fputs(left_dense_text(step).c_str(), stream);
+    std::fputs(filled_in_text(trainer.executor()).c_str(), stream);
     std::fflush(stream);
 }
 
@@ -204,7 +206,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
     options.stop = [] { return InterruptGuard::signal() != 0; };
     options.on_start = [&](const Progress& progress) {
-        print_plan(stream, arguments, dataset, trainer.step());
+        print_plan(stream, arguments, dataset, trainer);
         if (progress.update > 0) {
             display.line(fmt::format("going on after epoch {}, step {}", progress.epoch, progress.update));
         }

@@ -69,7 +69,7 @@ class Executor final : public CpuExecutor {
         std::vector<CommandReport> reports;
         for (const Command& command : const_cast<Machine&>(machine_).commands()) {
             reports.push_back({command.layer, command.operation, command.kernel, command.stage, command.kind,
-                               command.seconds});
+                               command.seconds, command.filled_in});
             if (command.prepare) {
                 reports.push_back({command.layer, "prepare", command.kernel, Stage::WU, Kind::pack,
                                    command.prepare_seconds});
@@ -118,6 +118,15 @@ class Executor final : public CpuExecutor {
 std::string to_string(Kind kind) {
     constexpr std::array names = {"FF", "BP", "WG", "update", "pack", "norm", "other"};
     return names[static_cast<size_t>(kind)];
+}
+
+std::vector<std::string> filled_in_products(const CpuExecutor& executor) {
+    std::vector<std::string> products;
+    for (const CommandReport& command : executor.commands()) {
+        if (command.filled_in)
+            products.push_back(fmt::format("{} {}", to_string(command.stage), command.layer));
+    }
+    return products;
 }
 
 std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options) {

@@ -61,7 +61,8 @@ struct Command {
     /// weights are themselves produced inside the step).
     std::function<void()> prepare;
     bool prepare_each_run = false;
-    int node = -1;  ///< the last node it covers
+    int node = -1;           ///< the last node it covers
+    bool filled_in = false;  ///< see CommandReport
     double seconds = 0, prepare_seconds = 0;
 };
 

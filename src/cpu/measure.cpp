@@ -1,17 +1,41 @@
 #include "cpu/measure.hpp"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
-#include "enmesh/base/buffer.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
-#include "enmesh/products/packed.hpp"
-#include "enmesh/products/product.hpp"
+#include "enmesh/products/select.hpp"
 
 namespace enmesh::cpu {
 namespace {
+
+products::Packed random_packed(const products::Problem& problem, const Buffer& weights,
+                               const Buffer& diff_dst) {
+    switch (problem.sparse) {
+        case products::Operand::none:
+            break;
+        case products::Operand::weights:
+            return products::pack_weights(problem.conv, problem.stage, problem.pattern, weights.as<float>());
+        case products::Operand::diff_dst:
+            return products::pack_diff_dst(problem, {}, diff_dst.as<float>().data());
+    }
+    return {};
+}
+
+int64_t out_size(const products::Problem& problem) {
+    switch (problem.stage) {
+        case products::Stage::ff:
+            return problem.conv.dst_size();
+        case products::Stage::bp:
+            return problem.conv.src_size();
+        case products::Stage::wg:
+            break;
+    }
+    return problem.conv.weights_size();
+}
+
+}  // namespace
 
 Buffer random_floats(int64_t count) {
     Buffer buffer(static_cast<size_t>(count) * sizeof(float));
@@ -20,79 +44,73 @@ Buffer random_floats(int64_t count) {
     return buffer;
 }
 
-/// One kernel with its own prepared weights and workspace, on shared operands.
-struct Entrant {
-    std::unique_ptr<products::Product> product;
-    Buffer prepared, workspace;
-    std::vector<double> seconds;
-};
+TrialOperands::TrialOperands(const products::Problem& wanted)
+    : problem(wanted),
+      src(random_floats(wanted.conv.src_size())),
+      diff_dst(random_floats(wanted.conv.dst_size())),
+      weights(random_floats(wanted.conv.weights_size())),
+      packed(random_packed(wanted, weights, diff_dst)) {}
 
-products::Packed random_packed(const products::Problem& problem, const Buffer& weights) {
-    if (problem.sparse == products::Operand::weights) {
-        return products::pack_weights(problem.conv, problem.stage, problem.pattern, weights.as<float>());
-    }
-    const products::Conv& conv = problem.conv;
-    const int64_t positions = conv.n * conv.out_h() * conv.out_w();
-    const bool along_positions = problem.stage == products::Stage::wg;
-    products::Packed packed(along_positions ? products::PackedShape{problem.pattern, conv.k, 1, positions}
-                                            : products::PackedShape{problem.pattern, positions, 1, conv.k});
-    const Buffer dense = random_floats(conv.dst_size());
-    products::pack(dense.as<float>().data(), {packed.shape().reduction, 0, 1}, packed.span());
-    return packed;
+KernelTrial::KernelTrial(const TrialOperands& operands, std::string_view kernel)
+    : operands_(operands),
+      product_(products::plan(operands.problem, kernel)),
+      prepared_(product_->prepared_bytes()),
+      workspace_(product_->workspace_bytes()),
+      out_(static_cast<size_t>(out_size(operands.problem)) * sizeof(float)) {
+    prepare();
 }
 
-}  // namespace
+double KernelTrial::prepare() {
+    if (operands_.problem.stage == products::Stage::wg) return 0;
+    const Timer timer;
+    if (operands_.problem.sparse == products::Operand::weights) {
+        product_->prepare(operands_.packed.view(), prepared_.as<std::byte>());
+    } else {
+        product_->prepare(operands_.weights.as<float>(), prepared_.as<std::byte>());
+    }
+    return timer.seconds();
+}
+
+double KernelTrial::run() {
+    const products::PackedView packed = operands_.packed.view();
+    products::Arguments arguments;
+    arguments.src = operands_.src.as<float>().data();
+    arguments.diff_dst = operands_.diff_dst.as<float>().data();
+    if (operands_.problem.sparse == products::Operand::diff_dst) arguments.packed_diff_dst = &packed;
+    arguments.prepared = prepared_.as<std::byte>();
+    arguments.out = out_.as<float>().data();
+    arguments.workspace = workspace_.as<std::byte>();
+    const Timer timer;
+    product_->run(arguments);
+    return timer.seconds();
+}
 
 std::string fastest_kernel(const products::Problem& problem) {
-    std::vector<Entrant> entrants;
+    std::vector<std::string> names;
     for (const products::Candidate& candidate : products::candidates(problem)) {
-        if (!candidate.declined.empty() || (candidate.name == "reference" && !entrants.empty())) continue;
-        Entrant entrant;
-        entrant.product = products::plan(problem, candidate.name);
-        entrants.push_back(std::move(entrant));
+        if (!candidate.declined.empty() || (candidate.name == "reference" && !names.empty())) continue;
+        names.push_back(candidate.name);
     }
-    if (entrants.size() == 1) return std::string(entrants.front().product->kernel());
+    if (names.size() == 1) return names.front();
 
-    const products::Conv& conv = problem.conv;
-    const Buffer src = random_floats(conv.src_size()), diff_dst = random_floats(conv.dst_size());
-    const Buffer weights = random_floats(conv.weights_size());
-    Buffer out(static_cast<size_t>(std::max({conv.src_size(), conv.dst_size(), conv.weights_size()})) *
-               sizeof(float));
-    products::Packed packed;
-    if (problem.sparse != products::Operand::none) packed = random_packed(problem, weights);
-    const products::PackedView view = packed.view();
-    for (Entrant& entrant : entrants) {
-        entrant.prepared = Buffer(entrant.product->prepared_bytes());
-        entrant.workspace = Buffer(entrant.product->workspace_bytes());
-        if (problem.stage == products::Stage::wg) continue;
-        if (problem.sparse == products::Operand::weights) {
-            entrant.product->prepare(view, entrant.prepared.as<std::byte>());
-        } else {
-            entrant.product->prepare(weights.as<float>(), entrant.prepared.as<std::byte>());
-        }
-    }
+    const TrialOperands operands(problem);
+    std::vector<KernelTrial> trials;
+    for (const std::string& name : names) trials.emplace_back(operands, name);
+    std::vector<std::vector<double>> seconds(names.size());
     constexpr int rounds = 4;
     for (int round = 0; round < rounds; ++round) {
-        for (Entrant& entrant : entrants) {
-            products::Arguments arguments;
-            arguments.src = src.as<float>().data();
-            arguments.diff_dst = diff_dst.as<float>().data();
-            if (problem.sparse == products::Operand::diff_dst) arguments.packed_diff_dst = &view;
-            arguments.prepared = entrant.prepared.as<std::byte>();
-            arguments.out = out.as<float>().data();
-            arguments.workspace = entrant.workspace.as<std::byte>();
-            const Timer timer;
-            entrant.product->run(arguments);
-            if (round > 0) entrant.seconds.push_back(timer.seconds());
+        for (size_t i = 0; i < trials.size(); ++i) {
+            const double taken = trials[i].prepare() + trials[i].run();
+            if (round > 0) seconds[i].push_back(taken);
         }
     }
-    const auto median = [](Entrant& entrant) {
-        std::sort(entrant.seconds.begin(), entrant.seconds.end());
-        return entrant.seconds[entrant.seconds.size() / 2];
+    const auto median = [](std::vector<double>& values) {
+        std::sort(values.begin(), values.end());
+        return values[values.size() / 2];
     };
-    const auto best = std::min_element(entrants.begin(), entrants.end(),
-                                       [&](Entrant& a, Entrant& b) { return median(a) < median(b); });
-    return std::string(best->product->kernel());
+    const auto best = std::min_element(seconds.begin(), seconds.end(),
+                                       [&](auto& a, auto& b) { return median(a) < median(b); });
+    return names[static_cast<size_t>(best - seconds.begin())];
 }
 
 }  // namespace enmesh::cpu

@@ -1,13 +1,45 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
-#include "enmesh/products/problem.hpp"
+#include "enmesh/base/buffer.hpp"
+#include "enmesh/products/product.hpp"
 
 namespace enmesh::cpu {
 
-/// Times every kernel that accepts the problem (the reference only if it is alone) on random operands,
-/// interleaved, and returns the one with the smallest median.
+/// Uniform in [-1, 1).
+Buffer random_floats(int64_t count);
+
+/// Random operands of one problem.
+struct TrialOperands {
+    explicit TrialOperands(const products::Problem& problem);
+
+    products::Problem problem;
+    Buffer src, diff_dst, weights;
+    products::Packed packed;  ///< the sparse operand, if there is one
+};
+
+/// One kernel with its own prepared weights, workspace and output.
+class KernelTrial {
+  public:
+    KernelTrial(const TrialOperands& operands, std::string_view kernel);
+
+    const products::Product& product() const { return *product_; }
+    std::span<const float> out() const { return out_.as<const float>(); }
+    /// Both return seconds of wall time.
+    double prepare();
+    double run();
+
+  private:
+    const TrialOperands& operands_;
+    std::unique_ptr<products::Product> product_;
+    Buffer prepared_, workspace_, out_;
+};
+
+/// Times what a step asks of every kernel that accepts the problem (the reference only if it is alone):
+/// preparing the weights, then the product. On random operands, interleaved; returns the one with the
+/// smallest median.
 std::string fastest_kernel(const products::Problem& problem);
 
 }  // namespace enmesh::cpu

@@ -40,6 +40,10 @@ bool winograd_allowed() {
     return text == nullptr || std::string_view(text) != "0";
 }
 
+memory::desc any_map(const memory::dims& dims) {
+    return {dims, memory::data_type::f32, memory::format_tag::any};
+}
+
 memory::desc map_desc(const memory::dims& dims, Layout layout) {
     memory::format_tag tag = memory::format_tag::nchw;
     if (layout.lanes == Layout::Lanes::channels) {
@@ -135,12 +139,13 @@ BackwardWeights::primitive_desc backward_weights_desc(dnnl::algorithm algorithm,
 
 class Convolution final : public DnnlConvolution {
   public:
-    Convolution(products::Stage stage, const products::Conv& conv, Layout src, Layout dst, bool bias,
-                dnnl::algorithm algorithm)
+    /// Without layouts the library chooses its own.
+    Convolution(products::Stage stage, const products::Conv& conv,
+                const std::optional<std::pair<Layout, Layout>>& layouts, bool bias, dnnl::algorithm algorithm)
         : stage_(stage), geometry_(conv) {
         use_our_threads();
-        src_desc_ = map_desc(geometry_.src, src);
-        dst_desc_ = map_desc(geometry_.dst, dst);
+        src_desc_ = layouts ? map_desc(geometry_.src, layouts->first) : any_map(geometry_.src);
+        dst_desc_ = layouts ? map_desc(geometry_.dst, layouts->second) : any_map(geometry_.dst);
         const memory::desc any = geometry_.weights_desc(memory::format_tag::any);
         const memory::desc bias_desc =
             bias ? memory::desc(geometry_.bias, memory::data_type::f32, memory::format_tag::x)
@@ -149,17 +154,23 @@ class Convolution final : public DnnlConvolution {
         switch (stage) {
             case products::Stage::ff:
                 adopt(forward, forward.weights_desc(), dnnl::convolution_forward(forward));
+                src_desc_ = forward.src_desc();
+                dst_desc_ = forward.dst_desc();
                 break;
             case products::Stage::bp: {
                 const auto desc =
                     backward_data_desc(algorithm, geometry_, src_desc_, any, dst_desc_, forward);
                 adopt(desc, desc.weights_desc(), BackwardData(desc));
+                src_desc_ = desc.diff_src_desc();
+                dst_desc_ = desc.diff_dst_desc();
                 break;
             }
             case products::Stage::wg: {
                 const auto desc =
                     backward_weights_desc(algorithm, geometry_, src_desc_, any, dst_desc_, forward);
                 adopt(desc, desc.diff_weights_desc(), BackwardWeights(desc));
+                src_desc_ = desc.src_desc();
+                dst_desc_ = desc.diff_dst_desc();
                 break;
             }
         }
@@ -171,6 +182,8 @@ class Convolution final : public DnnlConvolution {
         return weights_at_ + (stage_ == products::Stage::wg ? weights_.get_size() : 0);
     }
     size_t prepared_bytes() const override { return stage_ == products::Stage::wg ? 0 : weights_.get_size(); }
+    size_t src_bytes() const override { return src_desc_.get_size(); }
+    size_t dst_bytes() const override { return dst_desc_.get_size(); }
 
     void prepare(const float* weights, std::byte* prepared) const override {
         use_our_threads();
@@ -268,17 +281,29 @@ std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const p
     if (winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 && conv.stride_h == 1 &&
         conv.stride_w == 1) {
         try {
-            return std::make_unique<Convolution>(stage, conv, src, dst, bias,
+            return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
                                                  dnnl::algorithm::convolution_winograd);
         } catch (const dnnl::error&) {
             // The library has no Winograd for this shape, ISA or version: direct follows.
         }
     }
     try {
-        return std::make_unique<Convolution>(stage, conv, src, dst, bias,
+        return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
                                              dnnl::algorithm::convolution_direct);
     } catch (const dnnl::error& error) {
         refuse("oneDNN cannot do the convolution {}: {}", products::to_string(conv), error.what());
+    }
+}
+
+std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const products::Conv& conv,
+                                                 DnnlAlgorithm algorithm) {
+    try {
+        return std::make_unique<Convolution>(stage, conv, std::nullopt, false,
+                                             algorithm == DnnlAlgorithm::winograd
+                                                 ? dnnl::algorithm::convolution_winograd
+                                                 : dnnl::algorithm::convolution_direct);
+    } catch (const dnnl::error&) {
+        return nullptr;
     }
 }
 

@@ -20,6 +20,9 @@ class DnnlConvolution {
     /// Bytes of the weights in the kernel's layout; 0 for WG.
     virtual size_t prepared_bytes() const = 0;
     virtual void prepare(const float* weights, std::byte* prepared) const = 0;
+    /// Bytes of the maps on either side, in the layouts it was planned for.
+    virtual size_t src_bytes() const = 0;
+    virtual size_t dst_bytes() const = 0;
 
     struct Arguments {
         const float* src = nullptr;           ///< FF, WG
@@ -36,6 +39,12 @@ class DnnlConvolution {
 /// ENMESH_WINOGRAD is not 0. Refuses what the library cannot do.
 std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
                                                   Layout src, Layout dst, bool bias);
+
+enum class DnnlAlgorithm { direct, winograd };
+/// For comparison: the same by one algorithm and in map layouts of the library's own choice. Null where the
+/// library has no such algorithm for the shape and processor.
+std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const products::Conv& conv,
+                                                 DnnlAlgorithm algorithm);
 
 /// c[m][n] = op(a) * op(b) + beta * c, row-major, leading dimensions as given; single-threaded inside a
 /// parallel region.

@@ -119,6 +119,7 @@ void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, i
             plan->run(arguments);
         },
         std::string(plan->kernel()));
+    machine.last_command().filled_in = plan->filled_in();
     add_prepare(machine, c, [&machine, plan, c, prepared, packed_weights] {
         if (packed_weights) {
             plan->prepare(machine.packed(c.weights).view(), prepared);
@@ -130,6 +131,25 @@ void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, i
 }
 
 }  // namespace
+
+products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights) {
+    return {.n = src[0],
+            .c = src[1],
+            .h = src[2],
+            .w = src[3],
+            .k = weights[0],
+            .r = weights[2],
+            .s = weights[3],
+            .stride_h = op.stride[0],
+            .stride_w = op.stride[1],
+            .pad_top = op.padding[0],
+            .pad_left = op.padding[1],
+            .pad_bottom = op.padding[2],
+            .pad_right = op.padding[3],
+            .dilation_h = op.dilation[0],
+            .dilation_w = op.dilation[1],
+            .groups = op.groups};
+}
 
 void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command) {
     if (machine.map_layout().lanes == Layout::Lanes::channels) {

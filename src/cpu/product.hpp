@@ -13,6 +13,8 @@ struct ConvolutionCommand {
     int src = -1, diff_dst = -1, weights = -1, bias = -1, out = -1;
 };
 
+products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights);
+
 /// Chooses who serves it (oneDNN in the channel layout, enmesh::products in the image layout or for N:M
 /// operands), books workspace and prepared weights, and appends the command.
 void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command);

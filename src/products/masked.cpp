@@ -21,6 +21,7 @@ class Masked final : public Product {
         : Product(problem), dense_(std::move(dense)) {}
 
     std::string_view kernel() const override { return dense_->kernel(); }
+    bool filled_in() const override { return true; }
     size_t workspace_bytes() const override { return dense_->workspace_bytes(); }
     /// The dense kernel's form, then the weights in KCRS, which preparing it reads.
     size_t prepared_bytes() const override { return inner_bytes() + weights_bytes(); }

@@ -35,6 +35,7 @@ struct CommandReport {
     Stage stage = Stage::FF;
     Kind kind = Kind::other;
     double seconds = 0;
+    bool filled_in = false;  ///< a dense kernel serves N:M weights with their zeros filled in
 };
 
 struct MemoryReport {
@@ -58,6 +59,9 @@ class CpuExecutor : public Executor {
     /// Layout and kernels as chosen: with it, another executor of the same step computes the same bits.
     virtual KernelPlan plan() const = 0;
 };
+
+/// "FF conv2", "BP conv2": the products with N:M weights that a dense kernel was measured to serve faster.
+std::vector<std::string> filled_in_products(const CpuExecutor& executor);
 
 std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options = {});
 

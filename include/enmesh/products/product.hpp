@@ -43,6 +43,8 @@ class Product {
     const Problem& problem() const { return problem_; }
     /// The name under which kernels() lists it.
     virtual std::string_view kernel() const = 0;
+    /// Whether N:M weights are multiplied with their zeros filled in: nothing is skipped.
+    virtual bool filled_in() const { return false; }
 
     /// Booked for the thread count at planning time; running with more threads uses that many only.
     virtual size_t workspace_bytes() const = 0;
