@@ -36,12 +36,6 @@ std::unique_ptr<Product> make_outer(const Problem&, const MicroKernels&);
 std::string decline_winograd(const Problem&, const MicroKernels&);
 std::unique_ptr<Product> make_winograd(const Problem&, const MicroKernels&);
 
-// Dense kernels on N:M weights whose zeros are filled in.
-std::string decline_masked_winograd(const Problem&, const MicroKernels&);
-std::unique_ptr<Product> make_masked_winograd(const Problem&, const MicroKernels&);
-std::string decline_masked_dense(const Problem&, const MicroKernels&);
-std::unique_ptr<Product> make_masked_dense(const Problem&, const MicroKernels&);
-
 std::string decline_kept(const Problem&, const MicroKernels&);
 std::unique_ptr<Product> make_kept(const Problem&, const MicroKernels&);
 

@@ -5,36 +5,46 @@
 #include <cstring>
 
 #include "enmesh/base/error.hpp"
-#include "products/kernels.hpp"
+#include "products/masked.hpp"
 
 namespace enmesh::products {
 namespace {
 
 std::string never_declines(const Problem&, const MicroKernels&) { return {}; }
 
+constexpr KernelEntry reference{"reference", never_declines, make_reference};
+
+// Where the zeros are filled in, the order is that of the dense kernels, after whatever skips zeros.
 constexpr KernelEntry sparse_weights[] = {
     {"broadcast", decline_broadcast, make_broadcast},
-    {"winograd", decline_masked_winograd, make_masked_winograd},
-    {"dense", decline_masked_dense, make_masked_dense},
-    {"reference", never_declines, make_reference},
+    masked<decline_winograd, make_winograd>("winograd"),
+    masked<decline_dense, make_dense>("dense"),
+    reference,
 };
 constexpr KernelEntry dense_weights[] = {
     {"winograd", decline_winograd, make_winograd},
     {"dense", decline_dense, make_dense},
     {"broadcast", decline_broadcast, make_broadcast},
-    {"reference", never_declines, make_reference},
+    reference,
 };
 constexpr KernelEntry dense_gradient[] = {
     {"winograd", decline_winograd, make_winograd},
     {"outer", decline_outer, make_outer},
-    {"reference", never_declines, make_reference},
+    reference,
 };
 constexpr KernelEntry sparse_gradient[] = {
     {"kept", decline_kept, make_kept},
-    {"reference", never_declines, make_reference},
+    masked<decline_winograd, make_winograd>("winograd"),
+    masked<decline_outer, make_outer>("outer"),
+    reference,
 };
-constexpr KernelEntry reference_only[] = {
-    {"reference", never_declines, make_reference},
+// A gradient that is sparse along its channels has another pattern in every image, and images lie in the
+// lanes.
+constexpr KernelEntry sparse_gradient_along_channels[] = {
+    masked<decline_winograd, make_winograd>("winograd"),
+    masked<decline_dense, make_dense>("dense"),
+    masked<decline_broadcast, make_broadcast>("broadcast"),
+    reference,
 };
 
 bool verbose_dispatch() {
@@ -76,7 +86,7 @@ std::span<const KernelEntry> kernel_list(const Problem& problem) {
         if (problem.sparse == Operand::diff_dst) return sparse_gradient;
         return dense_gradient;
     }
-    if (problem.sparse == Operand::diff_dst) return reference_only;
+    if (problem.sparse == Operand::diff_dst) return sparse_gradient_along_channels;
     if (problem.sparse == Operand::weights) return sparse_weights;
     return dense_weights;
 }

@@ -120,10 +120,9 @@ struct Gradient {
 
 struct Selector {
     const SelectOptions& options;
-    Random random;
     PackedSpan out;
 
-    float uniform(int64_t item) const { return Random::unit(random.at(static_cast<uint64_t>(item))); }
+    float uniform(int64_t item) const { return Random::unit(options.random.at(static_cast<uint64_t>(item))); }
     void store(int64_t item, int slot, float value, int32_t index) const {
         out.values[item * out.shape.pattern.n + slot] = value;
         out.indices[item * out.shape.pattern.n + slot] = static_cast<uint8_t>(index);
@@ -378,7 +377,7 @@ void pack_diff_dst(const Problem& problem, const SelectOptions& options, const f
     const Conv& conv = problem.conv;
     const int64_t area = conv.out_h() * conv.out_w(), tail = out.shape.tail(), groups = out.shape.groups();
     const Gradient gradient{diff_dst, conv.k, area, problem.block, problem.stage == Stage::bp};
-    const Selector selector{options, Random(options.seed, options.stream), out};
+    const Selector selector{options, out};
     const MicroKernels& micro = micro_kernels(isa());
     const LanePlan lanes(problem.block, micro.lanes);
     const int m = out.shape.pattern.m;
@@ -400,6 +399,31 @@ Packed pack_diff_dst(const Problem& problem, const SelectOptions& options, const
     Packed packed(diff_dst_shape(problem));
     pack_diff_dst(problem, options, diff_dst, packed.span());
     return packed;
+}
+
+void unpack_diff_dst(const Problem& problem, const PackedView& packed, float* diff_dst) {
+    check(problem);
+    if (problem.sparse != Operand::diff_dst || packed.shape != diff_dst_shape(problem)) {
+        fail("{}: the compact diff_dst does not fit", to_string(problem));
+    }
+    const Conv& conv = problem.conv;
+    const int64_t area = conv.out_h() * conv.out_w(), groups = packed.shape.groups(),
+                  tail = packed.shape.tail();
+    const auto [n, m] = packed.shape.pattern;
+    const bool along_channels = problem.stage == Stage::bp;
+    parallel_for(packed.shape.rows, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+            const auto element = [&](int64_t i) -> float& {
+                const int64_t position = along_channels ? row : i, channel = along_channels ? i : row;
+                return diff_dst[blocked_index(position / area, channel, position % area, conv.k, area,
+                                              problem.block)];
+            };
+            for (int64_t i = 0; i < groups * m; ++i) element(i) = 0.0F;
+            for (int64_t at = row * groups * n; at < (row + 1) * groups * n; ++at)
+                element((at / n - row * groups) * m + packed.indices[at]) = packed.values[at];
+            for (int64_t i = 0; i < tail; ++i) element(groups * m + i) = packed.tail[row * tail + i];
+        }
+    });
 }
 
 void transposable_block(Pattern pattern, std::span<const float> magnitudes, std::span<uint8_t> mask) {

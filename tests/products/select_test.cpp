@@ -176,9 +176,9 @@ TEST(PackDiffDst, LanesAndSingleGroupsAgree) {
     for (const Stage stage : {Stage::bp, Stage::wg}) {
         for (const Selection how : {Selection::magnitude, Selection::mvue}) {
             const Packed one =
-                pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 1}, {how, 7, 3}, nchw.data());
-            const Packed many =
-                pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 16}, {how, 7, 3}, blocked.data());
+                pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 1}, {how, Random(7, 3)}, nchw.data());
+            const Packed many = pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 16},
+                                              {how, Random(7, 3)}, blocked.data());
             EXPECT_TRUE(std::ranges::equal(one.view().indices, many.view().indices));
             for (size_t i = 0; i < one.view().values.size(); ++i) {
                 const float a = one.view().values[i], b = many.view().values[i];
@@ -205,14 +205,22 @@ TEST(PackDiffDst, DoesNotDependOnThreadsAndUnpacksToItsSelection) {
             const Problem problem{conv, stage, Operand::diff_dst, {2, 4}, 2};
             const int before = threads();
             set_threads(1);
-            const Packed one = pack_diff_dst(problem, {how, 7, 3}, gradient.data());
+            const Packed one = pack_diff_dst(problem, {how, Random(7, 3)}, gradient.data());
             set_threads(3);
-            const Packed three = pack_diff_dst(problem, {how, 7, 3}, gradient.data());
+            const Packed three = pack_diff_dst(problem, {how, Random(7, 3)}, gradient.data());
             set_threads(before);
             EXPECT_TRUE(std::ranges::equal(one.view().values, three.view().values));
             EXPECT_TRUE(std::ranges::equal(one.view().indices, three.view().indices));
             EXPECT_EQ(one.shape().tail(), stage == Stage::bp ? 2 : 0);
             if (how != Selection::magnitude) continue;
+            std::vector<float> unpacked(gradient.size(), std::nanf(""));
+            unpack_diff_dst(problem, one, unpacked.data());
+            size_t kept = 0;
+            for (size_t i = 0; i < unpacked.size(); ++i) {
+                EXPECT_TRUE(unpacked[i] == gradient[i] || unpacked[i] == 0.0F);
+                kept += unpacked[i] != 0.0F ? 1 : 0;
+            }
+            EXPECT_EQ(kept, one.view().values.size() + one.view().tail.size());
             const PackedView view = one.view();
             const int64_t area = conv.h * conv.w, groups = view.shape.groups();
             for (int64_t at = 0; at < view.shape.kept(); ++at) {

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "enmesh/base/random.hpp"
 #include "enmesh/products/packed.hpp"
 #include "enmesh/products/problem.hpp"
 
@@ -20,9 +21,7 @@ enum class Selection {
 
 struct SelectOptions {
     Selection how = Selection::magnitude;
-    uint64_t seed = 0;  ///< mvue: of the run
-    uint64_t stream =
-        0;  ///< mvue: one per layer and step; a group's uniform depends on (seed, stream, group) alone
+    Random random{0};  ///< mvue: number i decides group i, whatever the order of work
 };
 
 /// The compact shape of a sparse diff_dst. BP: rows = N * OH * OW positions, groups along the K output
@@ -34,6 +33,8 @@ PackedShape diff_dst_shape(const Problem& problem);
 void pack_diff_dst(const Problem& problem, const SelectOptions& options, const float* diff_dst,
                    PackedSpan out);
 Packed pack_diff_dst(const Problem& problem, const SelectOptions& options, const float* diff_dst);
+/// The batch-blocked map again, zeros where nothing was kept.
+void unpack_diff_dst(const Problem& problem, const PackedView& packed, float* diff_dst);
 
 /// One group by MVUE at a given uniform in [0, 1): n values and ascending indices. Missing non-zeros are
 /// filled up with zeros; a group with a NaN or an infinity falls back to magnitude, so that it stays visible.

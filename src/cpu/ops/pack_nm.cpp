@@ -3,7 +3,7 @@
 #include "cpu/convert.hpp"
 #include "cpu/ops/runs.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/products/packed.hpp"
+#include "enmesh/products/select.hpp"
 #include "enmesh/sparsity/selection.hpp"
 #include "enmesh/step/randomness.hpp"
 
@@ -45,101 +45,27 @@ void add_weight_packing(Machine& machine, const Node& node, const PackNm& op) {
                 });
 }
 
-/// Rows [begin, end) of a compact operand.
-products::PackedSpan rows_of(const products::PackedSpan& whole, int64_t begin, int64_t end) {
-    products::PackedSpan part = whole;
-    part.shape.rows = end - begin;
-    const auto kept = static_cast<size_t>(part.shape.kept()),
-               tail = static_cast<size_t>(part.shape.tail_size());
-    const auto rows = static_cast<size_t>(end - begin), first = static_cast<size_t>(begin);
-    part.values = whole.values.subspan(first * (kept / rows), kept);
-    part.indices = whole.indices.subspan(first * (kept / rows), kept);
-    part.tail = whole.tail.subspan(first * (tail / rows), tail);
-    return part;
-}
-
-/// An out-grad along output channels: a row per position (n, oh, ow), image by image.
-void add_gradient_packing(Machine& machine, const Node& node) {
+/// An out-grad: along output channels, a row per position (n, oh, ow); along positions, a row per channel.
+void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) {
     const int src = machine.slot_of(node.inputs[0]), dst = machine.slot_of(node.outputs[0]);
-    const Shape shape = machine.slot(src).type.shape;
+    const Slot& slot = machine.slot(src);
+    ENMESH_ASSERT(slot.layout.lanes == Layout::Lanes::images);
+    const Shape shape = slot.type.shape;
     const bool map = shape.rank() == 4;
-    const int64_t images = map ? shape[0] : 1, channels = map ? shape[1] : shape[-1];
-    const int64_t pixels = shape.elements() / (images * channels);
-    const int block = machine.slot(src).layout.block;
-    ENMESH_ASSERT(machine.slot(src).layout.lanes == Layout::Lanes::images);
-    machine.add(
-        node, Kind::pack, {src}, {dst},
-        [&machine, src, dst, map, images, channels, pixels, block](const RunContext&) {
-            const products::PackedSpan packed = machine.packed(dst).span();
-            const float* const from = machine.f32(src);
-            parallel_for(images, 1, [&](int64_t begin, int64_t end) {
-                for (int64_t n = begin; n < end; ++n) {
-                    const float* const image = from + n / block * channels * pixels * block + n % block;
-                    const products::DenseAxes axes = map ? products::DenseAxes{block, 0, pixels * block}
-                                                         : products::DenseAxes{channels, 0, 1};
-                    products::pack(image, axes, rows_of(packed, n * pixels, (n + 1) * pixels));
-                }
-            });
-        });
-}
-
-/// The kept elements of one channel's out-grads: groups of M consecutive positions (n, oh, ow), the rest
-/// dense.
-void pack_mvue_line(const PackNm& op, const Random& random, int64_t line, std::span<const double> values,
-                    const products::PackedSpan& out) {
-    const int n = op.pattern.n, m = op.pattern.m;
-    const int64_t groups = out.shape.groups(), tail = out.shape.tail();
-    std::array<uint8_t, Pattern::max_m> kept{};
-    std::array<double, Pattern::max_m> scaled{};
-    for (int64_t g = 0; g < groups; ++g) {
-        const int64_t group = line * groups + g;
-        const auto width = static_cast<size_t>(n);
-        select_mvue(values.subspan(static_cast<size_t>(g * m), static_cast<size_t>(m)),
-                    mvue_uniform(random, static_cast<uint64_t>(group)), {kept.data(), width},
-                    {scaled.data(), width});
-        for (int j = 0; j < n; ++j) {
-            const auto at = static_cast<size_t>(group * n + j);
-            out.values[at] = static_cast<float>(scaled[static_cast<size_t>(j)]);
-            out.indices[at] = kept[static_cast<size_t>(j)];
-        }
-    }
-    for (int64_t i = 0; i < tail; ++i) {
-        out.tail[static_cast<size_t>(line * tail + i)] =
-            static_cast<float>(values[static_cast<size_t>(groups * m + i)]);
-    }
-}
-
-void add_mvue_packing(Machine& machine, const Node& node, const PackNm& op) {
-    ENMESH_ASSERT(op.selection == Selection::mvue && op.axis == GroupAxis::positions);
-    const int src = machine.slot_of(node.inputs[0]), dst = machine.slot_of(node.outputs[0]);
-    const Shape shape = machine.slot(src).type.shape;
-    const bool map = shape.rank() == 4;
-    const int64_t channels = map ? shape[1] : shape[-1], positions = shape.elements() / channels;
-    const int64_t pixels = map ? shape[2] * shape[3] : 1;
-    const int block = machine.slot(src).layout.block;
-    ENMESH_ASSERT(machine.slot(src).layout.lanes == Layout::Lanes::images);
-    const size_t lines_at = machine.book(static_cast<size_t>(threads() * positions) * sizeof(double));
-    const int team_size = threads();
+    products::Problem problem;
+    problem.conv = map ? products::Conv{.n = shape[0], .h = shape[2], .w = shape[3], .k = shape[1]}
+                       : products::linear(shape.elements() / shape[-1], 1, shape[-1]);
+    problem.stage = op.axis == GroupAxis::positions ? products::Stage::wg : products::Stage::bp;
+    problem.sparse = products::Operand::diff_dst;
+    problem.pattern = op.pattern;
+    problem.block = slot.layout.block;
+    const auto how =
+        op.selection == Selection::mvue ? products::Selection::mvue : products::Selection::magnitude;
+    const int64_t stream = op.stream;
     machine.add(node, Kind::pack, {src}, {dst},
-                [&machine, src, dst, op, channels, positions, pixels, block, lines_at,
-                 team_size](const RunContext& context) {
-                    const Random random = step_random(context, RandomUse::mvue, op.stream);
-                    const float* const from = machine.f32(src);
-                    double* const lines = reinterpret_cast<double*>(machine.workspace(lines_at));
-                    const products::PackedSpan packed = machine.packed(dst).span();
-                    parallel_team([&](int thread, int team) {
-                        if (thread >= team_size) return;
-                        const auto [begin, end] = share(channels, thread, std::min(team, team_size));
-                        double* const line = lines + thread * positions;
-                        for (int64_t k = begin; k < end; ++k) {
-                            for (int64_t position = 0; position < positions; ++position) {
-                                const int64_t n = position / pixels, p = position % pixels;
-                                line[position] = static_cast<double>(
-                                    from[products::blocked_index(n, k, p, channels, pixels, block)]);
-                            }
-                            pack_mvue_line(op, random, k, {line, static_cast<size_t>(positions)}, packed);
-                        }
-                    });
+                [&machine, src, dst, problem, how, stream](const RunContext& context) {
+                    products::pack_diff_dst(problem, {how, step_random(context, RandomUse::mvue, stream)},
+                                            machine.f32(src), machine.packed(dst).span());
                 });
 }
 
@@ -148,8 +74,7 @@ void add_mvue_packing(Machine& machine, const Node& node, const PackNm& op) {
 void lower(Machine& machine, const Node& node, const PackNm& op) {
     const bool weights = op.axis == GroupAxis::input_channels || op.axis == GroupAxis::output_channels;
     if (weights) return add_weight_packing(machine, node, op);
-    if (op.axis == GroupAxis::gradient_channels) return add_gradient_packing(machine, node);
-    add_mvue_packing(machine, node, op);
+    add_gradient_packing(machine, node, op);
 }
 
 void lower(Machine& machine, const Node& node, const UnpackNm&) {
