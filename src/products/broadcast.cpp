@@ -41,6 +41,13 @@ struct Tap {
     int64_t offset_floats = 0;  // into a channel of the tile
 };
 
+// N kept weights and their places in the group of M; a dense weight is a group of one.
+struct KeptGroup {
+    const float* values;
+    const uint8_t* indices;
+};
+constexpr uint8_t first_index = 0;
+
 // Channels [first, first + channels) of the reduction, and where their stream lies in the prepared weights.
 struct Block {
     int64_t first = 0, channels = 0, units = 0, tail = 0;
@@ -110,14 +117,14 @@ class Broadcast final : public Product {
         if (problem().sparse != Operand::weights) return Product::prepare(weights, prepared);
         const PackedShape shape = weights_shape(conv, problem().stage, pattern_);
         if (weights.shape != shape) fail("{}: compact weights of another shape", to_string(problem()));
-        const int n = pattern_.n, m = pattern_.m;
-        const int64_t groups = shape.groups(), tail = shape.tail();
+        const int64_t groups = shape.groups(), tail = shape.tail(), n = pattern_.n;
+        const float* const values = weights.values.data();
+        const uint8_t* const indices = weights.indices.data();
         fill(
             prepared,
-            [=, &weights](int64_t row, const Tap& tap, int64_t unit, int slot, int64_t& channel) {
-                const int64_t at = ((row * shape.taps + tap.index) * groups + unit) * n + slot;
-                channel = unit * m + weights.indices[at];
-                return weights.values[at];
+            [=](int64_t row, const Tap& tap, int64_t unit) {
+                const int64_t at = ((row * shape.taps + tap.index) * groups + unit) * n;
+                return KeptGroup{values + at, indices + at};
             },
             [=, &weights](int64_t row, const Tap& tap, int64_t i) {
                 return weights.tail[(row * shape.taps + tap.index) * tail + i];
@@ -137,10 +144,10 @@ class Broadcast final : public Product {
         const int64_t rows = rows_, band_stride = k * c * taps;
         fill(
             prepared,
-            [=](int64_t row, const Tap& tap, int64_t unit, int, int64_t& channel) {
-                channel = unit;
-                return weights[row / rows * band_stride + row % rows * row_stride + unit * channel_stride +
-                               tap.index];
+            [=](int64_t row, const Tap& tap, int64_t unit) {
+                return KeptGroup{weights.data() + row / rows * band_stride + row % rows * row_stride +
+                                     unit * channel_stride + tap.index,
+                                 &first_index};
             },
             [](int64_t, const Tap&, int64_t) { return 0.0F; });
     }
@@ -376,7 +383,7 @@ class Broadcast final : public Product {
         return scratch;
     }
 
-    // kept(row, tap, unit, slot, channel) gives a kept weight and its channel, tail(row, tap, i) one of the
+    // kept(row, tap, unit) gives the kept weights of a group of M channels, tail(row, tap, i) one of the
     // tail.
     template <typename Kept, typename Tail>
     void fill(std::span<std::byte> prepared, const Kept& kept, const Tail& tail) const {
@@ -411,27 +418,26 @@ class Broadcast final : public Product {
         }
         const bool with_offsets = !dense_ || row == 0;
         if (dense_) offset = offsets;
-        const auto put = [&](float weight, int64_t channel, const Tap& tap) {
+        const int64_t channel_bytes = phase.channel_floats * 4;
+        const auto put = [&](float weight, int64_t offset_bytes) {
             *value = weight;
             value += step;
-            if (with_offsets) {
-                *offset++ = static_cast<uint16_t>(
-                    ((channel - block.first) * phase.channel_floats + tap.offset_floats) * 4);
-            }
+            if (with_offsets) *offset++ = static_cast<uint16_t>(offset_bytes);
         };
-        const int64_t first_unit = block.first / pattern_.m;
-        for (int64_t unit = first_unit; unit < first_unit + block.units; ++unit) {
+        const auto [n, m] = pattern_;
+        const int64_t first_unit = block.first / m;
+        for (int64_t unit = 0; unit < block.units; ++unit) {
             for (const Tap& tap : phase.taps) {
-                for (int slot = 0; slot < pattern_.n; ++slot) {
-                    int64_t channel = 0;
-                    const float weight = kept(row, tap, unit, slot, channel);
-                    put(weight, channel, tap);
-                }
+                const KeptGroup group = kept(row, tap, first_unit + unit);
+                const int64_t at = unit * m * channel_bytes + tap.offset_floats * 4;
+                for (int slot = 0; slot < n; ++slot)
+                    put(group.values[slot], at + group.indices[slot] * channel_bytes);
             }
         }
-        const int64_t tail_first = reduction_ - block.tail;
+        const int64_t tail_first = reduction_ - block.tail - block.first;
         for (const Tap& tap : phase.taps) {
-            for (int64_t i = 0; i < block.tail; ++i) put(tail(row, tap, i), tail_first + i, tap);
+            for (int64_t i = 0; i < block.tail; ++i)
+                put(tail(row, tap, i), (tail_first + i) * channel_bytes + tap.offset_floats * 4);
         }
         if (dense_ && in_band == rows_ - 1) zero_missing_rows(value, in_band, block.count);
     }

@@ -281,35 +281,43 @@ inline IntVec magnitude(Vec value) { return reinterpret_cast<IntVec>(value) & 0x
 
 // Bits of |x| compare like |x| itself, and put NaN above infinity. An element's rank is how many beat it:
 // larger, or equal and earlier.
-void select(const float* in, int m, int n, float* values, int32_t* indices) {
-    IntVec key[16], rank[16];
-    for (int i = 0; i < m; ++i) {
-        key[i] = magnitude(load(in + i * lanes));
-        rank[i] = IntVec{};
-    }
-    for (int i = 1; i < m; ++i) {
-        for (int j = 0; j < i; ++j) {
+// With constant m and n (0: known only at run time) every rank and slot is a register.
+template <int constant_m, int constant_n>
+void select_of(const float* in, int run_m, int run_n, float* values, int32_t* indices) {
+    const int m = constant_m != 0 ? constant_m : run_m, n = constant_n != 0 ? constant_n : run_n;
+    constexpr int most_m = constant_m != 0 ? constant_m : 16, most_n = constant_n != 0 ? constant_n : 16;
+    IntVec key[most_m] = {}, rank[most_m] = {};
+    ENMESH_UNROLL for (int i = 0; i < m; ++i) key[i] = magnitude(load(in + i * lanes));
+    ENMESH_UNROLL for (int i = 1; i < m; ++i) {
+        ENMESH_UNROLL for (int j = 0; j < i; ++j) {
             const IntVec later_wins = key[i] > key[j];  // -1 where true
             rank[j] -= later_wins;
             rank[i] += later_wins + 1;
         }
     }
-    IntVec value[16], index[16], filled = IntVec{};
-    for (int slot = 0; slot < n; ++slot) value[slot] = index[slot] = IntVec{};
-    for (int i = 0; i < m; ++i) {
+    IntVec value[most_n] = {}, index[most_n] = {}, filled = IntVec{};
+    ENMESH_UNROLL for (int i = 0; i < m; ++i) {
         const IntVec kept = rank[i] < n;
         const IntVec bits = reinterpret_cast<IntVec>(load(in + i * lanes));
-        for (int slot = 0; slot < n && slot <= i; ++slot) {
+        ENMESH_UNROLL for (int slot = 0; slot < n && slot <= i; ++slot) {
             const IntVec here = kept & (filled == slot);
             value[slot] |= bits & here;
             index[slot] |= i & here;
         }
         filled -= kept;
     }
-    for (int slot = 0; slot < n; ++slot) {
+    ENMESH_UNROLL for (int slot = 0; slot < n; ++slot) {
         *reinterpret_cast<LooseIntVec*>(values + slot * lanes) = value[slot];
         *reinterpret_cast<LooseIntVec*>(indices + slot * lanes) = index[slot];
     }
+}
+
+void select(const float* in, int m, int n, float* values, int32_t* indices) {
+    SelectFn fn = select_of<0, 0>;
+    if (m == 4) fn = n == 1 ? select_of<4, 1> : n == 2 ? select_of<4, 2> : select_of<4, 3>;
+    if (m == 8) fn = n == 1 ? select_of<8, 1> : n == 2 ? select_of<8, 2> : n == 4 ? select_of<8, 4> : fn;
+    if (m == 16) fn = n == 1 ? select_of<16, 1> : n == 2 ? select_of<16, 2> : n == 4 ? select_of<16, 4> : fn;
+    fn(in, m, n, values, indices);
 }
 
 // Toom-Cook with the points 0, 1, -1, 2, -2, infinity. The same input transform serves F(4, 3), the

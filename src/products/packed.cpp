@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
@@ -46,12 +47,18 @@ void pack_groups(const MicroKernels& micro, const Base& base, int64_t reduction_
     const int64_t groups = out.shape.groups();
     alignas(64) std::array<float, Pattern::max_m * max_lanes> in{}, values;
     alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices;
+    if (begin == end) return;
+    // Addresses are divisions: they are carried along instead.
+    int64_t vector = begin / groups, group = begin % groups;
+    const float* from = base(vector) + group * m * reduction_stride;
     for (int64_t first = begin; first < end; first += micro.lanes) {
         const int used = static_cast<int>(std::min<int64_t>(micro.lanes, end - first));
         for (int lane = 0; lane < used; ++lane) {
-            const int64_t vector = (first + lane) / groups, group = (first + lane) % groups;
-            const float* const from = base(vector) + group * m * reduction_stride;
             for (int i = 0; i < m; ++i) in[i * micro.lanes + lane] = from[i * reduction_stride];
+            from += m * reduction_stride;
+            if (++group < groups || first + lane + 1 == end) continue;
+            group = 0;
+            from = base(++vector);
         }
         micro.select(in.data(), m, n, values.data(), indices.data());
         for (int lane = 0; lane < used; ++lane) {
@@ -64,14 +71,65 @@ void pack_groups(const MicroKernels& micro, const Base& base, int64_t reduction_
     }
 }
 
+// A copy of constant size is a plain load and store.
+void copy_lanes(const float* from, int64_t lanes, float* to) {
+    if (lanes == 16)
+        std::memcpy(to, from, 64);
+    else if (lanes == 8)
+        std::memcpy(to, from, 32);
+    else if (lanes == 4)
+        std::memcpy(to, from, 16);
+    else
+        std::copy_n(from, lanes, to);
+}
+
+// Neighbouring vectors that lie side by side in memory (`from` is the first one's start) are the lanes
+// themselves: nothing is gathered. A cache line of vectors goes through all groups together.
+void pack_side_by_side(const MicroKernels& micro, const float* from, int64_t reduction_stride,
+                       const PackedSpan& out, int64_t first, int64_t count) {
+    constexpr int64_t line = max_lanes;
+    const auto [n, m] = out.shape.pattern;
+    const int64_t groups = out.shape.groups(), lanes = micro.lanes;
+    alignas(64) std::array<float, Pattern::max_m * max_lanes> in{}, values;
+    alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices;
+    for (int64_t block = 0; block < count; block += line) {
+        for (int64_t group = 0; group < groups; ++group) {
+            for (int64_t vector = block; vector < std::min(count, block + line); vector += lanes) {
+                const int64_t used = std::min(lanes, count - vector);
+                for (int i = 0; i < m; ++i) {
+                    const float* const row = from + (group * m + i) * reduction_stride + vector;
+                    copy_lanes(row, used, in.data() + i * lanes);
+                }
+                micro.select(in.data(), m, n, values.data(), indices.data());
+                for (int64_t lane = 0; lane < used; ++lane) {
+                    const int64_t to = ((first + vector + lane) * groups + group) * n;
+                    for (int slot = 0; slot < n; ++slot) {
+                        out.values[to + slot] = values[slot * lanes + lane];
+                        out.indices[to + slot] = static_cast<uint8_t>(indices[slot * lanes + lane]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// `side_by_side` vectors at a time lie next to each other in memory.
 template <typename Base>
-void pack_vectors(const Base& base, int64_t reduction_stride, const PackedSpan& out) {
+void pack_vectors(const Base& base, int64_t reduction_stride, int64_t side_by_side, const PackedSpan& out) {
     check_shape(out.shape, out.values.size(), out.indices.size(), out.tail.size());
     const MicroKernels& micro = micro_kernels(isa());
     const int64_t vectors = out.shape.rows * out.shape.taps, groups = out.shape.groups(),
                   tail = out.shape.tail();
     parallel_for(vectors, 64, [&](int64_t begin, int64_t end) {
-        pack_groups(micro, base, reduction_stride, out, begin * groups, end * groups);
+        if (side_by_side >= max_lanes) {
+            for (int64_t vector = begin; vector < end;) {
+                const int64_t stop = std::min(end, (vector / side_by_side + 1) * side_by_side);
+                pack_side_by_side(micro, base(vector), reduction_stride, out, vector, stop - vector);
+                vector = stop;
+            }
+        } else {
+            pack_groups(micro, base, reduction_stride, out, begin * groups, end * groups);
+        }
         for (int64_t vector = begin; vector < end; ++vector) {
             const float* const from = base(vector) + groups * out.shape.pattern.m * reduction_stride;
             for (int64_t i = 0; i < tail; ++i) out.tail[vector * tail + i] = from[i * reduction_stride];
@@ -108,7 +166,9 @@ PackedShape weights_shape(const Conv& conv, Stage stage, Pattern pattern) {
 void pack_weights(const Conv& conv, Stage stage, std::span<const float> weights, PackedSpan out) {
     check_weights(conv, stage, weights.size(), out.shape);
     const WeightAxes axes = weight_axes(conv, stage);
-    pack_vectors(weights_base(weights.data(), axes, conv.taps()), axes.axes.reduction_stride, out);
+    const bool dense = axes.axes.tap_stride == 1 && axes.axes.row_stride == conv.taps();
+    pack_vectors(weights_base(weights.data(), axes, conv.taps()), axes.axes.reduction_stride,
+                 dense ? axes.band_rows * conv.taps() : 1, out);
 }
 
 Packed pack_weights(const Conv& conv, Stage stage, Pattern pattern, std::span<const float> weights) {
@@ -198,7 +258,7 @@ void unpack_weights(const Conv& conv, Stage stage, const PackedView& packed, std
 void pack(const float* dense, const DenseAxes& axes, PackedSpan out) {
     const int64_t taps = out.shape.taps;
     pack_vectors([=](int64_t v) { return dense + v / taps * axes.row_stride + v % taps * axes.tap_stride; },
-                 axes.reduction_stride, out);
+                 axes.reduction_stride, 1, out);
 }
 
 void unpack(const PackedView& packed, const DenseAxes& axes, float* dense) {
