@@ -159,6 +159,8 @@ std::string to_table(const Report& report) {
     add_product_rows(text, report);
     add_vector_rows(text, report);
     add_totals(text, report);
+    if (!report.notes.empty()) text += "\n";
+    for (const std::string& note : report.notes) text += note + "\n";
     return text;
 }
 
@@ -215,6 +217,7 @@ std::string to_json(const Report& report) {
     json["vector_work"] = Json::array();
     for (const VectorResult& result : report.vector_work)
         json["vector_work"].push_back(vector_object(result));
+    if (!report.notes.empty()) json["notes"] = report.notes;
     return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

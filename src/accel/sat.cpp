@@ -93,34 +93,6 @@ VectorResult run_update(const SatConfig& config, const Update& update) {
     return result;
 }
 
-/// Start cycles in the step's order; the engines take turns.
-void place(Report& report, const Workload& workload) {
-    struct Slot {
-        int64_t position;
-        int64_t cycles;
-        int64_t* start;
-    };
-    std::vector<Slot> slots;
-    for (size_t i = 0; i < report.products.size(); ++i) {
-        slots.push_back(
-            {workload.products[i].position, report.products[i].cycles, &report.products[i].start_cycle});
-    }
-    for (size_t i = 0; i < report.vector_work.size(); ++i) {
-        const size_t ops = workload.vector_ops.size();
-        const int64_t position =
-            i < ops ? workload.vector_ops[i].position : workload.updates[i - ops].position;
-        slots.push_back({position, report.vector_work[i].cycles, &report.vector_work[i].start_cycle});
-    }
-    std::stable_sort(slots.begin(), slots.end(),
-                     [](const Slot& a, const Slot& b) { return a.position < b.position; });
-    for (const Slot& slot : slots) {
-        *slot.start = report.total_cycles;
-        if (slot.cycles > std::numeric_limits<int64_t>::max() - report.total_cycles)
-            refuse("the step takes more cycles than can be counted");
-        report.total_cycles += slot.cycles;
-    }
-}
-
 }  // namespace
 
 Report simulate(const SatConfig& config, const Workload& workload, const Schedule& schedule) {
@@ -141,7 +113,7 @@ Report simulate(const SatConfig& config, const Workload& workload, const Schedul
     }
     for (const VectorOp& op : workload.vector_ops) report.vector_work.push_back(run_vector(config, op));
     for (const Update& update : workload.updates) report.vector_work.push_back(run_update(config, update));
-    place(report, workload);
+    place_in_order(report, workload);
     report.seconds = static_cast<double>(report.total_cycles) / config.stce.clock_hz;
     Activity all;
     for (const ProductResult& result : report.products) all += result.activity;

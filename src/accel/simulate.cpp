@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "enmesh/accel/systolic.hpp"
 #include "enmesh/base/error.hpp"
@@ -73,6 +74,33 @@ double Report::gflops() const {
 double Report::gflops_per_watt() const {
     const double joules = energy.total();
     return joules > 0 ? 2e-9 * static_cast<double>(multiply_adds()) / joules : 0;
+}
+
+void place_in_order(Report& report, const Workload& workload) {
+    struct Slot {
+        int64_t position;
+        int64_t cycles;
+        int64_t* start;
+    };
+    std::vector<Slot> slots;
+    for (size_t i = 0; i < report.products.size(); ++i) {
+        slots.push_back(
+            {workload.products[i].position, report.products[i].cycles, &report.products[i].start_cycle});
+    }
+    for (size_t i = 0; i < report.vector_work.size(); ++i) {
+        const size_t ops = workload.vector_ops.size();
+        const int64_t position =
+            i < ops ? workload.vector_ops[i].position : workload.updates[i - ops].position;
+        slots.push_back({position, report.vector_work[i].cycles, &report.vector_work[i].start_cycle});
+    }
+    std::stable_sort(slots.begin(), slots.end(),
+                     [](const Slot& a, const Slot& b) { return a.position < b.position; });
+    for (const Slot& slot : slots) {
+        *slot.start = report.total_cycles;
+        if (slot.cycles > std::numeric_limits<int64_t>::max() - report.total_cycles)
+            refuse("the step takes more cycles than can be counted");
+        report.total_cycles += slot.cycles;
+    }
 }
 
 Report simulate_systolic(const SystolicConfig& config, const Workload& workload,

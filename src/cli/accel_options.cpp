@@ -20,7 +20,9 @@ void add_workload_options(CLI::App& app, AccelOptions& options) {
 
 void add_machine_options(CLI::App& app, AccelOptions& options) {
     app.add_option("--accel", options.accel,
-                   "sat (N:M training accelerator) or systolic (dense array, SCALE-Sim convention)")
+                   "sat (N:M training accelerator), systolic (dense array, SCALE-Sim convention), or "
+                   "stc-a100, stc-h100, stc-h200 "
+                   "(GPUs with Sparse Tensor Cores)")
         ->capture_default_str();
     app.add_option("--config", options.config, "TOML file of machine parameters (see --print-config)");
     app.add_option("--set", options.settings, "key=value, over the file; may be repeated")

@@ -8,6 +8,7 @@
 
 #include "cli/accel_options.hpp"
 #include "cli/commands.hpp"
+#include "enmesh/accel/gpu.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
@@ -30,6 +31,12 @@ accel::Report run_systolic(const Options& options) {
     if (sparse) std::fputs("note: the systolic array is dense; N:M columns are not used\n", stderr);
     return accel::simulate_systolic(config, workload,
                                     options.accel.dataflow.empty() ? "auto" : options.accel.dataflow);
+}
+
+accel::Report run_gpu(const Options& options) {
+    const AccelOptions& a = options.accel;
+    if (!a.dataflow.empty()) refuse("--dataflow goes with --accel sat and systolic");
+    return accel::simulate_gpu(accel::load_gpu_config(a.accel, a.config, a.settings), load_workload(a));
 }
 
 accel::Report run_sat(const Options& options) {
@@ -70,21 +77,35 @@ void write_all(const Options& options, const accel::Report& report) {
         write_result("-", accel::to_table(report));
 }
 
-void run(const Options& options) {
-    static const std::array<std::string, 2> known = {"sat", "systolic"};
-    if (std::find(known.begin(), known.end(), options.accel.accel) == known.end()) {
-        refuse("--accel {}: no such accelerator{}", options.accel.accel,
-               suggestion(options.accel.accel, known));
+std::string config_text(const AccelOptions& options) {
+    if (options.accel == "sat") {
+        accel::SatConfig sat = load_sat(options);
+        return accel::to_toml(accel::parameters(sat));
     }
+    if (options.accel == "systolic") {
+        accel::SystolicConfig systolic = accel::load_systolic_config(options.config, options.settings);
+        return accel::to_toml(accel::parameters(systolic));
+    }
+    accel::GpuConfig gpu = accel::load_gpu_config(options.accel, options.config, options.settings);
+    return accel::to_toml(accel::parameters(gpu));
+}
+
+void run(const Options& options) {
+    const std::string& accel = options.accel.accel;
+    std::vector<std::string> gpus = accel::gpu_names(), known = gpus;
+    known.insert(known.end(), {"sat", "systolic"});
+    if (std::find(known.begin(), known.end(), accel) == known.end())
+        refuse("--accel {}: no such accelerator{}", accel, suggestion(accel, known));
+    const bool sat = accel == "sat";
     if (options.print_config) {
-        accel::SatConfig sat = load_sat(options.accel);
-        write_result("-", accel::to_toml(accel::parameters(sat)));
+        write_result("-", config_text(options.accel));
         return;
     }
-    const bool systolic = options.accel.accel == "systolic";
-    if (systolic && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
-    if (systolic && options.exact) refuse("--exact goes with --accel sat");
-    write_all(options, systolic ? run_systolic(options) : run_sat(options));
+    if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
+    if (!sat && options.exact) refuse("--exact goes with --accel sat");
+    write_all(options, sat                   ? run_sat(options)
+                       : accel == "systolic" ? run_systolic(options)
+                                             : run_gpu(options));
 }
 
 }  // namespace
@@ -107,8 +128,9 @@ void add_simulate(CLI::App& app) {
     command->add_option(
         "--out", options->out,
         "folder for report.json, report.csv, trace.json, and SAT's schedule.toml and config.toml");
-    command->add_flag("--print-config", options->print_config,
-                      "print SAT's parameters as commented TOML, defaults and settings applied, and stop");
+    command->add_flag(
+        "--print-config", options->print_config,
+        "print the accelerator's parameters as commented TOML, defaults and settings applied, and stop");
     command->footer(
         "Examples:\n"
         "  enmesh simulate --model resnet18 --batch 512 --method bdwp --pattern 2:8 --accel sat --out "
@@ -118,6 +140,9 @@ void add_simulate(CLI::App& app) {
         "  enmesh simulate --model lenet5 --batch 2 --exact\n"
         "  enmesh simulate --topology resnet18.csv --accel systolic --set rows=32 --set cols=32 --dataflow "
         "ws\n"
+        "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 256 --method asp "
+        "--pattern 2:4 --accel "
+        "stc-a100\n"
         "  enmesh simulate --print-config > sat.toml");
     command->callback([options] { run(*options); });
 }

@@ -61,6 +61,7 @@ struct Report {
     std::string energy_table;  ///< "" if energy is not modelled
     std::vector<ProductResult> products;
     std::vector<VectorResult> vector_work;
+    std::vector<std::string> notes;  ///< what the numbers alone do not say, a line each
 
     int64_t multiply_adds() const;
     double gflops() const;           ///< useful, 2 per multiply-add
@@ -73,6 +74,10 @@ Report simulate(const SatConfig& config, const Workload& workload, const Schedul
 /// The products alone on a dense array in the SCALE-Sim convention: no memory, no energy; N:M operands run
 /// dense. `dataflow` is the name ws, os, is, or auto (the fastest for each product).
 Report simulate_systolic(const SystolicConfig& config, const Workload& workload, const std::string& dataflow);
+
+/// Start cycles and their sum, in the step's order: engines and kernels take turns. Results stand as in the
+/// workload, updates after vector operations.
+void place_in_order(Report& report, const Workload& workload);
 
 /// What running the products value by value showed.
 struct ExactRun {
