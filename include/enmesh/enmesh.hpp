@@ -32,6 +32,7 @@
 #include "enmesh/sparsity/prune.hpp"
 #include "enmesh/sparsity/recipe.hpp"
 #include "enmesh/step/executor.hpp"
+#include "enmesh/step/fold_norms.hpp"
 #include "enmesh/step/step.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 #include "enmesh/tensor/tensor.hpp"

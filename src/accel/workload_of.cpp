@@ -149,6 +149,11 @@ class Reader {
             add_vector(node, "gelu_forward", results);
         else if (op.is<GeluBackward>())
             add_vector(node, "gelu_backward", results);
+        else if (const Unary* unary = op.as<Unary>())
+            add_vector(node, is_piecewise_linear(unary->kind) ? "relu_forward" : "gelu_forward", results);
+        else if (const UnaryBackward* backward = op.as<UnaryBackward>())
+            add_vector(node, is_piecewise_linear(backward->kind) ? "relu_backward" : "gelu_backward",
+                       results);
         else if (const BatchNorm* norm = op.as<BatchNorm>())
             add_vector(node, norm_kind(*norm), results);
         else if (op.is<BatchNormBackward>())
@@ -173,15 +178,21 @@ class Reader {
             add_vector(node, "avg_pool_backward", results);
         else if (op.is<SumExcept>())
             add_vector(node, "bias", in(node, 0).elements());
-        else if (op.is<SumTo>())
+        else if (op.is<SumTo>() || op.is<Reduce>())
             add_vector(node, "add", in(node, 0).elements());
-        else if (op.is<Add>() || op.is<Accumulate>() || op.is<ExponentialAverage>() || op.is<SrDecay>())
+        else if (op.is<Add>() || op.is<Subtract>() || op.is<Accumulate>() || op.is<ExponentialAverage>() ||
+                 op.is<SrDecay>())
             add_vector(node, "add", results);
-        else if (op.is<Multiply>() || op.is<Scale>() || op.is<Dropout>() || op.is<ApplyMask>() ||
-                 op.is<CrossEntropyBackward>())
+        else if (op.is<Multiply>() || op.is<Divide>() || op.is<Scale>() || op.is<Dropout>() ||
+                 op.is<ApplyMask>() || op.is<CrossEntropyBackward>())
             add_vector(node, "multiply", results);
         else
             add_vector(node, "copy", results);
+    }
+
+    /// Comparisons and a multiply-add suffice; the others need special functions, as Gelu does.
+    static bool is_piecewise_linear(UnaryKind kind) {
+        return kind == UnaryKind::clip || kind == UnaryKind::hard_sigmoid || kind == UnaryKind::leaky_relu;
     }
 
     static const char* norm_kind(const BatchNorm& norm) {

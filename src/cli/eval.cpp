@@ -18,7 +18,7 @@ struct EvalArguments {
     ModelRequest model;
     RunRequest run;
     std::filesystem::path init;
-    bool raw = false;
+    bool raw = false, keep_norms = false;
     std::string json;
 };
 
@@ -40,9 +40,11 @@ void run_eval(const EvalArguments& arguments, bool method_given) {
     const Recipe recipe = method_given || !info.is_checkpoint ? requested_recipe(request) : info.recipe;
     const data::Dataset dataset = requested_dataset(arguments.run, request);
     const ModelOptions options = model_options_for(request, dataset);
-    const auto executor = backend.make(build_inference_step(requested_graph(request, options), recipe), "");
+    const Graph graph = requested_graph(request, options);
+    auto executor = backend.make(build_inference_step(graph, recipe), "");
     initialize(*executor, 0);
     load_weights(arguments.init, *executor, !arguments.raw);
+    if (!arguments.keep_norms) executor = folded_inference(backend, graph, recipe, *executor);
     const Evaluation result = evaluate(*executor, dataset, dataset.test);
 
     if (arguments.json != "-") {
@@ -71,6 +73,8 @@ void add_eval(CLI::App& app) {
         ->type_name("FILE")
         ->required();
     command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
+    command->add_flag("--keep-norms", arguments->keep_norms,
+                      "Run batch norms on their own instead of folding them into the layers before them");
     command->add_option("--json", arguments->json, "Write the result as JSON (- for standard output)");
     command->footer(
         "Examples:\n"

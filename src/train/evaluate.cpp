@@ -7,6 +7,8 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/data/loader.hpp"
+#include "enmesh/step/fold_norms.hpp"
+#include "enmesh/train/checkpoint.hpp"
 #include "train/batch.hpp"
 
 namespace enmesh {
@@ -50,6 +52,22 @@ void BatchWriter::write(const data::Batch& batch, Executor& executor) {
                    [](int32_t label) { return std::max(label, 0); });
     executor.write(step_.images, images_);
     executor.write(step_.labels, labels_);
+}
+
+std::unique_ptr<Executor> folded_inference(const Backend& backend, const Graph& graph, const Recipe& recipe,
+                                           const Executor& loaded) {
+    const auto value_of = [&](const std::string& name) {
+        return loaded.read(loaded.step().graph.find(name));
+    };
+    const FoldedNorms folded = fold_batch_norms(graph, value_of);
+    auto executor = backend.make(build_inference_step(folded.graph, recipe), "");
+    for (const ValueId id : checkpoint_values(executor->step())) {
+        const std::string& name = executor->step().graph.value(id).name;
+        const auto changed = folded.values.find(name);
+        executor->write(id, changed != folded.values.end() ? changed->second.clone() : value_of(name));
+    }
+    executor->refresh();
+    return executor;
 }
 
 Evaluation evaluate(Executor& inference, const data::Dataset& dataset, const data::Images& split,

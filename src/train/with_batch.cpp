@@ -1,6 +1,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "enmesh/base/error.hpp"
@@ -28,6 +29,82 @@ std::shared_ptr<const Tensor> constant_for(const std::shared_ptr<const Tensor>& 
     return result;
 }
 
+int64_t elements_inside(const Shape& shape, int axis) {
+    int64_t count = 1;
+    for (int i = axis + 1; i < shape.rank(); ++i) count *= shape[i];
+    return count;
+}
+
+/// Where the images are in a value: on `axis` (-1: nowhere), of which each takes `inner` neighbouring
+/// places ("T × N·heads × width" has inner = heads).
+struct ImageAxis {
+    int axis = -1;
+    int64_t inner = 1;
+};
+
+/// The images keep their places in row-major order, so one axis of the target must hold all of them.
+ImageAxis reshaped(const ImageAxis& images, const Shape& src, const Shape& target, int64_t batch) {
+    if (images.axis < 0) return {};
+    const int64_t run = images.inner * elements_inside(src, images.axis);
+    for (int axis = 0; axis < target.rank(); ++axis) {
+        const int64_t step = elements_inside(target, axis);
+        if (run % step == 0 && step * target[axis] % (run * batch) == 0) return {axis, run / step};
+    }
+    refuse("{} to {} does not keep the images apart", to_string(src), to_string(target));
+}
+
+/// Gives a graph's operations another batch, node by node.
+class Rebatcher {
+  public:
+    Rebatcher(const Graph& graph, Graph& result, int64_t before, int64_t after)
+        : graph_(graph), result_(result), before_(before), after_(after), images_(graph.values().size()) {}
+
+    /// The images stand on the value's first axis.
+    void enter(ValueId input) { images_[at(input)].axis = 0; }
+
+    std::vector<ValueId> add(const Node& node, std::vector<ValueId> inputs) {
+        Operation operation = node.operation;
+        ImageAxis images;
+        for (const ValueId input : node.inputs) {
+            if (images.axis < 0) images = images_[at(input)];
+        }
+        if (Reshape* const reshape = std::get_if<Reshape>(&operation.attributes)) {
+            try {
+                images = reshaped(images, graph_.type(node.inputs[0]).shape, reshape->shape, before_);
+            } catch (const Error& error) {
+                refuse("layer '{}': the batch cannot change from {} to {}: {}", node.layer, before_, after_,
+                       error.what());
+            }
+            if (images.axis >= 0)
+                reshape->shape[images.axis] = reshape->shape[images.axis] / before_ * after_;
+        } else if (Expand* const expand = std::get_if<Expand>(&operation.attributes);
+                   expand != nullptr && expand->per_image) {
+            expand->shape[0] = after_;
+        }
+        const auto outputs = result_.add(std::move(operation), std::move(inputs), node.layer, node.stage);
+        for (size_t i = 0; i < outputs.size(); ++i) {
+            images_[at(node.outputs[i])] = {changed_axis(node.outputs[i], outputs[i]), images.inner};
+        }
+        return outputs;
+    }
+
+  private:
+    static size_t at(ValueId value) { return static_cast<size_t>(value.index); }
+
+    int changed_axis(ValueId old, ValueId now) const {
+        const Shape &from = graph_.type(old).shape, &to = result_.type(now).shape;
+        for (int axis = 0; axis < from.rank(); ++axis) {
+            if (from[axis] != to[axis]) return axis;
+        }
+        return -1;
+    }
+
+    const Graph& graph_;
+    Graph& result_;
+    int64_t before_, after_;
+    std::vector<ImageAxis> images_;
+};
+
 }  // namespace
 
 Graph with_batch(const Graph& graph, int64_t batch) {
@@ -35,14 +112,19 @@ Graph with_batch(const Graph& graph, int64_t batch) {
     const ValueId images = graph.find("images");
     if (!images.valid()) refuse("the graph has no input called 'images'");
     const int64_t before = graph.type(images).shape[0];
+    if (batch == before) return graph;
     Graph result;
+    Rebatcher rebatcher(graph, result, before, batch);
     std::vector<ValueId> mapped(graph.values().size());
     for (size_t i = 0; i < graph.values().size(); ++i) {
         const Value& value = graph.values()[i];
         ValueType type = value.type;
         switch (value.role) {
             case Role::input:
-                if (type.shape.rank() > 0 && type.shape[0] == before) type.shape[0] = batch;
+                if (type.shape.rank() > 0 && type.shape[0] == before) {
+                    type.shape[0] = batch;
+                    rebatcher.enter(ValueId{static_cast<int>(i)});
+                }
                 mapped[i] = result.add_input(value.name, std::move(type));
                 break;
             case Role::parameter:
@@ -54,6 +136,7 @@ Graph with_batch(const Graph& graph, int64_t batch) {
             case Role::constant:
                 mapped[i] =
                     result.add_constant(value.name, constant_for(value.initializer.given, before, batch));
+                if (result.type(mapped[i]).shape != type.shape) rebatcher.enter(ValueId{static_cast<int>(i)});
                 break;
             case Role::result:
                 break;
@@ -61,18 +144,9 @@ Graph with_batch(const Graph& graph, int64_t batch) {
     }
     const auto map = [&](ValueId id) { return mapped[static_cast<size_t>(id.index)]; };
     for (const Node& node : graph.nodes()) {
-        Operation operation = node.operation;
-        if (Reshape* const reshape = std::get_if<Reshape>(&operation.attributes)) {
-            int64_t& outermost = reshape->shape[0];
-            if (outermost * batch % before != 0) {
-                refuse("layer '{}' does not keep the images apart: the batch cannot change from {} to {}",
-                       node.layer, before, batch);
-            }
-            outermost = outermost * batch / before;
-        }
         std::vector<ValueId> inputs;
         for (const ValueId input : node.inputs) inputs.push_back(map(input));
-        const auto outputs = result.add(std::move(operation), std::move(inputs), node.layer, node.stage);
+        const auto outputs = rebatcher.add(node, std::move(inputs));
         for (size_t i = 0; i < outputs.size(); ++i) {
             mapped[static_cast<size_t>(node.outputs[i].index)] = outputs[i];
         }

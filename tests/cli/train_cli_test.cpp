@@ -166,13 +166,19 @@ TEST_F(TrainProgram, WritesWhatTheContractSaysAndEvaluatesTheSame) {
     EXPECT_EQ(lines[1]["step"], 88);
     EXPECT_EQ(lines[1]["test_accuracy"], summary["test_accuracy"]);
 
-    const ProgramResult eval = run_program({"eval", "--init", path("run/last.safetensors"), "--data",
-                                            "digits", "--batch", "32", "--threads", "2", "--json", "-"});
-    ASSERT_EQ(eval.code, 0) << eval.err;
-    const nlohmann::json result = nlohmann::json::parse(eval.out);
-    EXPECT_EQ(result["images"], 360);
-    EXPECT_EQ(result["test_accuracy"], summary["test_accuracy"]);
-    EXPECT_NEAR(result["loss"].get<double>(), summary["test_loss"].get<double>(), 1e-6);
+    for (const bool folded : {true, false}) {
+        std::vector<std::string> arguments{"eval",   "--init",    path("run/last.safetensors"),
+                                           "--data", "digits",    "--batch",
+                                           "32",     "--threads", "2",
+                                           "--json", "-"};
+        if (!folded) arguments.push_back("--keep-norms");
+        const ProgramResult eval = run_program(arguments);
+        ASSERT_EQ(eval.code, 0) << eval.err;
+        const nlohmann::json result = nlohmann::json::parse(eval.out);
+        EXPECT_EQ(result["images"], 360);
+        EXPECT_EQ(result["test_accuracy"], summary["test_accuracy"]);
+        EXPECT_NEAR(result["loss"].get<double>(), summary["test_loss"].get<double>(), folded ? 1e-4 : 1e-6);
+    }
 
     const SafetensorsFile checkpoint = load_safetensors(folder_ / "run/last.safetensors");
     for (const auto& [key, value] : checkpoint.metadata)

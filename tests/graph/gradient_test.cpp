@@ -118,6 +118,83 @@ TEST(Gradients, Activations) {
     check_gradients(smooth.finish(smooth.add(Gelu{}, {moving_source(smooth)})));
 }
 
+TEST(Gradients, UnaryOfEveryKind) {
+    const std::vector<Unary> cases = {
+        {UnaryKind::clip, -0.6, 0.9},
+        {UnaryKind::sigmoid},
+        {UnaryKind::hard_sigmoid, 0.4, 0.45},
+        {UnaryKind::hard_swish},
+        {UnaryKind::silu},
+        {UnaryKind::tanh},
+        {UnaryKind::leaky_relu, 0.1},
+        {UnaryKind::gelu_tanh},
+        {UnaryKind::erf},
+        {UnaryKind::exp},
+    };
+    for (const Unary& unary : cases) {
+        SCOPED_TRACE(to_string(unary.kind));
+        Net net({3, 7});
+        const ValueId wide = net.add(Scale{3}, {moving_source(net)});
+        check_gradients(net.finish(net.add(unary, {wide})));
+    }
+    for (const Unary& unary : {Unary{UnaryKind::log}, Unary{UnaryKind::sqrt}, Unary{UnaryKind::power, -0.5},
+                               Unary{UnaryKind::power, 2}, Unary{UnaryKind::power, -1}}) {
+        SCOPED_TRACE(to_string(unary.kind));
+        Net net({3, 7});
+        const ValueId positive = net.add(Unary{UnaryKind::exp}, {moving_source(net)});
+        check_gradients(net.finish(net.add(unary, {positive})));
+    }
+}
+
+TEST(Gradients, SubtractAndDivideBroadcast) {
+    for (const Shape& other :
+         {Shape{2, 3, 4}, Shape{4}, Shape{3, 1}, Shape{1, 3, 4}, Shape{2, 1, 1}, Shape{}}) {
+        Net net({2, 3, 4});
+        const ValueId difference = net.add(Subtract{}, {net.parameter("b", other), moving_source(net)});
+        const ValueId positive = net.add(Unary{UnaryKind::exp}, {net.parameter("d", other)});
+        const ValueId quotient = net.add(Divide{}, {difference, positive});
+        const ValueId inverse = net.add(Divide{}, {positive, net.add(Unary{UnaryKind::exp}, {quotient})});
+        check_gradients(net.finish(net.add(Subtract{}, {inverse, net.add(Scale{0.3}, {quotient})})));
+    }
+}
+
+TEST(Gradients, Reduce) {
+    for (const std::vector<int64_t>& axes :
+         {std::vector<int64_t>{2, 3}, {1}, {3}, {0}, {0, 2}, {1, 2, 3}, {}}) {
+        for (const bool mean : {false, true}) {
+            for (const bool keep : {false, true}) {
+                SCOPED_TRACE(attribute_text(axes));
+                Net net({2, 3, 4, 5});
+                const ValueId squeezed = net.add(Reduce{axes, mean, keep}, {moving_source(net)});
+                Shape kept{2, 3, 4, 5};
+                for (const int64_t axis : axes) kept[static_cast<int>(axis)] = 1;
+                const ValueId gate = net.add(Reshape{kept}, {squeezed});
+                check_gradients(net.finish(net.add(Multiply{}, {net.parameter("y", {2, 3, 4, 5}), gate})));
+            }
+        }
+    }
+}
+
+TEST(Gradients, ExpandAndPad) {
+    Net net({2, 3, 4});
+    const ValueId token = net.add(Expand{{2, 1, 4}, true}, {net.parameter("token", {1, 1, 4})});
+    const ValueId joined = net.add(Concat{1}, {token, moving_source(net)});
+    const ValueId scaled =
+        net.add(Multiply{}, {joined, net.add(Expand{{2, 4, 4}}, {net.parameter("y", {4, 1})})});
+    check_gradients(net.finish(net.add(Pad{{0, 1, 0}, {0, 2, 3}, 0.5}, {scaled})));
+    Net outermost({2, 3});
+    const ValueId padded = outermost.add(Pad{{1, 0}, {2, 0}}, {moving_source(outermost)});
+    check_gradients(outermost.finish(outermost.add(Slice{0, 1, 3, 1}, {padded})));
+}
+
+TEST(Gradients, ChannelShuffleOfSixAxes) {
+    Net net({2, 6, 4, 2});
+    const ValueId apart = net.add(Reshape{{2, 2, 3, 2, 2, 2}}, {moving_source(net)});
+    const ValueId turned = net.add(Transpose{{0, 2, 1, 4, 3, 5}}, {apart});
+    const ValueId weighted = net.add(Multiply{}, {turned, net.parameter("y", {2, 3, 2, 2, 2, 2})});
+    check_gradients(net.finish(net.add(Reshape{{2, 6, 4, 2}}, {weighted})));
+}
+
 TEST(Gradients, BatchNorm) {
     for (const Shape& shape : {Shape{3, 2, 4, 3}, Shape{5, 3}}) {
         Net net(shape);

@@ -53,6 +53,11 @@ TEST(Shapes, OfTheRest) {
     EXPECT_EQ(shape_of(Concat{1}, {f32({2, 3}), f32({2, 4})}), (Shape{2, 7}));
     EXPECT_EQ(shape_of(SumExcept{-1}, {f32({2, 3, 4})}), (Shape{4}));
     EXPECT_EQ(shape_of(Embedding{}, {{{2, 3}, DType::i32, {}}, f32({9, 5})}), (Shape{2, 3, 5}));
+    EXPECT_EQ(shape_of(Reduce{{1, 3}}, {f32({2, 3, 4, 5})}), (Shape{2, 1, 4, 1}));
+    EXPECT_EQ(shape_of(Reduce{{0, 1}, true, false}, {f32({2, 3, 4})}), (Shape{4}));
+    EXPECT_EQ(shape_of(Expand{{5, 2, 3}}, {f32({2, 1})}), (Shape{5, 2, 3}));
+    EXPECT_EQ(shape_of(Pad{{0, 1}, {2, 3}}, {f32({4, 5})}), (Shape{6, 9}));
+    EXPECT_EQ(shape_of(Divide{}, {f32({4, 1}), f32({3})}), (Shape{4, 3}));
     EXPECT_EQ(shape_of(Reshape{{6, 2}}, {f32({3, 4})}), (Shape{6, 2}));
 }
 
@@ -87,6 +92,16 @@ TEST(Shapes, RefusalsNameLayerOperationAndReason) {
         {Slice{1, 3, 8, 1}, {f32({2, 7})}, "not a slice of extent 7"},
         {Slice{2, 0, 1, 1}, {f32({2, 7})}, "axis 2"},
         {Concat{1}, {f32({2, 7}), f32({3, 7})}, "differ outside axis 1"},
+        {Unary{}, {image}, "no kind"},
+        {Unary{UnaryKind::clip, 1, 0}, {image}, "clip from 1 to 0 is empty"},
+        {Subtract{}, {f32({2, 3}), f32({2, 4})}, "do not broadcast"},
+        {Divide{}, {f32({2, 3}), f32({3, 3})}, "do not broadcast"},
+        {Reduce{{1, 4}}, {image}, "axis 4"},
+        {Reduce{{2, 1}}, {image}, "do not ascend"},
+        {Expand{{2, 3}}, {f32({2, 2})}, "2x2 and 2x3 do not broadcast"},
+        {Expand{{3}}, {f32({2, 3})}, "2x3 does not broadcast to 3"},
+        {Pad{{1}, {1}}, {image}, "borders are given"},
+        {Pad{{-1}, {0}}, {f32({4})}, "a border of -1"},
         {Embedding{}, {f32({2}), f32({3, 4})}, "indices are f32"},
         {Dropout{1.0}, {image}, "probability 1"},
         {CrossEntropy{}, {f32({2, 3}), f32({2})}, "labels are f32"},
@@ -113,6 +128,7 @@ TEST(Operations, PrintHashAndCompareByTheirFields) {
     EXPECT_EQ(hash(strided), hash(same));
     EXPECT_NE(strided, plain);
     EXPECT_NE(hash(strided), hash(plain));
+    EXPECT_EQ(to_string(Operation(Unary{UnaryKind::clip, 0, 6})), "unary kind=clip b=6");
     EXPECT_EQ(to_string(Operation(PackNm{{2, 8}, GroupAxis::output_channels})),
               "pack_nm pattern=2:8 axis=output_channels");
 }

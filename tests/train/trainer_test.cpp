@@ -288,5 +288,34 @@ TEST(Trainer, AnotherBatchIsTheSameGraph) {
     }
 }
 
+/// Attention as PyTorch's own module writes it, on T × N·heads × width; a token per image; a parameter that
+/// is reshaped.
+Graph tokens_first(int64_t batch) {
+    constexpr int64_t tokens = 3, heads = 2, width = 4;
+    Graph graph;
+    const ValueId images = graph.add_input("images", {{batch, tokens, heads * width}, DType::f32, {}});
+    const ValueId token = graph.add_parameter("token", {heads * width}, {}, false);
+    const ValueId row = graph.add_one(Reshape{{1, 1, heads * width}}, {token}, "token");
+    const ValueId rows = graph.add_one(Expand{{batch, 1, heads * width}, true}, {row}, "token");
+    const ValueId all = graph.add_one(Concat{1}, {rows, images}, "joined");
+    ValueId x = graph.add_one(Transpose{{1, 0, 2}}, {all}, "turned");
+    x = graph.add_one(Reshape{{tokens + 1, batch * heads, width}}, {x}, "heads");
+    x = graph.add_one(Transpose{{1, 0, 2}}, {x}, "turned");
+    x = graph.add_one(MatMul{false, true}, {x, x}, "scores");
+    x = graph.add_one(Reshape{{batch, heads, tokens + 1, tokens + 1}}, {x}, "apart");
+    graph.outputs = {graph.add_one(Reshape{{batch, heads * 16}}, {x}, "flat")};
+    return graph;
+}
+
+TEST(Trainer, TheBatchFollowsItsAxisThroughRearrangements) {
+    EXPECT_EQ(structure(with_batch(tokens_first(4), 6)), structure(tokens_first(6)));
+    EXPECT_EQ(structure(with_batch(tokens_first(2), 1)), structure(tokens_first(1)));
+    Graph mixed;
+    const ValueId images = mixed.add_input("images", {{4, 6}, DType::f32, {}});
+    mixed.outputs = {
+        mixed.add_one(Reshape{{8, 3}}, {mixed.add_one(Transpose{{1, 0}}, {images}, "turned")}, "mixed")};
+    EXPECT_THROW(with_batch(mixed, 6), Error);
+}
+
 }  // namespace
 }  // namespace enmesh

@@ -15,33 +15,36 @@
 #include "enmesh/graph/ops/cross_entropy.hpp"
 #include "enmesh/graph/ops/dropout.hpp"
 #include "enmesh/graph/ops/embedding.hpp"
+#include "enmesh/graph/ops/expand.hpp"
 #include "enmesh/graph/ops/layer_norm.hpp"
 #include "enmesh/graph/ops/linear.hpp"
 #include "enmesh/graph/ops/mask.hpp"
 #include "enmesh/graph/ops/matmul.hpp"
 #include "enmesh/graph/ops/multiply.hpp"
 #include "enmesh/graph/ops/pack_nm.hpp"
+#include "enmesh/graph/ops/pad.hpp"
 #include "enmesh/graph/ops/pool.hpp"
+#include "enmesh/graph/ops/reduce.hpp"
 #include "enmesh/graph/ops/reshape.hpp"
 #include "enmesh/graph/ops/slice.hpp"
 #include "enmesh/graph/ops/softmax.hpp"
 #include "enmesh/graph/ops/sum.hpp"
 #include "enmesh/graph/ops/transpose.hpp"
+#include "enmesh/graph/ops/unary.hpp"
 #include "enmesh/graph/ops/update.hpp"
 
 namespace enmesh {
 
 /// Every operation there is: the one list that printing, hashing, shape inference, gradients and executors go
 /// by.
-using AnyOperation =
-    std::variant<Accumulate, Add, AdamWUpdate, ApplyMask, AveragePool2d, AveragePool2dBackward, BatchNorm,
-                 BatchNormBackward, Concat, Conv2d, Conv2dBackwardData, Conv2dBackwardWeights, CrossEntropy,
-                 CrossEntropyBackward, Dropout, Embedding, EmbeddingBackward, ExponentialAverage, Gelu,
-                 GeluBackward, GlobalAveragePool, GlobalAveragePoolBackward, GradientNorm, LayerNorm,
-                 LayerNormBackward, Linear, LinearBackwardData, LinearBackwardWeights, MatMul, MaxPool2d,
-                 MaxPool2dBackward, Multiply, PackNm, Relu, ReluBackward, Reshape, Scale, SelectMask,
-                 SgdUpdate, Slice, SliceBackward, Softmax, SoftmaxBackward, SrDecay, SumExcept, SumTo,
-                 Transpose, UnpackNm>;
+using AnyOperation = std::variant<
+    Accumulate, AdamWUpdate, Add, ApplyMask, AveragePool2d, AveragePool2dBackward, BatchNorm,
+    BatchNormBackward, Concat, Conv2d, Conv2dBackwardData, Conv2dBackwardWeights, CrossEntropy,
+    CrossEntropyBackward, Divide, Dropout, Embedding, EmbeddingBackward, Expand, ExponentialAverage, Gelu,
+    GeluBackward, GlobalAveragePool, GlobalAveragePoolBackward, GradientNorm, LayerNorm, LayerNormBackward,
+    Linear, LinearBackwardData, LinearBackwardWeights, MatMul, MaxPool2d, MaxPool2dBackward, Multiply, PackNm,
+    Pad, Reduce, Relu, ReluBackward, Reshape, Scale, SelectMask, SgdUpdate, Slice, SliceBackward, Softmax,
+    SoftmaxBackward, SrDecay, Subtract, SumExcept, SumTo, Transpose, Unary, UnaryBackward, UnpackNm>;
 
 struct Operation {
     AnyOperation attributes;

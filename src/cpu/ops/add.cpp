@@ -1,57 +1,52 @@
-#include "cpu/ops/broadcast.hpp"
 #include "cpu/ops/runs.hpp"
+#include "cpu/ops/strided.hpp"
 
 namespace enmesh::cpu {
 namespace {
 
-/// Equal shapes in any layout, or NumPy broadcasting on plain values.
-void add_binary(Machine& machine, const Node& node, void (*f)(const float*, const float*, float*, int64_t),
-                float (*one)(float, float)) {
-    const Shape &x = machine.graph().type(node.inputs[0]).shape,
-                &y = machine.graph().type(node.inputs[1]).shape;
-    if (x == y) {
-        const int a = machine.slot_of(node.inputs[0]);
-        const Layout layout = machine.slot(a).layout;
-        const int b = machine.in(node.inputs[1], layout);
-        const int dst = machine.out(node.outputs[0], layout);
-        const int64_t elements = x.elements();
-        machine.add(node, Kind::other, {a, b}, {dst}, [&machine, a, b, dst, elements, f](const RunContext&) {
-            over_elements(elements, [&](int64_t at, int64_t count) {
-                f(machine.f32(a) + at, machine.f32(b) + at, machine.f32(dst) + at, count);
-            });
-        });
-        return;
+/// Blocked as soon as an operand of the whole shape is: what is broadcast onto it is read where it lies.
+Layout result_layout(const Machine& machine, const Node& node) {
+    const Shape& result = machine.graph().type(node.outputs[0]).shape;
+    for (const ValueId input : node.inputs) {
+        const Slot& slot = machine.slot(machine.slot_of(input));
+        if (slot.type.shape == result && !slot.layout.plain()) return slot.layout;
     }
-    const int a = machine.in_plain(node.inputs[0]), b = machine.in_plain(node.inputs[1]);
-    const int dst = machine.out(node.outputs[0]);
+    return plain_layout;
+}
+
+/// A slot of the operand in `layout`, or plain if it is broadcast and lies in another one.
+int operand_slot(Machine& machine, ValueId value, const Shape& result, Layout layout) {
+    const int slot = machine.slot_of(value);
+    if (machine.slot(slot).layout == layout) return slot;
+    return machine.slot(slot).type.shape == result ? machine.in(value, layout) : machine.in_plain(value);
+}
+
+void add_binary(Machine& machine, const Node& node, StridedBinary::Function function) {
     const Shape result = machine.graph().type(node.outputs[0]).shape;
-    const BroadcastRows rows = broadcast_rows(result, x, y);
-    machine.add(node, Kind::other, {a, b}, {dst}, [&machine, a, b, dst, rows, f, one](const RunContext&) {
-        parallel_for(rows.rows, 64, [&](int64_t begin, int64_t end) {
-            for (int64_t row = begin; row < end; ++row) {
-                const float* const p = machine.f32(a) + rows.offset_a(row);
-                const float* const q = machine.f32(b) + rows.offset_b(row);
-                float* const r = machine.f32(dst) + row * rows.length;
-                if (rows.step_a == 1 && rows.step_b == 1) {
-                    f(p, q, r, rows.length);
-                } else {
-                    for (int64_t i = 0; i < rows.length; ++i)
-                        r[i] = one(p[i * rows.step_a], q[i * rows.step_b]);
-                }
-            }
-        });
+    const Layout layout = result_layout(machine, node);
+    const int a = operand_slot(machine, node.inputs[0], result, layout);
+    const int b = operand_slot(machine, node.inputs[1], result, layout);
+    const int dst = machine.out(node.outputs[0], layout);
+    const LaneSplit split(layout);
+    const auto strides = [&](int slot) {
+        return split_strides(machine.slot(slot).type.shape, machine.slot(slot).layout, result.rank(), split);
+    };
+    const StridedBinary binary(make_loops(result, split, {strides(dst), strides(a), strides(b)}), function);
+    machine.add(node, Kind::other, {a, b}, {dst}, [&machine, a, b, dst, binary](const RunContext&) {
+        binary.run(machine.f32(a), machine.f32(b), machine.f32(dst));
     });
 }
 
 }  // namespace
 
-void lower(Machine& machine, const Node& node, const Add&) {
-    add_binary(machine, node, simd().add, [](float a, float b) { return a + b; });
+void lower(Machine& machine, const Node& node, const Add&) { add_binary(machine, node, simd().add); }
+void lower(Machine& machine, const Node& node, const Subtract&) {
+    add_binary(machine, node, simd().subtract);
 }
-
 void lower(Machine& machine, const Node& node, const Multiply&) {
-    add_binary(machine, node, simd().multiply, [](float a, float b) { return a * b; });
+    add_binary(machine, node, simd().multiply);
 }
+void lower(Machine& machine, const Node& node, const Divide&) { add_binary(machine, node, simd().divide); }
 
 void lower(Machine& machine, const Node& node, const Scale& op) {
     const int src = machine.slot_of(node.inputs[0]);

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "cpu/ops/broadcast.hpp"
 #include "cpu/ops/runs.hpp"
 #include "enmesh/base/error.hpp"
 
@@ -73,27 +72,6 @@ void lower(Machine& machine, const Node& node, const SumExcept& op) {
         refuse("layer '{}': sum_except over axis {} of rank {} is not supported on the CPU", node.layer, axis,
                rank);
     }
-}
-
-void lower(Machine& machine, const Node& node, const SumTo& op) {
-    const int src = machine.in_plain(node.inputs[0]);
-    const int dst = machine.out(node.outputs[0]);
-    const Shape shape = machine.slot(src).type.shape;
-    const BroadcastRows rows = broadcast_rows(shape, op.shape, op.shape);
-    const int64_t elements = op.shape.elements();
-    const size_t sums_at = machine.book(static_cast<size_t>(elements) * sizeof(double));
-    machine.add(node, Kind::other, {src}, {dst},
-                [&machine, src, dst, rows, elements, sums_at](const RunContext&) {
-                    double* const sums = reinterpret_cast<double*>(machine.workspace(sums_at));
-                    std::fill(sums, sums + elements, 0.0);
-                    for (int64_t row = 0; row < rows.rows; ++row) {
-                        const float* const from = machine.f32(src) + row * rows.length;
-                        double* const to = sums + rows.offset_a(row);
-                        for (int64_t i = 0; i < rows.length; ++i)
-                            to[i * rows.step_a] += static_cast<double>(from[i]);
-                    }
-                    for (int64_t i = 0; i < elements; ++i) machine.f32(dst)[i] = static_cast<float>(sums[i]);
-                });
 }
 
 }  // namespace enmesh::cpu

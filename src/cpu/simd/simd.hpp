@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "enmesh/base/isa.hpp"
+#include "enmesh/graph/unary_kind.hpp"
 
 namespace enmesh::cpu {
 
@@ -46,12 +47,17 @@ struct Simd {
     void (*norm_backward_apply)(NormGradient gradient, const float* x, float* dx, int64_t count,
                                 const float* a, const float* b, const float* c);
     void (*add)(const float* a, const float* b, float* y, int64_t count);
+    void (*subtract)(const float* a, const float* b, float* y, int64_t count);
     void (*multiply)(const float* a, const float* b, float* y, int64_t count);
+    void (*divide)(const float* a, const float* b, float* y, int64_t count);
     void (*scale)(const float* x, float factor, float* y, int64_t count);
     void (*relu)(const float* x, float* y, int64_t count);
     void (*relu_backward)(const float* z, const float* dz, float* dx, int64_t count);
     void (*gelu)(const float* x, float* y, int64_t count);
     void (*gelu_backward)(const float* x, const float* dy, float* dx, int64_t count);
+    void (*unary)(UnaryKind kind, float a, float b, const float* x, float* y, int64_t count);
+    void (*unary_backward)(UnaryKind kind, float a, float b, const float* x, const float* dy, float* dx,
+                           int64_t count);
     /// One row: y = exp(x - max) / sum.
     void (*softmax)(const float* x, float* y, int64_t count);
     void (*softmax_backward)(const float* y, const float* dy, float* dx, int64_t count);

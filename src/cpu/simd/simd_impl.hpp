@@ -151,8 +151,14 @@ void norm_backward_apply(NormGradient g, const float* x, float* dx, int64_t coun
 void add(const float* a, const float* b, float* y, int64_t count) {
     for (int64_t i = 0; i < count; ++i) y[i] = a[i] + b[i];
 }
+void subtract(const float* a, const float* b, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = a[i] - b[i];
+}
 void multiply(const float* a, const float* b, float* y, int64_t count) {
     for (int64_t i = 0; i < count; ++i) y[i] = a[i] * b[i];
+}
+void divide(const float* a, const float* b, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = a[i] / b[i];
 }
 void scale(const float* x, float factor, float* y, int64_t count) {
     for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor;
@@ -223,10 +229,12 @@ void gelu(const float* x, float* y, int64_t count) {
     });
 }
 
-void gelu_backward(const float* x, const float* dy, float* dx, int64_t count) {
+/// dx = dy * derivative(x).
+template <typename Derivative>
+inline void map_gradient(const float* x, const float* dy, float* dx, int64_t count,
+                         const Derivative& derivative) {
     map_run(x, dx, count, [&](V v, int64_t i) {
-        V density, g;
-        const V phi = normal_distribution(v, &density);
+        V g;
         if (i + width <= count) {
             g = load(dy + i);
         } else {
@@ -234,7 +242,15 @@ void gelu_backward(const float* x, const float* dy, float* dx, int64_t count) {
             std::memcpy(tail, dy + i, static_cast<size_t>(count - i) * sizeof(float));
             g = load(tail);
         }
-        return g * (phi + v * density);
+        return g * derivative(v);
+    });
+}
+
+void gelu_backward(const float* x, const float* dy, float* dx, int64_t count) {
+    map_gradient(x, dy, dx, count, [](V v) {
+        V density;
+        const V phi = normal_distribution(v, &density);
+        return phi + v * density;
     });
 }
 
@@ -425,6 +441,11 @@ void max_pool_backward(const PoolPlane& p, const float* diff_dst, const uint8_t*
 }
 
 }  // namespace
+}  // namespace enmesh::cpu
+
+#include "cpu/simd/unary_impl.hpp"
+
+namespace enmesh::cpu {
 
 const Simd ENMESH_SIMD_TABLE = {
     norm_sums,
@@ -432,12 +453,16 @@ const Simd ENMESH_SIMD_TABLE = {
     norm_backward_sums,
     norm_backward_apply,
     add,
+    subtract,
     multiply,
+    divide,
     scale,
     relu,
     relu_backward,
     gelu,
     gelu_backward,
+    unary,
+    unary_backward,
     softmax,
     softmax_backward,
     sum,

@@ -22,11 +22,19 @@ std::vector<ValueType> Add::infer(std::span<const ValueType> inputs) const {
 
 void Add::differentiate(GradientBuilder& builder) const {
     for (int i = 0; i < 2; ++i) {
-        if (!builder.wanted(i)) continue;
-        const Shape shape = builder.type(builder.input(i)).shape;  // a copy: emitting moves the types
-        ValueId share = builder.gradient();
-        if (builder.type(share).shape != shape) share = builder.emit_one(Stage::BP, SumTo{shape}, {share});
-        builder.contribute(i, share);
+        if (builder.wanted(i)) contribute_summed(builder, i, builder.gradient());
+    }
+}
+
+std::vector<ValueType> Subtract::infer(std::span<const ValueType> inputs) const {
+    return Add{}.infer(inputs);
+}
+
+void Subtract::differentiate(GradientBuilder& builder) const {
+    if (builder.wanted(0)) contribute_summed(builder, 0, builder.gradient());
+    if (builder.wanted(1)) {
+        const ValueId share = sum_to(builder, builder.gradient(), 1);
+        builder.contribute(1, builder.emit_one(Stage::BP, Scale{-1}, {share}));
     }
 }
 

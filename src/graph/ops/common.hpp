@@ -52,4 +52,15 @@ inline OperationCount backward_data_count(int64_t dense, const ValueType& diff_d
                             : product_count(dense, diff_dst, GroupAxis::gradient_channels);
 }
 
+/// `share` summed to the shape of an input that was broadcast.
+inline ValueId sum_to(GradientBuilder& builder, ValueId share, int input) {
+    const Shape shape = builder.type(builder.input(input)).shape;  // a copy: emitting moves the types
+    if (builder.type(share).shape == shape) return share;
+    return builder.emit_one(Stage::BP, SumTo{shape}, {share});
+}
+
+inline void contribute_summed(GradientBuilder& builder, int input, ValueId share) {
+    builder.contribute(input, sum_to(builder, share, input));
+}
+
 }  // namespace enmesh

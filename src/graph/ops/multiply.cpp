@@ -10,10 +10,21 @@ std::vector<ValueType> Multiply::infer(std::span<const ValueType> inputs) const 
 void Multiply::differentiate(GradientBuilder& builder) const {
     for (int i = 0; i < 2; ++i) {
         if (!builder.wanted(i)) continue;
-        const Shape shape = builder.type(builder.input(i)).shape;  // a copy: emitting moves the types
-        ValueId share = builder.emit_one(Stage::BP, Multiply{}, {builder.gradient(), builder.input(1 - i)});
-        if (builder.type(share).shape != shape) share = builder.emit_one(Stage::BP, SumTo{shape}, {share});
-        builder.contribute(i, share);
+        contribute_summed(
+            builder, i, builder.emit_one(Stage::BP, Multiply{}, {builder.gradient(), builder.input(1 - i)}));
+    }
+}
+
+std::vector<ValueType> Divide::infer(std::span<const ValueType> inputs) const {
+    return Multiply{}.infer(inputs);
+}
+
+void Divide::differentiate(GradientBuilder& builder) const {
+    const ValueId quotient = builder.emit_one(Stage::BP, Divide{}, {builder.gradient(), builder.input(1)});
+    if (builder.wanted(0)) contribute_summed(builder, 0, quotient);
+    if (builder.wanted(1)) {
+        const ValueId product = builder.emit_one(Stage::BP, Multiply{}, {quotient, builder.output(0)});
+        builder.contribute(1, builder.emit_one(Stage::BP, Scale{-1}, {sum_to(builder, product, 1)}));
     }
 }
 

@@ -10,4 +10,12 @@ void run(const Add&, const Frame& frame) {
     }
 }
 
+void run(const Subtract&, const Frame& frame) {
+    const Shape& dst = frame.out().type.shape;
+    for_each_strided(dst, broadcast_strides(frame.shape(0), dst),
+                     [&](int64_t i, int64_t from) { frame.out()[i] = frame.in(0)[from]; });
+    for_each_strided(dst, broadcast_strides(frame.shape(1), dst),
+                     [&](int64_t i, int64_t from) { frame.out()[i] -= frame.in(1)[from]; });
+}
+
 }  // namespace enmesh::reference

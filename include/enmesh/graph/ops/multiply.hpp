@@ -13,6 +13,15 @@ struct Multiply {
     void differentiate(GradientBuilder& builder) const;
 };
 
+/// a / b with NumPy broadcasting.
+struct Divide {
+    static constexpr std::string_view name = "divide";
+    static constexpr auto fields() { return std::tuple{}; }
+    bool operator==(const Divide&) const = default;
+    std::vector<ValueType> infer(std::span<const ValueType> inputs) const;
+    void differentiate(GradientBuilder& builder) const;
+};
+
 /// src * factor.
 struct Scale {
     static constexpr std::string_view name = "scale";
