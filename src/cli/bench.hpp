@@ -7,6 +7,7 @@ class App;
 namespace enmesh::cli {
 
 // One line per measurement, defined in bench_NAME.cpp.
+void add_bench_infer(CLI::App& bench);
 void add_bench_kernels(CLI::App& bench);
 void add_bench_step(CLI::App& bench);
 

@@ -159,14 +159,6 @@ class Candidate {
     int64_t updates_ = 0;
 };
 
-/// "bdwp@2:8": a method and its pattern.
-ModelRequest with_method(ModelRequest request, const std::string& text) {
-    const size_t at = text.find('@');
-    request.method = text.substr(0, at);
-    request.pattern = at == std::string::npos ? "" : text.substr(at + 1);
-    return request;
-}
-
 /// Runs one step for every line on standard input and answers with its seconds: lets a comparison interleave
 /// programs.
 void serve(Candidate& candidate) {

@@ -75,4 +75,11 @@ Recipe requested_recipe(const ModelRequest& request) {
     return recipe;
 }
 
+ModelRequest with_method(ModelRequest request, const std::string& text) {
+    const size_t at = text.find('@');
+    request.method = text.substr(0, at);
+    request.pattern = at == std::string::npos ? "" : text.substr(at + 1);
+    return request;
+}
+
 }  // namespace enmesh::cli

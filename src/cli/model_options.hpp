@@ -40,5 +40,7 @@ ModelOptions model_options(const ModelRequest& request);
 /// The graph that --model names: one of the zoo.
 Graph requested_graph(const ModelRequest& request, const ModelOptions& options);
 Recipe requested_recipe(const ModelRequest& request);
+/// The request with the method and pattern of "bdwp@2:8".
+ModelRequest with_method(ModelRequest request, const std::string& text);
 
 }  // namespace enmesh::cli

@@ -213,55 +213,94 @@ void Machine::find_groups() {
     std::set<int> wanted_outside;
     for (const ValueId output : g.outputs) wanted_outside.insert(output.index);
     for (const StepParameter& parameter : step_.parameters) wanted_outside.insert(parameter.gradient.index);
-    const auto only_consumer = [&](ValueId value) {
+    const std::function<int(ValueId)> only_consumer = [&](ValueId value) {
         const auto& users = consumers[static_cast<size_t>(value.index)];
         return users.size() == 1 && !wanted_outside.contains(value.index) ? users[0] : -1;
     };
     covered_.assign(g.nodes().size(), false);
     for (int i = 0; i < static_cast<int>(g.nodes().size()); ++i) {
-        const Node& node = g.node(i);
-        if (node.operation.is<BatchNorm>()) {
-            NormGroup group{.norm = i, .residual = {}};
-            int next = only_consumer(node.outputs[0]);
-            ValueId result = node.outputs[0];
-            if (next >= 0 && g.node(next).operation.is<Add>()) {
-                const Node& sum = g.node(next);
-                const ValueId other = sum.inputs[0] == result ? sum.inputs[1] : sum.inputs[0];
-                const bool ready = g.value(other).producer < i && !(other == result);
-                if (ready && g.type(other).shape == g.type(result).shape) {
-                    group.add = next;
-                    group.residual = other;
-                    result = sum.outputs[0];
-                    next = only_consumer(result);
-                } else {
-                    next = -1;
-                }
-            }
-            if (next >= 0 && g.node(next).operation.is<Relu>()) group.relu = next;
-            for (const int member : {group.norm, group.add, group.relu}) {
-                if (member >= 0 && member != group.last()) covered_[static_cast<size_t>(member)] = true;
-            }
-            norm_groups_.emplace(group.last(), group);
-        } else if (node.operation.is<BatchNormBackward>()) {
-            NormBackwardGroup group{.norm = i};
-            const int producer = g.value(node.inputs[4]).producer;
-            if (producer >= 0 && g.node(producer).operation.is<ReluBackward>() &&
-                !covered_[static_cast<size_t>(producer)] && !wanted_outside.contains(node.inputs[4].index) &&
-                consumers[static_cast<size_t>(node.inputs[4].index)].front() == i) {
-                group.relu = producer;
-                const ValueId gradient = g.node(producer).inputs[1];
-                const int sum = g.value(gradient).producer;
-                const bool summed = sum >= 0 && g.node(sum).operation.is<Add>() &&
-                                    g.node(sum).stage == Stage::BP && only_consumer(gradient) == producer &&
-                                    g.type(g.node(sum).inputs[0]) == g.type(g.node(sum).inputs[1]);
-                if (summed) group.add = sum;
-            }
-            for (const int member : {group.add, group.relu}) {
-                if (member >= 0) covered_[static_cast<size_t>(member)] = true;
-            }
-            norm_backward_groups_.emplace(i, group);
+        if (covered_[static_cast<size_t>(i)]) continue;
+        const Operation& operation = g.node(i).operation;
+        if (operation.is<BatchNorm>())
+            find_norm(i, only_consumer);
+        else if (operation.is<BatchNormBackward>())
+            find_norm_backward(i, consumers, wanted_outside);
+        else if (operation.is<Conv2d>() || operation.is<Add>())
+            find_relu(i, only_consumer);
+    }
+}
+
+void Machine::find_norm(int node_index, const std::function<int(ValueId)>& only_consumer) {
+    const Graph& g = graph();
+    const Node& node = g.node(node_index);
+    NormGroup group{.norm = node_index, .residual = {}};
+    int next = only_consumer(node.outputs[0]);
+    ValueId result = node.outputs[0];
+    if (next >= 0 && g.node(next).operation.is<Add>()) {
+        const Node& sum = g.node(next);
+        const ValueId other = sum.inputs[0] == result ? sum.inputs[1] : sum.inputs[0];
+        const bool ready = g.value(other).producer < node_index && !(other == result);
+        if (ready && g.type(other).shape == g.type(result).shape) {
+            group.add = next;
+            group.residual = other;
+            result = sum.outputs[0];
+            next = only_consumer(result);
+        } else {
+            next = -1;
         }
     }
+    if (next >= 0 && g.node(next).operation.is<Relu>()) group.relu = next;
+    for (const int member : {group.norm, group.add, group.relu}) {
+        if (member >= 0 && member != group.last()) covered_[static_cast<size_t>(member)] = true;
+    }
+    norm_groups_.emplace(group.last(), group);
+}
+
+void Machine::find_norm_backward(int node_index, const std::vector<std::vector<int>>& consumers,
+                                 const std::set<int>& wanted_outside) {
+    const Graph& g = graph();
+    const Node& node = g.node(node_index);
+    NormBackwardGroup group{.norm = node_index};
+    const int producer = g.value(node.inputs[4]).producer;
+    if (producer >= 0 && g.node(producer).operation.is<ReluBackward>() &&
+        !covered_[static_cast<size_t>(producer)] && !wanted_outside.contains(node.inputs[4].index) &&
+        consumers[static_cast<size_t>(node.inputs[4].index)].front() == node_index) {
+        group.relu = producer;
+        const ValueId gradient = g.node(producer).inputs[1];
+        const int sum = g.value(gradient).producer;
+        const auto& users = consumers[static_cast<size_t>(gradient.index)];
+        const bool summed = sum >= 0 && g.node(sum).operation.is<Add>() && g.node(sum).stage == Stage::BP &&
+                            users.size() == 1 && users[0] == producer &&
+                            !wanted_outside.contains(gradient.index) &&
+                            g.type(g.node(sum).inputs[0]) == g.type(g.node(sum).inputs[1]);
+        if (summed) group.add = sum;
+    }
+    for (const int member : {group.add, group.relu}) {
+        if (member >= 0) covered_[static_cast<size_t>(member)] = true;
+    }
+    norm_backward_groups_.emplace(node_index, group);
+}
+
+void Machine::find_relu(int node_index, const std::function<int(ValueId)>& only_consumer) {
+    const Graph& g = graph();
+    const Node& node = g.node(node_index);
+    const int relu = only_consumer(node.outputs[0]);
+    if (relu < 0 || !g.node(relu).operation.is<Relu>()) return;
+    if (node.operation.is<Add>()) {
+        if (!(g.type(node.inputs[0]) == g.type(node.inputs[1]))) return;
+        sum_relus_.emplace(relu, ReluGroup{node_index, relu});
+        covered_[static_cast<size_t>(node_index)] = true;
+        return;
+    }
+    // Only our products take a relu along.
+    if (map_layout_.lanes != Layout::Lanes::images) return;
+    product_relus_.emplace(node.outputs[0].index, relu);
+    covered_[static_cast<size_t>(relu)] = true;
+}
+
+const Node* Machine::relu_after(const Node& node) const {
+    const auto found = product_relus_.find(node.outputs[0].index);
+    return found != product_relus_.end() ? &graph().node(found->second) : nullptr;
 }
 
 void Machine::lower_nodes() {
@@ -273,6 +312,8 @@ void Machine::lower_nodes() {
         } else if (const auto backward = norm_backward_groups_.find(i);
                    backward != norm_backward_groups_.end()) {
             lower(*this, backward->second);
+        } else if (const auto sum = sum_relus_.find(i); sum != sum_relus_.end()) {
+            lower(*this, sum->second);
         } else {
             const Node& node = graph().node(i);
             std::visit([&](const auto& op) { lower(*this, node, op); }, node.operation.attributes);

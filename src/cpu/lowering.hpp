@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -77,6 +78,11 @@ struct NormBackwardGroup {
     int add = -1, relu = -1, norm = -1;
 };
 
+/// A product or a sum whose one user is a relu, which runs along with it.
+struct ReluGroup {
+    int source = -1, relu = -1;
+};
+
 /// Everything a lowered step owns; operations' lower() functions fill it.
 class Machine {
   public:
@@ -90,6 +96,8 @@ class Machine {
     KernelPlan& plan() { return plan_; }
     const KernelPlan& plan() const { return plan_; }
     KernelCache& cache() { return cache_; }
+    /// The relu that runs along with a convolution, or null.
+    const Node* relu_after(const Node& node) const;
 
     // Building. `slot_of` is where a graph value lives.
     int slot_of(ValueId value) const { return value.index; }
@@ -129,6 +137,10 @@ class Machine {
     void choose_layout();
     void place_values();
     void find_groups();
+    void find_norm(int node, const std::function<int(ValueId)>& only_consumer);
+    void find_norm_backward(int node, const std::vector<std::vector<int>>& consumers,
+                            const std::set<int>& wanted_outside);
+    void find_relu(int node, const std::function<int(ValueId)>& only_consumer);
     void lower_nodes();
     void plan_arena();
     int add_conversion(int from, Layout layout);
@@ -146,6 +158,8 @@ class Machine {
     size_t workspace_bytes_ = 0, booked_ = 0;
     std::map<int, NormGroup> norm_groups_;                   ///< by last node
     std::map<int, NormBackwardGroup> norm_backward_groups_;  ///< by last node
+    std::map<int, int> product_relus_;                       ///< result of a convolution -> its relu
+    std::map<int, ReluGroup> sum_relus_;                     ///< by relu
     std::vector<bool> covered_;                              ///< nodes that a group's last node stands for
     int node_ = -1;                                          ///< being lowered
     MemoryReport report_;
@@ -154,6 +168,8 @@ class Machine {
 // Fused norms: ops/batch_norm.cpp.
 void lower(Machine& machine, const NormGroup& group);
 void lower(Machine& machine, const NormBackwardGroup& group);
+// A sum with its relu: ops/add.cpp.
+void lower(Machine& machine, const ReluGroup& group);
 
 // One lower() per operation, in ops/NAME.cpp.
 void lower(Machine& machine, const Node& node, const Conv2d& op);

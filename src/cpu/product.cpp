@@ -115,6 +115,7 @@ void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, i
             arguments.prepared = prepared;
             arguments.out = machine.f32(c.out);
             if (c.bias >= 0) arguments.epilogue.bias = machine.f32(c.bias);
+            arguments.epilogue.relu = c.relu;
             arguments.workspace = {machine.workspace(workspace), plan->workspace_bytes()};
             plan->run(arguments);
         },

@@ -11,6 +11,7 @@ struct ConvolutionCommand {
     products::Conv conv;
     Layout src_layout;  ///< of src, or of out for BP
     int src = -1, diff_dst = -1, weights = -1, bias = -1, out = -1;
+    bool relu = false;  ///< FF in the image layout: out = max(0, product)
 };
 
 products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cpu/ops/runs.hpp"
 #include "cpu/ops/strided.hpp"
 
@@ -38,6 +40,28 @@ void add_binary(Machine& machine, const Node& node, StridedBinary::Function func
 }
 
 }  // namespace
+
+void lower(Machine& machine, const ReluGroup& group) {
+    const Node &sum = machine.graph().node(group.source), &relu = machine.graph().node(group.relu);
+    const int a = machine.slot_of(sum.inputs[0]);
+    const Layout layout = machine.slot(a).layout;
+    const int b = machine.in(sum.inputs[1], layout), dst = machine.out(relu.outputs[0], layout);
+    const int64_t elements = machine.slot(a).type.shape.elements();
+    machine.add(
+        sum, Kind::other, {a, b}, {dst},
+        [&machine, a, b, dst, elements](const RunContext&) {
+            over_elements(elements, [&](int64_t begin, int64_t count) {
+                constexpr int64_t piece = 2048;  // stays in L1 between the two
+                for (int64_t at = begin; at < begin + count; at += piece) {
+                    const int64_t length = std::min(piece, begin + count - at);
+                    float* const to = machine.f32(dst) + at;
+                    simd().add(machine.f32(a) + at, machine.f32(b) + at, to, length);
+                    simd().relu(to, to, length);
+                }
+            });
+        },
+        "add+relu");
+}
 
 void lower(Machine& machine, const Node& node, const Add&) { add_binary(machine, node, simd().add); }
 void lower(Machine& machine, const Node& node, const Subtract&) {

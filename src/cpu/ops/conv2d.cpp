@@ -26,7 +26,9 @@ void lower(Machine& machine, const Node& node, const Conv2d& op) {
     command.src = machine.in(node.inputs[0], layout);
     command.weights = machine.slot_of(node.inputs[1]);
     if (node.inputs.size() == 3) command.bias = machine.slot_of(node.inputs[2]);
-    command.out = machine.out(node.outputs[0], machine.map_layout());
+    const Node* const relu = machine.relu_after(node);
+    command.relu = relu != nullptr;
+    command.out = machine.out(relu != nullptr ? relu->outputs[0] : node.outputs[0], machine.map_layout());
     add_convolution(machine, node, command);
 }
 

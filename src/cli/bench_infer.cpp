@@ -1,0 +1,160 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/bench.hpp"
+#include "cli/model_options.hpp"
+#include "cli/run_options.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/base/isa.hpp"
+#include "enmesh/base/parallel.hpp"
+#include "enmesh/base/random.hpp"
+#include "enmesh/base/timer.hpp"
+#include "enmesh/cpu/executor.hpp"
+#include "enmesh/train/checkpoint.hpp"
+#include "enmesh/train/evaluate.hpp"
+
+namespace enmesh::cli {
+namespace {
+
+struct Request {
+    ModelRequest model;
+    std::vector<std::string> compare{"dense", "bdwp@2:4", "bdwp@2:8"};
+    std::string init, plan = "measure", json;
+    int threads = 0, rounds = 15;
+    bool on_request = false;
+};
+
+/// One network ready to run: norms folded, weights packed.
+class Contestant {
+  public:
+    Contestant(const Request& request, const ModelRequest& model) : model_(model) {
+        const Backend backend = cpu_backend(cpu::parse_kernel_choice(request.plan));
+        const Graph graph = requested_graph(model, model_options(model));
+        const Recipe recipe = requested_recipe(model);
+        const auto loaded = backend.make(build_inference_step(graph, recipe), "");
+        initialize(*loaded, 1);
+        if (!request.init.empty()) load_weights(request.init, *loaded, true);
+        executor_ = folded_inference(backend, graph, recipe, *loaded);
+        Tensor images(executor_->step().graph.type(executor_->step().images).shape);
+        Random random(3);
+        for (float& pixel : images.f32()) pixel = random.normal();
+        executor_->write(executor_->step().images, images);
+    }
+
+    double run() {
+        const Timer timer;
+        executor_->gradients({});
+        const double seconds = timer.seconds();
+        for (const float logit : executor_->read(executor_->step().logits).f32()) {
+            if (!std::isfinite(logit)) fail("{}: a logit is {}", title(), logit);
+        }
+        return seconds;
+    }
+    void record() { seconds_.push_back(run()); }
+
+    std::string title() const {
+        return model_.pattern.empty() ? model_.method : fmt::format("{} {}", model_.method, model_.pattern);
+    }
+    std::string filled_in() const { return filled_in_text(*executor_); }
+    double median() const {
+        std::vector<double> sorted = seconds_;
+        std::sort(sorted.begin(), sorted.end());
+        return sorted[sorted.size() / 2];
+    }
+    nlohmann::ordered_json json() const {
+        return {{"model", model_.model},
+                {"method", model_.method},
+                {"pattern", model_.pattern},
+                {"dtype", "f32"},
+                {"batch", model_.batch},
+                {"threads", threads()},
+                {"median", median()},
+                {"min", *std::min_element(seconds_.begin(), seconds_.end())},
+                {"images_per_second", static_cast<double>(model_.batch) / median()},
+                {"cpu", cpu_description()}};
+    }
+
+  private:
+    ModelRequest model_;
+    std::unique_ptr<Executor> executor_;
+    std::vector<double> seconds_;
+};
+
+void print_table(const std::vector<std::unique_ptr<Contestant>>& contestants, const Request& request) {
+    fmt::print(
+        "{}\n{} inference, batch {}, {} threads, median of {} interleaved "
+        "rounds\n\n{:<20}{:>12}{:>12}{:>9}\n",
+        cpu_description(), request.model.model, request.model.batch, threads(), request.rounds, "method",
+        "ms", "images/s", "vs 1st");
+    for (const auto& one : contestants) {
+        fmt::print("{:<20}{:>12.3f}{:>12.1f}{:>8.2f}x\n", one->title(), one->median() * 1e3,
+                   static_cast<double>(request.model.batch) / one->median(),
+                   contestants.front()->median() / one->median());
+    }
+    for (const auto& one : contestants) {
+        if (const std::string filled_in = one->filled_in(); !filled_in.empty())
+            fmt::print("{}: {}", one->title(), filled_in);
+    }
+}
+
+void run(const Request& request) {
+    if (request.rounds < 1) refuse("--rounds is {}, at least 1 is expected", request.rounds);
+    if (request.threads > 0) set_threads(request.threads);
+    std::vector<std::unique_ptr<Contestant>> contestants;
+    for (const std::string& text : request.compare)
+        contestants.push_back(std::make_unique<Contestant>(request, with_method(request.model, text)));
+    for (const auto& one : contestants) one->run();
+    if (request.on_request) {
+        std::cout << "ready" << std::endl;
+        for (std::string line; std::getline(std::cin, line);)
+            std::cout << contestants.front()->run() << std::endl;
+        return;
+    }
+    for (int round = 0; round < request.rounds; ++round) {
+        for (const auto& one : contestants) one->record();
+    }
+    auto rows = nlohmann::ordered_json::array();
+    for (const auto& one : contestants) rows.push_back(one->json());
+    if (request.json == "-") {
+        std::cout << rows.dump(2) << "\n";
+        return;
+    }
+    print_table(contestants, request);
+    if (!request.json.empty()) write_file(request.json, rows.dump(2) + "\n");
+}
+
+}  // namespace
+
+void add_bench_infer(CLI::App& bench) {
+    CLI::App* const command = bench.add_subcommand(
+        "infer", "Time inference: norms folded, weights packed once, N:M on the fast kernels");
+    const auto request = std::make_shared<Request>();
+    add_model_options(*command, request->model);
+    command->add_option("--compare", request->compare, "METHOD or METHOD@N:M; repeat to interleave several")
+        ->type_name("METHOD")
+        ->capture_default_str();
+    command->add_option("--init", request->init, "weights (safetensors); random ones otherwise")
+        ->type_name("FILE");
+    command
+        ->add_option("--plan", request->plan,
+                     "default (untimed), cached, or measure: where kernel choices come from")
+        ->capture_default_str();
+    command->add_option("--threads", request->threads, "threads (all cores)");
+    command->add_option("--rounds", request->rounds, "timed runs of each")->capture_default_str();
+    command->add_flag("--on-request", request->on_request,
+                      "run once for every line on standard input and print the seconds");
+    command->add_option("--json", request->json, "write the rows to FILE (- for standard output)")
+        ->type_name("FILE");
+    command->footer(
+        "Examples:\n"
+        "  enmesh bench infer --model resnet50 --image 3x224x224 --classes 1000 --batch 32\n"
+        "  enmesh bench infer --model resnet18 --batch 1 --compare dense --compare bdwp@1:4");
+    command->callback([request] { run(*request); });
+}
+
+}  // namespace enmesh::cli
