@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -17,6 +18,8 @@ int report(const char* message, int code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // A file that may not grow further is an error like a full disk, not a signal.
+    std::signal(SIGXFSZ, SIG_IGN);
     CLI::App app{"enmesh: N:M sparse training, from algorithm to silicon"};
     app.name("enmesh");
     app.require_subcommand(1);

@@ -72,9 +72,15 @@ void KernelCache::remember(const std::string& product, const std::string& kernel
 
 void KernelCache::save() {
     if (!changed_ || path_.empty()) return;
-    make_writable_directory(path_.parent_path());
-    write_file(path_, json(sections_).dump(2) + "\n");
     changed_ = false;
+    try {
+        make_writable_directory(path_.parent_path());
+        write_file(path_, json(sections_).dump(2) + "\n");
+    } catch (const Error& error) {
+        fmt::print(stderr,
+                   "enmesh: note: the kernel cache is not saved, kernels will be measured again: {}\n",
+                   error.what());
+    }
 }
 
 }  // namespace enmesh::cpu

@@ -182,15 +182,18 @@ bool take_record(std::string_view& bytes, std::string_view& data, const std::str
     return true;
 }
 
-/// The bytes of the leading records whose step is at most `last_step`.
+/// The bytes of the leading records whose step is at most `last_step`. Damage (what a power loss leaves
+/// behind a file's last synced byte) ends them.
 uint64_t bytes_up_to(const std::filesystem::path& path, std::optional<int64_t> last_step) {
     std::error_code code;
     if (!last_step || !std::filesystem::exists(path, code)) return 0;
     const std::string text = read_file(path);
     std::string_view left = text, data;
     size_t kept = 0;
-    while (take_record(left, data, path.string()) && parse_event(data, path.string()).step <= *last_step) {
-        kept = text.size() - left.size();
+    try {
+        while (take_record(left, data, path.string()) && parse_event(data, path.string()).step <= *last_step)
+            kept = text.size() - left.size();
+    } catch (const Error&) {
     }
     return kept;
 }

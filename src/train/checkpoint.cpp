@@ -95,6 +95,10 @@ CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const fs::pat
         info.recipe = recipe_from(Json::parse(metadata.at("enmesh.recipe")));
         info.progress = progress_from(Json::parse(metadata.at("enmesh.progress")));
         info.plan = metadata.at("enmesh.plan");
+        const Json training = Json::parse(metadata.at("enmesh.training"));
+        if (!training.is_object()) refuse("enmesh.training is no object");
+        if (info.progress.epoch < 0 || info.progress.batches < 0 || info.progress.update < 0)
+            refuse("its progress is negative");
     } catch (const std::exception& error) {
         refuse("{}: the checkpoint's metadata cannot be read ({})", path.string(), error.what());
     }
@@ -112,7 +116,7 @@ void save_checkpoint(const fs::path& path, const Executor& executor, const Metad
     SafetensorsWriter writer(path, std::move(headers), metadata);
     for (const TensorHeader& header : writer.tensors()) {
         const Tensor tensor = executor.read(step.graph.find(header.name));
-        if (!finite(tensor)) fail("'{}' is no longer finite", header.name);
+        if (!finite(tensor)) fail("'{}' is not finite and is not saved", header.name);
         writer.write(tensor.data());
     }
     writer.commit();

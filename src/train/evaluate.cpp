@@ -87,8 +87,11 @@ Evaluation evaluate(Executor& inference, const data::Dataset& dataset, const dat
         for (int64_t i = 0; i < batch->count; ++i) {
             const auto row = logits.f32().subspan(static_cast<size_t>(i) * classes, classes);
             const auto label = static_cast<size_t>(batch->labels[static_cast<size_t>(i)]);
-            loss += cross_entropy(row, label);
-            correct += std::max_element(row.begin(), row.end()) - row.begin() == static_cast<int64_t>(label);
+            const double row_loss = cross_entropy(row, label);
+            loss += row_loss;
+            // Among NaN the first class would win.
+            correct += std::isfinite(row_loss) &&
+                       std::max_element(row.begin(), row.end()) - row.begin() == static_cast<int64_t>(label);
         }
         images += batch->count;
     }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 #include <string>
@@ -62,6 +63,10 @@ void expect_close(const Executor& got, const Executor& want, ValueId value, doub
                   const std::string& what) {
     const Tensor a = got.read(value), b = want.read(value);
     ASSERT_EQ(a.shape(), b.shape()) << what;
+    if (a.dtype() == DType::u8) {
+        EXPECT_TRUE(std::ranges::equal(a.as<uint8_t>(), b.as<uint8_t>())) << what;
+        return;
+    }
     if (a.dtype() != DType::f32) return;
     const Comparison comparison = compare(a.f32(), b.f32(), tolerance);
     EXPECT_TRUE(comparison.ok()) << what << ": " << comparison.describe();

@@ -99,6 +99,37 @@ TEST(Simd, AllFiniteSeesEveryPlace) {
     }
 }
 
+TEST(Simd, AdamwIsTheDefinition) {
+    const AdamCoefficients c{.learning_rate = 0.01F,
+                             .gradient_scale = 0.5F,
+                             .beta1 = 0.9F,
+                             .beta2 = 0.99F,
+                             .epsilon = 1e-6F,
+                             .weight_decay = 0.1F,
+                             .correction1 = 1 / (1 - 0.9F * 0.9F),
+                             .correction2 = 1 / (1 - 0.99F * 0.99F)};
+    for (const Simd* table : tables()) {
+        for (const size_t count : lengths) {
+            const std::vector<float> g = numbers(count, 9), w = numbers(count, 10), m = numbers(count, 11);
+            std::vector<float> v = numbers(count, 12), nw = w, nm = m, nv;
+            for (float& x : v) x = std::abs(x);
+            nv = v;
+            table->adamw(nw.data(), g.data(), nm.data(), nv.data(), static_cast<int64_t>(count), c);
+            for (size_t i = 0; i < count; ++i) {
+                const double d = 0.5 * static_cast<double>(g[i]);
+                const double first = 0.9 * static_cast<double>(m[i]) + 0.1 * d;
+                const double second = 0.99 * static_cast<double>(v[i]) + 0.01 * d * d;
+                const double step = first / (1 - 0.81) / (std::sqrt(second / (1 - 0.9801)) + 1e-6);
+                const double weight =
+                    static_cast<double>(w[i]) - 0.01 * (step + 0.1 * static_cast<double>(w[i]));
+                EXPECT_NEAR(static_cast<double>(nm[i]), first, 1e-6);
+                EXPECT_NEAR(static_cast<double>(nv[i]), second, 1e-6);
+                EXPECT_NEAR(static_cast<double>(nw[i]), weight, 2e-6 * (1 + std::abs(0.01 * step)));
+            }
+        }
+    }
+}
+
 /// Windows that tile the plane, overlap, leave gaps and hang over the edge.
 std::vector<PoolPlane> pool_planes() {
     std::vector<PoolPlane> planes;

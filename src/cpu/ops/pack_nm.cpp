@@ -89,20 +89,21 @@ void lower(Machine& machine, const Node& node, const UnpackNm&) {
 void lower(Machine& machine, const Node& node, const SelectMask& op) {
     const int weights = machine.slot_of(node.inputs[0]), mask = machine.slot_of(node.inputs[1]);
     const Shape shape = machine.slot(weights).type.shape;
-    machine.add(node, Kind::pack, {weights, mask}, {mask},
-                [&machine, weights, mask, shape, op](const RunContext& context) {
-                    auto* const kept = static_cast<uint8_t*>(machine.data(mask));
-                    const int64_t elements = shape.elements();
-                    const bool empty = std::all_of(kept, kept + elements, [](uint8_t k) { return k == 0; });
-                    if (!empty && context.update % op.period != 0) return;
-                    const auto count = static_cast<size_t>(elements);
-                    const std::span<const float> values(machine.f32(weights), count);
-                    if (op.selection == Selection::transposable) {
-                        transposable_mask(shape, op.pattern, values, {kept, count});
-                    } else {
-                        magnitude_mask(shape, op.axis, op.pattern, values, {kept, count});
-                    }
-                });
+    machine.add(
+        node, Kind::pack, {weights, mask}, {mask},
+        [&machine, weights, mask, shape, op](const RunContext& context) {
+            auto* const kept = static_cast<uint8_t*>(machine.data(mask));
+            const int64_t elements = shape.elements();
+            const bool empty = std::all_of(kept, kept + elements, [](uint8_t k) { return k == 0; });
+            if (!empty && context.update % op.period != 0) return;
+            const auto count = static_cast<size_t>(elements);
+            const std::span<const float> values(machine.f32(weights), count);
+            if (op.selection == Selection::transposable) {
+                products::transposable_mask(weights_geometry(shape), op.pattern, values, {kept, count});
+            } else {
+                magnitude_mask(shape, op.axis, op.pattern, values, {kept, count});
+            }
+        });
 }
 
 void lower(Machine& machine, const Node& node, const ApplyMask&) {
