@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 
@@ -281,6 +282,28 @@ TEST(CpuOperations, PoolsOfEveryGeometry) {
             });
         }
     }
+}
+
+TEST(CpuOperations, ConvolutionsAndSumsAreStoredClipped) {
+    const auto build = [](Net& net, ValueId map) {
+        const ValueId a = net.add(Relu{}, {net.conv("a", map, 16, 3, {.padding = {1, 1, 1, 1}})});
+        const ValueId b =
+            net.add(Conv2d{}, {a, net.parameter("b.weight", {16, 16, 1, 1}), net.parameter("b.bias", {16})});
+        const ValueId sum = net.add(Relu{}, {net.add(Add{}, {net.add(Relu{}, {b}), a})});
+        const ValueId kept = net.conv("kept", sum, 16, 1);  // used twice: not stored clipped
+        return net.add(Add{}, {kept, net.add(Relu{}, {kept})});
+    };
+    check_between_convolutions(build);
+    Net net({8, 3, 5, 4});
+    const Graph graph = net.finish(build(net, net.conv("front", net.images, 16, 1)));
+    expect_same_step(graph, make_recipe("bdwp", Pattern{2, 8}));
+    cpu::Options options;
+    options.layout = MapLayout::images;
+    const auto executor = cpu::make_executor(build_inference_step(graph, {}), options);
+    const auto commands = executor->commands();
+    EXPECT_EQ(std::count_if(commands.begin(), commands.end(),
+                            [](const cpu::CommandReport& command) { return command.operation == "relu"; }),
+              1);
 }
 
 TEST(CpuOperations, GatesAndArithmeticStayInTheNetworksLayout) {
