@@ -12,6 +12,7 @@ void add_bench(CLI::App& app) {
     bench->require_subcommand(1);
     add_bench_infer(*bench);
     add_bench_kernels(*bench);
+    add_bench_simulate(*bench);
     add_bench_step(*bench);
 }
 
