@@ -155,6 +155,45 @@ def lanes_page(program, folder):
     return text + table(["network", *[f"{lanes} lanes" for lanes in LANES]], rows)
 
 
+def speed_page(program):
+    bench = json.loads(subprocess.run([program, "bench", "simulate", "--rounds", "15", "--json", "-"], check=True, capture_output=True, text=True).stdout)
+    text = ("\n## Speed of the models\n\n"
+            f"`enmesh bench simulate --rounds 15`: {bench['cpu']}, one core, {time.strftime('%Y-%m-%d')}; the step is ResNet-50's at batch 512, BDWP 2:8. Processor time of the one thread, on a machine that "
+            "had other work to do. Every model is checked (schedules replayed, cycles and bits against the closed form and a software product) before it is timed.\n\n")
+    rows = []
+    for entry in bench["rows"]:
+        rate = entry["unit"] != "seconds"
+        amount = entry["figure"] * entry["median"]
+        of = (lambda seconds: amount / seconds) if rate else (lambda seconds: seconds)
+        unit, factor = ("ms", 1e3) if not rate else ("million/s", 1e-6) if entry["unit"].startswith("element") else ("/s", 1)
+        rows.append([entry["name"], entry["unit"], *[f"{factor * of(entry[key]):.3g} {unit}" for key in ("median", "min", "max")],
+                     f"{'≥' if rate else '<'} {factor * entry['target']:g} {unit}"])
+    return text + table(["model", "figure", "median", "best", "worst", "target"], rows)
+
+
+def training_page(program, folder):
+    text = ("\n## Training with SAT's arithmetic\n\n`enmesh train --data digits --method … --epochs 12 --batch 64 --seed S --device cpu|sat`, digits_cnn, mean test accuracy of seeds 1 to 3 (least and most) "
+            "after 12 epochs; SAT's seconds and joules are simulated, of the whole training without evaluation.\n\n")
+    rows = []
+    for method, pattern in (("dense", None), ("bdwp", "2:8"), ("sdgp", "2:8"), ("sr-ste", "2:8")):
+        for device in ("cpu", "sat"):
+            summaries = []
+            for seed in (1, 2, 3):
+                out = f"{folder}/train-{method}-{device}-{seed}"
+                command = [program, "train", "--data", "digits", "--method", method, "--epochs", "12", "--batch", "64", "--seed", str(seed), "--device", device, "--plan", "default", "--out", out]
+                subprocess.run(command + (["--pattern", pattern] if pattern else []), check=True, capture_output=True)
+                with open(f"{out}/summary.json", encoding="utf-8") as file:
+                    summaries.append(json.load(file))
+            accuracies = [100 * summary["test_accuracy"] for summary in summaries]
+            cells = [method + (f" {pattern}" if pattern else ""), device, f"{sum(accuracies) / 3:.2f} % ({min(accuracies):.2f}, {max(accuracies):.2f})"]
+            if device == "sat":
+                cells += [f"{summaries[0]['simulated_seconds']:.3g}", f"{summaries[0]['simulated_joules']:.3g}", " ".join(str(summary["skipped_updates"]) for summary in summaries)]
+            else:
+                cells += ["", "", ""]
+            rows.append(cells)
+    return text + table(["method", "device", "test accuracy", "SAT seconds", "SAT joules", "updates skipped"], rows)
+
+
 def notes():
     return ("\n## What is behind the figures\n\n"
             "- The machine is `configs/sat.toml`: 32 × 32 elements at 200 MHz and the VCU1525's four DDR4-2400 channels are published, everything else in that file is ours and says so. "
@@ -179,8 +218,8 @@ def main():
                 keep = f"{folder}/{name}/bdwp" if (method, pattern) == ("bdwp", "2:8") else None
                 results[name][(method, pattern)] = simulate(program, network, method, pattern, out=keep)
         print(f"{name}: {time.time() - start:.0f} s", file=sys.stderr)
-    text = ("# SAT: simulated training steps\n\nMade by `scripts/results/sat.sh`. Every figure is simulated, none is measured on hardware.\n\n"
-            + times_page(results) + comparison_page(results) + stall_page(results) + lanes_page(program, folder) + ablation_page(program) + notes())
+    text = ("# SAT: simulated training steps\n\nMade by `scripts/results/sat.sh`. Every time and energy of a step is simulated, none is measured on hardware; the speed of the models is measured.\n\n"
+            + times_page(results) + comparison_page(results) + stall_page(results) + lanes_page(program, folder) + ablation_page(program) + training_page(program, folder) + speed_page(program) + notes())
     os.makedirs(os.path.dirname(page) or ".", exist_ok=True)
     with open(page + ".tmp", "w", encoding="utf-8") as out:
         out.write(text)

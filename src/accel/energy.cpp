@@ -1,9 +1,6 @@
 #include "enmesh/accel/energy.hpp"
 
-#include <toml++/toml.h>
-#include <algorithm>
-#include <cmath>
-
+#include "accel/toml_reader.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
@@ -89,31 +86,6 @@ value = 10.0
 source = "ours: static power of a large 16 nm device with its four DIMMs idle"
 )toml";
 
-std::vector<std::string> known_keys() {
-    std::vector<std::string> keys = {"name"};
-    for (const Entry& entry : entries) keys.emplace_back(entry.key);
-    return keys;
-}
-
-void read_entry(EnergyTable& table, const Entry& entry, const toml::table& root, const std::string& file) {
-    const toml::table* row = root[entry.key].as_table();
-    if (row == nullptr) refuse("{}: has no table [{}] with value and source", file, entry.key);
-    const size_t line = row->source().begin.line;
-    for (const auto& [name, node] : *row) {
-        if (name != "value" && name != "source")
-            refuse("{}:{}: unknown key '{}.{}' (known: value, source)", file, name.source().begin.line,
-                   entry.key, name.str());
-    }
-    const auto value = (*row)["value"].value<double>();
-    const auto source = (*row)["source"].value<std::string>();
-    if (!value || !std::isfinite(*value) || *value < 0)
-        refuse("{}:{}: {}.value must be a number that is not negative", file, line, entry.key);
-    if (!source || source->empty())
-        refuse("{}:{}: {}.source must say where the value comes from", file, line, entry.key);
-    table.*entry.field = *value;
-    table.sources.emplace_back(entry.key, *source);
-}
-
 }  // namespace
 
 std::string_view built_in_energy(std::string_view name) {
@@ -123,22 +95,21 @@ std::string_view built_in_energy(std::string_view name) {
 }
 
 EnergyTable parse_energy_table(std::string_view text, const std::string& file) {
-    toml::table root;
-    try {
-        root = toml::parse(text, file);
-    } catch (const toml::parse_error& error) {
-        refuse("{}:{}:{}: {}", file, error.source().begin.line, error.source().begin.column,
-               error.description());
-    }
-    const std::vector<std::string> known = known_keys();
-    for (const auto& [name, node] : root) {
-        const std::string key(name.str());
-        if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-        refuse("{}:{}: unknown key '{}'{}", file, name.source().begin.line, key, suggestion(key, known));
-    }
+    const toml::table root = parse_toml(text, file);
+    std::vector<std::string> keys;
+    for (const Entry& entry : entries) keys.emplace_back(entry.key);
+    const TomlReader reader(root, file, keys, {"name"});
     EnergyTable table;
     table.name = root["name"].value_or(file);
-    for (const Entry& entry : entries) read_entry(table, entry, root, file);
+    for (const Entry& entry : entries) {
+        const toml::table& row = reader.table(entry.key);
+        const TomlReader values(row, fmt::format("{}:{}: {}", file, row.source().begin.line, entry.key),
+                                {"value", "source"});
+        table.*entry.field = values.not_negative("value");
+        table.sources.emplace_back(entry.key, values.text("source"));
+        if (table.sources.back().second.empty())
+            refuse("{}: source must say where the value comes from", values.where());
+    }
     return table;
 }
 

@@ -140,13 +140,13 @@ SatConfig config_of(const SatConfig& base, const DesignPoint& point) {
     for (const auto& [key, value] : point.settings) {
         if (key == "pattern") continue;
         if (key != "array") {
-            apply_setting(list, key + "=" + value);
+            apply_setting(list, key + "=" + value, "--sweep");
             continue;
         }
         const size_t x = value.find('x');
         if (x == std::string::npos) refuse("--sweep array: {} is not of the form RxC", value);
-        apply_setting(list, "array.rows=" + value.substr(0, x));
-        apply_setting(list, "array.cols=" + value.substr(x + 1));
+        apply_setting(list, "array.rows=" + value.substr(0, x), "--sweep");
+        apply_setting(list, "array.cols=" + value.substr(x + 1), "--sweep");
     }
     check(config.stce);
     return config;

@@ -1,7 +1,8 @@
-#include <toml++/toml.h>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
+#include "accel/toml_reader.hpp"
 #include "enmesh/accel/config.hpp"
 #include "enmesh/base/error.hpp"
 
@@ -87,20 +88,27 @@ void assign_table(std::span<const Parameter> parameters, const toml::table& tabl
     }
 }
 
-const Parameter& find_setting(std::span<const Parameter> parameters, const std::string& key) {
+const Parameter& find_setting(std::span<const Parameter> parameters, const std::string& key,
+                              std::string_view option) {
     const Parameter* found = nullptr;
     for (const Parameter& parameter : parameters) {
         if (parameter.key == key) return parameter;
         if (key.find('.') != std::string::npos || last_part(parameter.key) != key) continue;
-        if (found != nullptr) refuse("--set {}: could be {} or {}", key, found->key, parameter.key);
+        if (found != nullptr) refuse("{} {}: could be {} or {}", option, key, found->key, parameter.key);
         found = &parameter;
     }
     if (found != nullptr) return *found;
     std::vector<std::string> names = keys_of(parameters);
     if (key.find('.') == std::string::npos) {
-        for (std::string& name : names) name = last_part(name);
+        std::vector<std::string> short_names;
+        for (const std::string& name : names) {
+            if (!name.starts_with("vector.")) short_names.push_back(last_part(name));
+        }
+        std::sort(short_names.begin(), short_names.end());
+        short_names.erase(std::unique(short_names.begin(), short_names.end()), short_names.end());
+        names = std::move(short_names);
     }
-    refuse("--set {}: unknown key{}", key, suggestion(key, names));
+    refuse("{} {}: unknown key{}", option, key, suggestion(key, names));
 }
 
 std::string value_text(const Parameter& parameter) {
@@ -114,35 +122,28 @@ std::string value_text(const Parameter& parameter) {
 }  // namespace
 
 void apply_toml(std::span<const Parameter> parameters, std::string_view text, const std::string& file) {
-    toml::table table;
-    try {
-        table = toml::parse(text, file);
-    } catch (const toml::parse_error& error) {
-        refuse("{}:{}:{}: {}", file, error.source().begin.line, error.source().begin.column,
-               error.description());
-    }
-    assign_table(parameters, table, "", file);
+    assign_table(parameters, parse_toml(text, file), "", file);
 }
 
-void apply_setting(std::span<const Parameter> parameters, std::string_view setting) {
+void apply_setting(std::span<const Parameter> parameters, std::string_view setting, std::string_view option) {
     const size_t equals = setting.find('=');
     if (equals == std::string_view::npos || equals == 0)
-        refuse("--set {}: is not of the form key=value", setting);
+        refuse("{} {}: is not of the form key=value", option, setting);
     const std::string key(setting.substr(0, equals)), value(setting.substr(equals + 1));
-    const Parameter& parameter = find_setting(parameters, key);
+    const Parameter& parameter = find_setting(parameters, key, option);
     if (is_number(parameter)) {
         double number = 0;
         const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), number);
         if (error != std::errc{} || rest != value.data() + value.size())
-            refuse("--set {}: '{}' is not a number", parameter.key, value);
-        assign_number(parameter, number, "--set ");
+            refuse("{} {}: '{}' is not a number", option, parameter.key, value);
+        assign_number(parameter, number, fmt::format("{} ", option));
     } else if (bool* const* flag = std::get_if<bool*>(&parameter.field)) {
         const bool on = value == "true" || value == "on" || value == "1";
         if (!on && value != "false" && value != "off" && value != "0")
-            refuse("--set {}: '{}' is not true or false", parameter.key, value);
+            refuse("{} {}: '{}' is not true or false", option, parameter.key, value);
         **flag = on;
     } else {
-        assign_text(parameter, value, "--set ");
+        assign_text(parameter, value, fmt::format("{} ", option));
     }
 }
 

@@ -1,7 +1,6 @@
-#include <toml++/toml.h>
-
 #include <algorithm>
 
+#include "accel/toml_reader.hpp"
 #include "enmesh/accel/schedule.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -27,61 +26,7 @@ std::string phase_line(const Mapping& m) {
         m.streaming, to_string(m.pack));
 }
 
-/// One entry of the file being read, with what is needed to say where it is wrong.
-class Reader {
-  public:
-    Reader(const toml::table& table, std::string where, std::vector<std::string> keys)
-        : table_(table), where_(std::move(where)) {
-        for (const auto& [name, node] : table) {
-            const std::string key(name.str());
-            if (std::find(keys.begin(), keys.end(), key) == keys.end())
-                refuse("{}: unknown key '{}'{}", where_, key, suggestion(key, keys));
-        }
-        for (const std::string& key : keys) {
-            if (!table.contains(key)) refuse("{}: key '{}' is missing", where_, key);
-        }
-    }
-
-    int64_t whole(const char* key) const {
-        const auto value = table_[key].value_exact<int64_t>();
-        if (!value) refuse("{}: {} must be a whole number", where_, key);
-        return *value;
-    }
-    int small(const char* key) const {
-        const int64_t value = whole(key);
-        if (value < 0 || value > 1000000) refuse("{}: {} = {} is absurd", where_, key, value);
-        return static_cast<int>(value);
-    }
-    bool flag(const char* key) const {
-        const auto value = table_[key].value_exact<bool>();
-        if (!value) refuse("{}: {} must be true or false", where_, key);
-        return *value;
-    }
-    std::string text(const char* key) const {
-        const auto value = table_[key].value_exact<std::string>();
-        if (!value) refuse("{}: {} must be a string", where_, key);
-        return *value;
-    }
-    size_t choice(const char* key, const std::vector<std::string>& names) const {
-        const std::string value = text(key);
-        const auto found = std::find(names.begin(), names.end(), value);
-        if (found == names.end())
-            refuse("{}: {} = '{}' is unknown{}", where_, key, value, suggestion(value, names));
-        return static_cast<size_t>(found - names.begin());
-    }
-    const toml::array& array(const char* key) const {
-        const toml::array* list = table_[key].as_array();
-        if (list == nullptr) refuse("{}: {} must be an array", where_, key);
-        return *list;
-    }
-    const std::string& where() const { return where_; }
-
-  private:
-    const toml::table& table_;
-    std::string where_;
-};
-
-std::array<Loop, 3> read_order(const Reader& reader) {
+std::array<Loop, 3> read_order(const TomlReader& reader) {
     std::string order = reader.text("order");
     std::string sorted = order;
     std::sort(sorted.begin(), sorted.end());
@@ -94,7 +39,7 @@ std::array<Loop, 3> read_order(const Reader& reader) {
 Mapping read_mapping(const toml::node& node, const std::string& where) {
     const toml::table* table = node.as_table();
     if (table == nullptr) refuse("{}: a phase must be a table", where);
-    const Reader reader(
+    const TomlReader reader(
         *table, where,
         {"dataflow", "indexed", "group", "interleave", "pixels", "tile", "order", "streaming", "pack"});
     Mapping mapping;
@@ -127,7 +72,7 @@ ProductSchedule read_product(const toml::node& node, const Product& product, con
     const std::string where =
         fmt::format("{}:{}: {} {}", file, node.source().begin.line, product.layer, to_string(product.stage));
     if (table == nullptr) refuse("{}: must be a table", where);
-    const Reader reader(*table, where, {"layer", "stage", "m", "n", "k", "batch", "pattern", "phases"});
+    const TomlReader reader(*table, where, {"layer", "stage", "m", "n", "k", "batch", "pattern", "phases"});
     expect(where, "the layer", reader.text("layer"), product.layer);
     expect(where, "the stage", reader.text("stage"), std::string(to_string(product.stage)));
     expect(where, "m", std::to_string(reader.whole("m")), std::to_string(product.m));
@@ -196,14 +141,8 @@ std::string to_toml(const SatConfig& config, const Workload& workload, const Sch
 
 Schedule parse_schedule(std::string_view text, const std::string& file, const SatConfig& config,
                         const Workload& workload) {
-    toml::table root;
-    try {
-        root = toml::parse(text, file);
-    } catch (const toml::parse_error& error) {
-        refuse("{}:{}:{}: {}", file, error.source().begin.line, error.source().begin.column,
-               error.description());
-    }
-    const Reader reader(root, file, {"version", "product"});
+    const toml::table root = parse_toml(text, file);
+    const TomlReader reader(root, file, {"version", "product"});
     if (reader.whole("version") != 1)
         refuse("{}: version {} is unknown; this program reads version 1", file, reader.whole("version"));
     const toml::array& products = reader.array("product");

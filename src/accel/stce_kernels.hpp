@@ -80,8 +80,9 @@ struct ProductBlock {
     const int32_t* positions = nullptr;  ///< [column][entry], ascending
     bool dense = false;                  ///< entry e sits at position e
     float* panel = nullptr;              ///< scratch, [product_panel][32]
-    float* sums = nullptr;               ///< scratch, [columns][32]
-    float* out = nullptr;                ///< [rows][columns]
+    float* sums = nullptr;               ///< scratch, [columns][32]; without `out` the result
+    float* out = nullptr;                ///< [rows][columns]; NaN becomes the canonical one
+    bool resume = false;                 ///< `sums` hold the chains so far
 };
 
 struct StceKernels {
@@ -89,6 +90,10 @@ struct StceKernels {
     /// when it was not used: the machine would compute something else.
     bool (*step_row)(const StepRow& row, StepState& state, int64_t stop);
     void (*product_block)(const ProductBlock& block);
+    /// All entries of a block whose panel is filled: panel[position][32].
+    void (*product_panel_block)(const ProductBlock& block);
+    void (*widen)(const Half* from, float* to, int64_t count);
+    void (*narrow)(const float* from, Half* to, int64_t count);
 };
 const StceKernels& stce_kernels_portable();
 const StceKernels& stce_kernels_avx2();

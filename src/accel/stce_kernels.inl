@@ -27,6 +27,11 @@ inline float widen(Half value) { return _cvtsh_ss(value.bits); }
 inline Floats widen8(const Half* from) {
     return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+inline Half narrow(float value) { return {_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT)}; }
+inline void narrow8(const Floats& value, Half* to) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+}
 /// Element i is table[indices[i]]; tables have 16 floats, indices below `reach`.
 template <int reach>
 inline Floats pick(const Floats& low, const Floats& high, const uint8_t* indices) {
@@ -42,6 +47,10 @@ inline Floats widen8(const Half* from) {
     Floats value;
     for (int i = 0; i < lanes_of_vector; ++i) value[i] = to_float(from[i]);
     return value;
+}
+inline Half narrow(float value) { return to_half(value); }
+inline void narrow8(const Floats& value, Half* to) {
+    for (int i = 0; i < lanes_of_vector; ++i) to[i] = to_half(value[i]);
 }
 template <int reach>
 inline Floats pick(const Floats& low, const Floats& high, const uint8_t* indices) {
@@ -217,7 +226,7 @@ template <int count, bool dense>
 inline void product_columns(const ProductBlock& block, const ProductSlice& slice, int64_t column) {
     Floats chain[count][row_vectors] = {};
     float* sums = block.sums + column * product_rows;
-    if (slice.begin > 0)
+    if (slice.begin > 0 || block.resume)
         for (int i = 0; i < count * row_vectors; ++i)
             chain[i / row_vectors][i % row_vectors] = load(sums + i * lanes_of_vector);
 
@@ -233,7 +242,7 @@ inline void product_columns(const ProductBlock& block, const ProductSlice& slice
 
     for (int i = 0; i < count * row_vectors; ++i)
         store(sums + i * lanes_of_vector, chain[i / row_vectors][i % row_vectors]);
-    if (slice.end < block.entries) return;
+    if (slice.end < block.entries || block.out == nullptr) return;
     for (int c = 0; c < count; ++c)
         for (int r = 0; r < block.rows; ++r) {
             const float value = sums[c * product_rows + r];
@@ -259,7 +268,26 @@ void product_block(const ProductBlock& block) {
     }
 }
 
-constexpr StceKernels kernels = {step_row, product_block};
+void product_panel_block(const ProductBlock& block) {
+    const ProductSlice slice = {0, block.entries, 0};
+    block.dense ? product_slice<true>(block, slice) : product_slice<false>(block, slice);
+}
+
+// --- conversions --------------------------------------------------------------------------------------------------------
+
+void widen_all(const Half* from, float* to, int64_t count) {
+    int64_t i = 0;
+    for (; i + lanes_of_vector <= count; i += lanes_of_vector) store(to + i, widen8(from + i));
+    for (; i < count; ++i) to[i] = widen(from[i]);
+}
+
+void narrow_all(const float* from, Half* to, int64_t count) {
+    int64_t i = 0;
+    for (; i + lanes_of_vector <= count; i += lanes_of_vector) narrow8(load(from + i), to + i);
+    for (; i < count; ++i) to[i] = narrow(from[i]);
+}
+
+constexpr StceKernels kernels = {step_row, product_block, product_panel_block, widen_all, narrow_all};
 
 }  // namespace
 }  // namespace enmesh::accel

@@ -1,180 +1,13 @@
+#include "accel/stce_naive.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <chrono>
-#include <iterator>
 
-#include "accel/stce_plan.hpp"
 #include "enmesh/base/error.hpp"
 
-// The oracle: every register of docs/sat.md is a member here, every element an object, and a cycle is two
-// phases: all elements sample their neighbours' registers, then all clock. No latency is ever computed: rows
-// start on tokens, rounds wait for sums, groups wait for latches. Values carry the cycle in which they
-// entered the array, so that causality can be tested.
 namespace enmesh::accel {
-namespace {
-
-/// An FP16 value on a link or in a latch, and the cycle in which it entered the array.
-struct Operand {
-    Half value;
-    uint8_t index = 0;  ///< of a packed entry
-    int64_t entered = -1;
-};
-
-/// An FP32 partial sum and the youngest operand in it.
-struct Sum {
-    float value = 0;
-    int64_t newest = -1;
-};
-
-/// What a row's sequencer tells its elements; one column per cycle.
-struct Control {
-    bool issue = false;
-    bool end = false;    ///< end of the pass
-    bool first = false;  ///< OS: the output's first product
-    bool last = false;   ///< WS: the row's last product of this output; the sum leaves downwards
-    int round = 0;       ///< n
-    int lane = 0;        ///< q
-    int bank = 0;        ///< latch bank read
-    int set = 0;         ///< packed set (WS) or accumulator set (OS)
-};
-
-/// Streamed values on a row link, bound for a latch bank from `position` on.
-struct LinkWord {
-    bool valid = false;
-    int bank = 0;
-    int position = 0;
-    std::vector<Operand> values;
-};
-
-/// A packed entry travelling down a column link (OS).
-struct EntryWord {
-    bool valid = false;
-    Operand entry;
-};
-
-/// Packed entries travelling down a column link to one row's storage (WS).
-struct LoadWord {
-    bool valid = false;
-    int row = 0;
-    int set = 0;
-    int position = 0;
-    std::vector<Operand> entries;
-};
-
-/// A stage of the multiply-add pipeline.
-struct Stage {
-    bool valid = false;
-    bool end = false;
-    bool last = false;
-    int lane = 0;
-    int set = 0;
-    Sum sum;
-};
-
-struct Element {
-    std::array<std::vector<Operand>, 2> latch;   ///< [bank][pixel * M + position]
-    std::array<std::vector<Operand>, 2> packed;  ///< [set][slot], WS
-    std::array<std::vector<Sum>, 2> sums;        ///< [set][lane]
-    Operand held;                                ///< OS with interleaved pixels: the entry of this round
-    std::vector<Stage> adder;                    ///< L stages; the back one is visible
-    Control control_out;
-    LinkWord link_out;
-    EntryWord entry_out;
-    LoadWord load_out;
-};
-
-/// What an element sees in a cycle.
-struct Inputs {
-    Control control;
-    LinkWord link;
-    EntryWord entry;
-    LoadWord load;
-    Sum north;
-    bool shift = false;  ///< drain: the accumulator set `shift_set` shifts one word down
-    int shift_set = 0;
-    Sum shift_in;
-};
-
-enum class Phase { idle, fill, wait, run, done };
-const char* name_of(Phase phase) {
-    static constexpr std::array names = {"idle", "fill", "wait", "run", "done"};
-    return names[static_cast<size_t>(phase)];
-}
-
-struct Sequencer {
-    Phase phase = Phase::idle;
-    int64_t group = 0;       ///< being issued
-    int64_t fill_group = 0;  ///< being moved over the row link
-    int moved = 0;           ///< its values already on the link
-    int round = 0;
-    int lane = 0;
-    bool issued = false;  ///< all rounds of the group
-    bool seen = false;    ///< the round's first sum has come out of the adder
-    int bank = 0;         ///< latch bank read; the other one fills
-};
-
-struct Loader {
-    bool active = false;
-    int64_t load = 0;   ///< which load
-    int64_t cycle = 0;  ///< since its start
-    int64_t done = 0;   ///< loads complete
-};
-
-struct Drain {
-    bool active = false;
-    int64_t tile = 0;
-    int64_t cycle = 0;
-    int64_t done = 0;  ///< tiles complete
-};
-
-class Machine {
-  public:
-    Machine(const EnginePlan& plan, std::vector<OutputEvent>* events);
-    /// One cycle; false once the engine is done (and nothing happens any more).
-    bool tick();
-    int64_t cycle() const { return cycle_; }
-    std::vector<float> take_out() { return std::move(out_); }
-    std::string render() const;
-
-  private:
-    Element& at(int row, int col) { return elements_[static_cast<size_t>(row * cols_ + col)]; }
-    const Element& at(int row, int col) const { return elements_[static_cast<size_t>(row * cols_ + col)]; }
-
-    void control_passes();
-    void control_loader();
-    void start_pass();
-    void finish_pass();
-    void finish_drain();
-    int64_t loads() const { return plan_.cut.loads; }
-
-    Control sequence(int row);
-    bool round_over(const Sequencer& s, int row) const;
-    LinkWord feed_row(int row);
-    EntryWord feed_column(int col, const Control& control);
-    LoadWord feed_load(int col);
-    Sum inject(int col, const Control& control);
-    void collect(int col);
-    void collect_drain();
-    void clock(Element& element, const Inputs& in, int row);
-    Stage issue(Element& element, const Inputs& in, int row) const;
-    Sum own_sum(const Element& element, const Control& control) const;
-
-    const EnginePlan& plan_;
-    const int rows_, cols_;
-    std::vector<Element> elements_;
-    std::vector<Sequencer> sequencers_;
-    std::vector<int64_t> injected_, collected_, sent_;  ///< per column, since the pass began
-    std::vector<Sum> buffer_;                           ///< WS output buffer of the tile, [step][lane][col]
-    EnginePlan::Pass pass_;
-    bool running_ = false;
-    int64_t next_pass_ = 0;
-    Loader loader_;
-    Drain drain_;
-    EnginePlan::Pass drained_pass_;
-    int64_t cycle_ = 0;
-    std::vector<float> out_;
-    std::vector<OutputEvent>* events_;
-};
+namespace naive {
 
 Machine::Machine(const EnginePlan& plan, std::vector<OutputEvent>* events)
     : plan_(plan), rows_(plan.stce.rows), cols_(plan.stce.cols), events_(events) {
@@ -189,9 +22,6 @@ Machine::Machine(const EnginePlan& plan, std::vector<OutputEvent>* events)
     out_.resize(outputs);
     if (events_ != nullptr) events_->assign(outputs, {});
 }
-
-// --- controller
-// -------------------------------------------------------------------------------------------------------
 
 void Machine::control_passes() {
     if (running_ && at(rows_ - 1, cols_ - 1).adder.back().end) finish_pass();
@@ -254,9 +84,6 @@ void Machine::finish_drain() {
     drain_.active = false;
     ++drain_.done;
 }
-
-// --- edges
-// ------------------------------------------------------------------------------------------------------------
 
 bool Machine::round_over(const Sequencer& s, int row) const {
     const Stage& out = at(row, 0).adder.back();
@@ -417,9 +244,6 @@ void Machine::collect_drain() {
     }
 }
 
-// --- elements
-// ---------------------------------------------------------------------------------------------------------
-
 /// The output's running sum: from the adder if it comes out in this very cycle, else from the accumulator.
 Sum Machine::own_sum(const Element& element, const Control& control) const {
     for (size_t s = 0; s + 1 < element.adder.size(); ++s)
@@ -551,97 +375,14 @@ bool Machine::tick() {
     return true;
 }
 
-// --- text
-// -------------------------------------------------------------------------------------------------------------
-
-std::string text(Half value) { return fmt::format("{:g}", to_float(value)); }
-
-std::string text(const std::vector<Operand>& operands, bool indices) {
-    std::string line;
-    for (const Operand& operand : operands)
-        line +=
-            indices ? fmt::format(" {}@{}", text(operand.value), operand.index) : " " + text(operand.value);
-    return line;
-}
-
-std::string text(const Control& control) {
-    if (control.end) return "end";
-    if (!control.issue) return "-";
-    return fmt::format("issue round {} lane {} bank {} set {}{}{}", control.round, control.lane, control.bank,
-                       control.set, control.first ? " first" : "", control.last ? " last" : "");
-}
-
-std::string text(const Stage& stage) {
-    if (stage.end) return " end";
-    if (!stage.valid) return " -";
-    return fmt::format(" {:g}@{}{}", stage.sum.value, stage.lane, stage.last ? "v" : "");
-}
-
-std::string render_element(const Element& element, const EnginePlan& plan) {
-    std::string lines;
-    const auto out = std::back_inserter(lines);
-    for (size_t bank = 0; bank < 2; ++bank)
-        fmt::format_to(out, "  latch{} {}\n", bank, text(element.latch[bank], false));
-    if (plan.ws())
-        for (int set = 0; set < plan.stce.packed_sets; ++set)
-            fmt::format_to(out, "  packed{}{}\n", set, text(element.packed[static_cast<size_t>(set)], true));
-    const int sets = plan.ws() ? 1 : plan.stce.accumulator_sets;
-    for (int set = 0; set < sets; ++set) {
-        fmt::format_to(out, "  sums{}  ", set);
-        for (const Sum& sum : element.sums[static_cast<size_t>(set)]) fmt::format_to(out, " {:g}", sum.value);
-        lines += '\n';
-    }
-    lines += "  adder  ";
-    for (const Stage& stage : element.adder) lines += text(stage);
-    fmt::format_to(out, "\n  control {}\n  link   {}\n", text(element.control_out),
-                   element.link_out.valid ? text(element.link_out.values, false) : " -");
-    if (plan.ws())
-        fmt::format_to(out, "  load   {}\n",
-                       element.load_out.valid ? fmt::format(" row {} set {} from {}:{}", element.load_out.row,
-                                                            element.load_out.set, element.load_out.position,
-                                                            text(element.load_out.entries, true))
-                                              : " -");
-    else
-        fmt::format_to(out, "  entry   {}\n  held    {}@{}\n",
-                       element.entry_out.valid ? fmt::format("{}@{}", text(element.entry_out.entry.value),
-                                                             element.entry_out.entry.index)
-                                               : "-",
-                       text(element.held.value), element.held.index);
-    return lines;
-}
-
-std::string Machine::render() const {
-    std::string lines = fmt::format("cycle {}\n", cycle_);
-    const auto out = std::back_inserter(lines);
-    fmt::format_to(out, "controller pass {} of {} {}\n", running_ ? next_pass_ - 1 : next_pass_,
-                   plan_.cut.passes, running_ ? "running" : "waiting");
-    if (plan_.ws())
-        fmt::format_to(out, "loader {} load {} cycle {} done {}\n", loader_.active ? "active" : "idle",
-                       loader_.load, loader_.cycle, loader_.done);
-    else
-        fmt::format_to(out, "drain {} tile {} cycle {} done {}\n", drain_.active ? "active" : "idle",
-                       drain_.tile, drain_.cycle, drain_.done);
-    for (int row = 0; row < rows_; ++row) {
-        const Sequencer& s = sequencers_[static_cast<size_t>(row)];
-        fmt::format_to(out,
-                       "row {} {} group {} round {} lane {} issued {} seen {} bank {} filling {} moved {}\n",
-                       row, name_of(s.phase), s.group, s.round, s.lane, s.issued ? 1 : 0, s.seen ? 1 : 0,
-                       s.bank, s.fill_group, s.moved);
-    }
-    for (int row = 0; row < rows_; ++row)
-        for (int col = 0; col < cols_; ++col)
-            lines += fmt::format("element {} {}\n", row, col) + render_element(at(row, col), plan_);
-    return lines;
-}
-
-}  // namespace
+}  // namespace naive
 
 EngineRun run_naive(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
                     std::span<const Half> streamed, const IndexedOperand& indexed,
                     std::vector<OutputEvent>* events) {
     const EnginePlan plan(stce, product, mapping, streamed, indexed);
     const auto begin = std::chrono::steady_clock::now();
-    Machine machine(plan, events);
+    naive::Machine machine(plan, events);
     while (machine.tick()) {
     }
     EngineRun run;
@@ -656,7 +397,7 @@ std::string state_at(const Stce& stce, const EngineProduct& product, const Engin
                      std::span<const Half> streamed, const IndexedOperand& indexed, int64_t cycle) {
     const EnginePlan plan(stce, product, mapping, streamed, indexed);
     if (cycle < 0) refuse("state at cycle {}: cycles count from 0", cycle);
-    Machine machine(plan, nullptr);
+    naive::Machine machine(plan, nullptr);
     while (machine.cycle() < cycle)
         if (!machine.tick())
             refuse("state at cycle {}: the product is done after {} cycles (0..{})", cycle, machine.cycle(),

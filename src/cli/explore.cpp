@@ -170,6 +170,13 @@ void run(const Options& options) {
     if (options.threads > 0) set_threads(options.threads);
     std::vector<accel::Sweep> sweeps;
     for (const std::string& text : options.sweeps) sweeps.push_back(accel::parse_sweep(text));
+    for (const accel::Sweep& sweep : sweeps) {
+        if (sweep.key != "pattern") continue;
+        if (!options.accel.topology.empty())
+            refuse("--sweep pattern: a topology file says itself what is sparse");
+        if (options.accel.model.method == "dense")
+            refuse("--sweep pattern: method dense knows no pattern; give --method");
+    }
     const std::vector<accel::DesignPoint> points = accel::design_points(sweeps);
     std::vector<accel::PointResult> results = run_points(options, load_sat(options.accel), points);
     accel::mark_pareto(results);

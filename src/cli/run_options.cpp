@@ -9,6 +9,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/cpu/executor.hpp"
+#include "enmesh/train/sat_backend.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -40,24 +41,42 @@ void add_run_options(CLI::App& command, RunRequest& request) {
                     "cifar100:DIR or imagefolder:DIR")
         ->type_name("KIND[:PATH]")
         ->capture_default_str();
-    command.add_option("--device", request.device, "Where to compute: cpu")->capture_default_str();
+    command
+        .add_option("--device", request.device,
+                    "cpu, or sat: SAT's arithmetic (FP16 operands, FP32 sums) in software, with simulated "
+                    "time and energy")
+        ->capture_default_str();
     command.add_option("--dtype", request.dtype, "Numbers in products: f32")->capture_default_str();
     command.add_option("--threads", request.threads, "Threads; 0 is all cores")->capture_default_str();
     command
         .add_option("--plan", request.plan,
                     "default (untimed), cached, or measure: where kernel choices come from")
         ->capture_default_str();
+    command.add_option("--sat-config", request.sat_config, "TOML file of SAT's parameters (device sat)")
+        ->type_name("FILE");
+    command
+        .add_option("--sat-set", request.sat_settings,
+                    "key=value, over the file; may be repeated (device sat)")
+        ->allow_extra_args(false)
+        ->take_all();
 }
 
 Backend requested_backend(const RunRequest& request) {
-    const std::vector<std::string> devices = {"cpu"};
-    if (request.device != "cpu") {
+    const std::vector<std::string> devices = {"cpu", "sat"};
+    if (std::find(devices.begin(), devices.end(), request.device) == devices.end()) {
         refuse("--device {}: this build cannot{}", request.device, suggestion(request.device, devices));
     }
+    const bool sat = request.device == "sat";
+    if (!sat && !request.sat_config.empty()) refuse("--sat-config goes with --device sat");
+    if (!sat && !request.sat_settings.empty()) refuse("--sat-set goes with --device sat");
+    if (sat && request.dtype != "f32")
+        refuse("--dtype {}: device sat has a number format of its own, FP16 operands and FP32 sums",
+               request.dtype);
     if (parse_dtype(request.dtype) != DType::f32)
         refuse("--dtype {}: this build computes in f32", request.dtype);
     require_between("--threads", request.threads, 0, 4096);
     if (request.threads > 0) set_threads(request.threads);
+    if (sat) return sat_backend(accel::load_sat_config(request.sat_config, request.sat_settings));
     return cpu_backend(cpu::parse_kernel_choice(request.plan));
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "cli/model_options.hpp"
 #include "enmesh/data/dataset.hpp"
@@ -22,9 +23,11 @@ struct RunRequest {
     std::string dtype = "f32";
     int threads = 0;  ///< 0: all cores
     std::string plan = "cached";
+    std::string sat_config;  ///< the machine of device sat
+    std::vector<std::string> sat_settings;
 };
 
-/// --data --device --dtype --threads --plan.
+/// --data --device --dtype --threads --plan --sat-config --sat-set.
 void add_run_options(CLI::App& command, RunRequest& request);
 /// Sets the number of threads and says where steps run. Refuses what this build cannot do.
 Backend requested_backend(const RunRequest& request);

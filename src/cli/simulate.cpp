@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "cli/accel_options.hpp"
 #include "cli/commands.hpp"
@@ -20,7 +21,30 @@ struct Options {
     std::string json, csv, trace, schedule, out;
     bool print_config = false, exact = false;
     uint64_t seed = 1;
+    std::string layer, stage;
+    std::optional<int64_t> state_at;
 };
+
+accel::ProductChoice chosen(const Options& options) {
+    accel::ProductChoice choice{options.layer, {}};
+    if (options.stage.empty()) return choice;
+    const std::vector<std::string> known = {"FF", "BP", "WG"};
+    const auto found = std::find(known.begin(), known.end(), options.stage);
+    if (found == known.end())
+        refuse("--stage {}: no such stage{}", options.stage, suggestion(options.stage, known));
+    choice.stage = std::array{Stage::FF, Stage::BP, Stage::WG}[static_cast<size_t>(found - known.begin())];
+    return choice;
+}
+
+void print_registers(const Options& options) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::SatConfig config = load_sat(options.accel);
+    const accel::Schedule schedule = options.schedule.empty()
+                                         ? accel::find_schedule(config, workload)
+                                         : accel::read_schedule(options.schedule, config, workload);
+    write_result("-", accel::registers_at(config, workload, schedule, options.seed, chosen(options),
+                                          *options.state_at));
+}
 
 accel::Report run_systolic(const Options& options) {
     const accel::Workload workload = load_workload(options.accel);
@@ -52,7 +76,8 @@ accel::Report run_sat(const Options& options) {
         write_file(options.out + "/config.toml", accel::to_toml(accel::parameters(shown)));
     }
     if (options.exact) {
-        const accel::ExactRun exact = accel::run_exact(config, workload, schedule, options.seed);
+        const accel::ExactRun exact =
+            accel::run_exact(config, workload, schedule, options.seed, chosen(options));
         std::fprintf(stderr,
                      "exact: %lld products, %.4g element-cycles, %lld outputs: cycles as in the closed form, "
                      "bits as in software (%.1f s, %.3g element-cycles/s)\n",
@@ -103,6 +128,11 @@ void run(const Options& options) {
     }
     if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
     if (!sat && options.exact) refuse("--exact goes with --accel sat");
+    if (!sat && options.state_at.has_value()) refuse("--state-at goes with --accel sat");
+    const bool chooses = !options.layer.empty() || !options.stage.empty();
+    if (chooses && !options.exact && !options.state_at.has_value())
+        refuse("--layer and --stage go with --exact or --state-at");
+    if (options.state_at.has_value()) return print_registers(options);
     write_all(options, sat                   ? run_sat(options)
                        : accel == "systolic" ? run_systolic(options)
                                              : run_gpu(options));
@@ -124,7 +154,15 @@ void add_simulate(CLI::App& app) {
     command->add_flag(
         "--exact", options->exact,
         "also run every product value by value through the cycle-stepped array, and compare cycles and bits");
-    command->add_option("--seed", options->seed, "of the values of --exact")->capture_default_str();
+    command
+        ->add_option("--state-at", options->state_at,
+                     "print every register of the array at the start of a cycle of one product, and stop")
+        ->type_name("CYCLE");
+    command->add_option("--layer", options->layer,
+                        "the layer that --exact and --state-at run (all; the first)");
+    command->add_option("--stage", options->stage, "its product: FF, BP or WG (all; the first)");
+    command->add_option("--seed", options->seed, "of the values of --exact and --state-at")
+        ->capture_default_str();
     command->add_option(
         "--out", options->out,
         "folder for report.json, report.csv, trace.json, and SAT's schedule.toml and config.toml");
@@ -138,6 +176,9 @@ void add_simulate(CLI::App& app) {
         "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 512 --set rows=64 --set "
         "cols=64 --json -\n"
         "  enmesh simulate --model lenet5 --batch 2 --exact\n"
+        "  enmesh simulate --model resnet9 --batch 4 --method bdwp --pattern 2:8 --exact --layer res1.conv1\n"
+        "  enmesh simulate --model lenet5 --batch 1 --set rows=2 --set cols=2 --layer conv2 --stage FF "
+        "--state-at 40\n"
         "  enmesh simulate --topology resnet18.csv --accel systolic --set rows=32 --set cols=32 --dataflow "
         "ws\n"
         "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 256 --method asp "

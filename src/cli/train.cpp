@@ -119,6 +119,15 @@ void check_init(const TrainArguments& arguments, const ModelDescription& here) {
     }
 }
 
+/// "SAT 12.3 s 45.6 J": of the run so far.
+std::string simulated_text(const std::optional<Simulated>& simulated) {
+    if (!simulated.has_value()) return "";
+    std::string text = fmt::format("SAT {:.4g} s {:.4g} J", simulated->seconds, simulated->joules);
+    if (simulated->skipped_updates > 0)
+        text += fmt::format(", {} updates skipped", simulated->skipped_updates);
+    return text;
+}
+
 /// What a user sees of a run: on a terminal a bar and lines above it, elsewhere lines.
 class Display {
   public:
@@ -135,12 +144,15 @@ class Display {
         options.terminal = report::is_terminal(stream_);
         bar_.emplace(std::move(options));
     }
-    void step(const StepReport& report) { bar_->update(report.update, report.loss); }
+    void step(const StepReport& report) {
+        bar_->update(report.update, report.loss, simulated_text(report.simulated));
+    }
     void epoch(const EpochReport& report, int64_t epochs) {
         line(fmt::format(
-            "epoch {}/{}  loss {:.4f}  test accuracy {:.2f} %  test loss {:.4f}  {:.0f} images/s  {}",
-            report.epoch, epochs, report.train_loss, 100 * report.test_accuracy, report.test_loss,
-            report.images_per_second, report::format_duration(report.seconds)));
+                 "epoch {}/{}  loss {:.4f}  test accuracy {:.2f} %  test loss {:.4f}  {:.0f} images/s  {}",
+                 report.epoch, epochs, report.train_loss, 100 * report.test_accuracy, report.test_loss,
+                 report.images_per_second, report::format_duration(report.seconds)) +
+             (report.simulated.has_value() ? "  " + simulated_text(report.simulated) : ""));
     }
     void line(const std::string& text) {
         if (bar_) {
@@ -207,6 +219,13 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     options.stop = [] { return InterruptGuard::signal() != 0; };
     options.on_start = [&](const Progress& progress) {
         print_plan(stream, arguments, dataset, trainer);
+        if (const auto cost = trainer.simulated_cost(); cost.has_value()) {
+            display.line(
+                fmt::format("device sat: a batch takes {:.4g} s and {:.4g} J, an update {:.4g} s and {:.4g} "
+                            "J (simulated)",
+                            cost->seconds_per_batch, cost->joules_per_batch, cost->seconds_per_update,
+                            cost->joules_per_update));
+        }
         if (progress.update > 0) {
             display.line(fmt::format("going on after epoch {}, step {}", progress.epoch, progress.update));
         }
@@ -297,6 +316,8 @@ void add_train(CLI::App& app) {
         "  enmesh train --model resnet9 --data cifar10:data/cifar10 --method bdwp --pattern 2:8 --epochs 20 "
         "--out runs/a\n"
         "  enmesh train ... --out runs/a --resume\n"
+        "  enmesh train --data digits --method bdwp --pattern 2:8 --device sat --sat-set rows=16 --sat-set "
+        "cols=16\n"
         "Ctrl-C finishes the step, writes a checkpoint and exits with 130 (SIGTERM: 143).");
     command->callback([command, arguments] { run_train(*command, *arguments); });
 }

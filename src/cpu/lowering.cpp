@@ -85,6 +85,11 @@ void Machine::choose_layout() {
     if (!options_.plan.layout.empty()) {
         wanted = options_.plan.layout == "channels" ? MapLayout::channels : MapLayout::images;
     }
+    if (options_.products != nullptr) {
+        map_layout_ = plain_layout;
+        plan_.layout = "images";
+        return;
+    }
     const int channel_block = vector_lanes(isa()) == 16 ? 16 : 8;
     const bool channels_possible =
         channels_fill_blocks(graph(), channel_block) && all_products_dense(graph());

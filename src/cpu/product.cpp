@@ -91,10 +91,15 @@ std::string chosen_kernel(Machine& machine, const products::Problem& problem) {
     return kernel;
 }
 
+std::unique_ptr<products::Product> plan_product(Machine& machine, const products::Problem& problem) {
+    if (const auto& provider = machine.options().products; provider != nullptr)
+        return provider->plan(problem);
+    return products::plan(problem, chosen_kernel(machine, problem));
+}
+
 void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, int block) {
     const products::Problem problem = problem_of(machine, c, block);
-    const std::string kernel = chosen_kernel(machine, problem);
-    const std::shared_ptr<products::Product> plan = products::plan(problem, kernel);
+    const std::shared_ptr<products::Product> plan = plan_product(machine, problem);
     machine.plan().kernels[products::to_string(problem)] = plan->kernel();
     const size_t workspace = machine.book(plan->workspace_bytes());
     const std::span<std::byte> prepared = machine.keep(plan->prepared_bytes());

@@ -55,7 +55,7 @@ ProgressBar::ProgressBar(ProgressOptions options) : options_(std::move(options))
 
 ProgressBar::~ProgressBar() { finish(); }
 
-std::string ProgressBar::status(int64_t step, double loss, double now) const {
+std::string ProgressBar::status(int64_t step, double loss, std::string_view note, double now) const {
     const int64_t steps = options_.epochs * options_.steps_per_epoch;
     // The last step of an epoch still belongs to it.
     const int64_t epoch = std::max<int64_t>(0, step - 1) / options_.steps_per_epoch;
@@ -65,6 +65,7 @@ std::string ProgressBar::status(int64_t step, double loss, double now) const {
         text += " " + bar(static_cast<double>(in_epoch) / static_cast<double>(options_.steps_per_epoch), 20);
     }
     text += fmt::format(" {}/{}  loss {:.4f}", in_epoch, options_.steps_per_epoch, loss);
+    if (!note.empty()) text += fmt::format("  {}", note);
     const double elapsed = now - start_;
     const auto done = static_cast<double>(step - options_.first_step);
     if (!(elapsed > 0) || !(done > 0)) return text;
@@ -83,11 +84,11 @@ void ProgressBar::draw(const std::string& text) {
     drawn_ = true;
 }
 
-void ProgressBar::update(int64_t step, double loss) {
+void ProgressBar::update(int64_t step, double loss, std::string_view note) {
     const double now = options_.clock();
     if (now - last_shown_ < (options_.terminal ? options_.redraw_seconds : options_.plain_seconds)) return;
     last_shown_ = now;
-    const std::string text = status(step, loss, now);
+    const std::string text = status(step, loss, note, now);
     if (options_.terminal) return draw(text);
     std::fputs((text + "\n").c_str(), options_.stream);
     std::fflush(options_.stream);

@@ -19,8 +19,11 @@ std::vector<bool> values_with_gradient(const Graph& graph) {
 
 class Differentiator final : public GradientBuilder {
   public:
-    Differentiator(Graph& graph, ValueId loss)
-        : graph_(graph), wanted_(values_with_gradient(graph)), shares_(graph.values().size()) {
+    Differentiator(Graph& graph, ValueId loss, ValueId loss_scale)
+        : graph_(graph),
+          wanted_(values_with_gradient(graph)),
+          shares_(graph.values().size()),
+          loss_scale_(loss_scale) {
         const int loss_node = graph.value(loss).producer;
         for (int i = static_cast<int>(graph.nodes().size()) - 1; i >= 0; --i) {
             const Node& node = graph.node(i);
@@ -33,6 +36,7 @@ class Differentiator final : public GradientBuilder {
             if (!differentiable(node_.operation)) {
                 refuse("layer '{}' ({}) has no gradient", node_.layer, enmesh::name(node_.operation));
             }
+            at_loss_ = i == loss_node;
             enmesh::differentiate(node_.operation, *this);
         }
     }
@@ -58,7 +62,10 @@ class Differentiator final : public GradientBuilder {
         return graph_.add(operation, std::move(inputs), node_.layer, stage);
     }
     void contribute(int index, ValueId gradient) override {
-        if (wanted(index)) shares_[at(input(index))].push_back(gradient);
+        if (!wanted(index)) return;
+        if (at_loss_ && loss_scale_.valid())
+            gradient = graph_.add_one(Multiply{}, {gradient, loss_scale_}, node_.layer, Stage::BP);
+        shares_[at(input(index))].push_back(gradient);
     }
 
   private:
@@ -78,13 +85,15 @@ class Differentiator final : public GradientBuilder {
     Graph& graph_;
     std::vector<bool> wanted_;
     std::vector<std::vector<ValueId>> shares_;
+    ValueId loss_scale_;
+    bool at_loss_ = false;
     Node node_{Relu{}, "", Stage::FF, {}, {}};
 };
 
 }  // namespace
 
-std::vector<ValueId> differentiate(Graph& graph, ValueId loss) {
-    return Differentiator(graph, loss).result();
+std::vector<ValueId> differentiate(Graph& graph, ValueId loss, ValueId loss_scale) {
+    return Differentiator(graph, loss, loss_scale).result();
 }
 
 }  // namespace enmesh

@@ -6,8 +6,9 @@
 
 namespace enmesh {
 
-/// Appends the BP and WG nodes of `loss` to `graph`. Returns the gradient of every value, by value index;
-/// invalid where there is none.
-std::vector<ValueId> differentiate(Graph& graph, ValueId loss);
+/// Appends the BP and WG nodes of `loss` to `graph`; the gradient of the loss is `loss_scale`, a scalar,
+/// where that is valid, and one otherwise. Returns the gradient of every value, by value index; invalid where
+/// there is none.
+std::vector<ValueId> differentiate(Graph& graph, ValueId loss, ValueId loss_scale = {});
 
 }  // namespace enmesh

@@ -175,7 +175,7 @@ TrainingStep build_training_step(const Graph& forward, const Recipe& recipe, con
     step.decisions = decide_layers(forward, recipe);
     Graph graph = forward;
     const ValueId loss = add_loss(graph, options.label_smoothing);
-    const std::vector<ValueId> gradients = differentiate(graph, loss);
+    const std::vector<ValueId> gradients = differentiate(graph, loss, graph.find("loss_scale"));
     const RecipeRewrite rewrite = apply_recipe(step, graph);
     for (size_t i = 0; i < gradients.size(); ++i) {
         if (!gradients[i].valid()) continue;

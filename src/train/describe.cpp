@@ -109,9 +109,15 @@ Json describe(const data::Dataset& dataset) {
 }
 
 Json describe(const Progress& progress) {
-    return {{"epoch", progress.epoch},           {"batches", progress.batches},
-            {"update", progress.update},         {"loss_sum", progress.loss_sum},
-            {"best_epoch", progress.best_epoch}, {"best_accuracy", progress.best_accuracy}};
+    Json json = {{"epoch", progress.epoch},           {"batches", progress.batches},
+                 {"update", progress.update},         {"loss_sum", progress.loss_sum},
+                 {"best_epoch", progress.best_epoch}, {"best_accuracy", progress.best_accuracy}};
+    if (progress.loss_scale > 0) {
+        json["loss_scale"] = progress.loss_scale;
+        json["good_updates"] = progress.good_updates;
+        json["skipped_updates"] = progress.skipped_updates;
+    }
+    return json;
 }
 
 Progress progress_from(const Json& json) {
@@ -120,7 +126,10 @@ Progress progress_from(const Json& json) {
             .update = json.at("update").get<int64_t>(),
             .loss_sum = json.at("loss_sum").get<double>(),
             .best_accuracy = json.at("best_accuracy").get<double>(),
-            .best_epoch = json.at("best_epoch").get<int64_t>()};
+            .best_epoch = json.at("best_epoch").get<int64_t>(),
+            .loss_scale = json.value("loss_scale", 0.0),
+            .good_updates = json.value("good_updates", int64_t{0}),
+            .skipped_updates = json.value("skipped_updates", int64_t{0})};
 }
 
 std::vector<std::string> differences(const Json& there, const Json& here) {

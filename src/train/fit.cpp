@@ -6,6 +6,7 @@
 #include "enmesh/base/timer.hpp"
 #include "enmesh/data/loader.hpp"
 #include "train/batch.hpp"
+#include "train/loss_scale.hpp"
 #include "train/run_files.hpp"
 #include "train/trainer_state.hpp"
 
@@ -34,11 +35,13 @@ class Fit {
 
     FitReport run() {
         describe_run();
+        state_.simulated_cost();  // a step that the machine cannot run is refused before anything is written
         start();
+        if (scales_loss() && progress().loss_scale == 0) progress().loss_scale = loss_scale::first;
         open_files();
         while (progress().epoch < options_.epochs && !report_.interrupted) run_epoch();
         if (progress().epoch >= options_.epochs && files_.has_value()) {
-            files_->write_summary(step(), state_.options.model, progress());
+            files_->write_summary(step(), state_.options.model, progress(), simulated());
         }
         report_.progress = progress();
         return std::move(report_);
@@ -47,6 +50,7 @@ class Fit {
   private:
     Progress& progress() const { return state_.progress; }
     const TrainingStep& step() const { return state_.step; }
+    bool scales_loss() const { return state_.options.backend.half_operands; }
     int accumulate() const { return step().options.accumulate; }
     int64_t batches_per_epoch() const { return length_.updates_per_epoch * accumulate(); }
     double rate(int64_t update) const {
@@ -62,6 +66,7 @@ class Fit {
         state_.training["epochs"] = options_.epochs;
         state_.training["augmentation"] = to_string(options_.augmentation);
         state_.training["data"] = describe(dataset_);
+        if (scales_loss()) state_.training["device"] = state_.options.backend.name;
     }
 
     /// Everything that decides the bits must be as it was; only the run may become longer.
@@ -122,6 +127,8 @@ class Fit {
     /// The mean loss of its micro-batches.
     double run_update() {
         Executor& executor = *state_.running;
+        const double scale = scales_loss() ? progress().loss_scale : 1;
+        if (scales_loss()) write_scalar(step().graph.find("loss_scale"), scale);
         double sum = 0;
         for (int index = 0; index < accumulate(); ++index) {
             const RunContext context{state_.options.seed, progress().update, index};
@@ -136,12 +143,37 @@ class Fit {
             sum += loss;
         }
         write_scalar(step().learning_rate, rate(progress().update));
-        write_scalar(step().gradient_scale, 1.0 / accumulate());
-        write_scalar(step().update_count, static_cast<double>(progress().update + 1));
-        executor.update({state_.options.seed, progress().update, accumulate() - 1});
+        write_scalar(step().gradient_scale, 1.0 / (accumulate() * scale));
+        write_scalar(step().update_count,
+                     static_cast<double>(progress().update + 1 - progress().skipped_updates));
+        const bool overflowed = scales_loss() && !gradients_finite(executor);
+        if (!overflowed) executor.update({state_.options.seed, progress().update, accumulate() - 1});
+        if (scales_loss() && !loss_scale::adjust(progress(), overflowed))
+            diverged("gradients overflow however small the loss is scaled", "a gradient");
         progress().batches += accumulate();
         ++progress().update;
         return sum / accumulate();
+    }
+
+    bool gradients_finite(const Executor& executor) const {
+        for (const StepParameter& parameter : step().parameters) {
+            const Tensor gradient = executor.read(parameter.gradient);
+            for (const float value : gradient.f32()) {
+                if (!std::isfinite(value)) return false;
+            }
+        }
+        return true;
+    }
+
+    std::optional<Simulated> simulated() const {
+        if (!state_.cost.has_value()) return {};
+        const SimulatedCost& cost = *state_.cost;
+        const auto batches = static_cast<double>(progress().update * accumulate());
+        const auto updates = static_cast<double>(progress().update - progress().skipped_updates);
+        return Simulated{.seconds = batches * cost.seconds_per_batch + updates * cost.seconds_per_update,
+                         .joules = batches * cost.joules_per_batch + updates * cost.joules_per_update,
+                         .loss_scale = progress().loss_scale,
+                         .skipped_updates = progress().skipped_updates};
     }
 
     void write_scalar(ValueId id, double value) {
@@ -160,6 +192,7 @@ class Fit {
                            .learning_rate = rate(progress().update - 1)};
         report.images_per_second = static_cast<double>(images) / training_seconds;
         report.seconds = timer.seconds();
+        report.simulated = simulated();
         progress().epoch += 1;
         progress().batches = 0;
         progress().loss_sum = 0;
@@ -198,7 +231,8 @@ class Fit {
                                 .loss = progress().loss_sum / static_cast<double>(progress().batches),
                                 .last_loss = loss,
                                 .learning_rate = rate(progress().update - 1),
-                                .images_per_second = static_cast<double>(images) / seconds};
+                                .images_per_second = static_cast<double>(images) / seconds,
+                                .simulated = simulated()};
         if (files_.has_value()) files_->add(report);
         if (options_.on_step) options_.on_step(report);
     }

@@ -70,17 +70,27 @@ void RunFiles::open(const Progress& progress) {
 void RunFiles::add(const StepReport& report) {
     events_->scalar("train/loss", report.update, static_cast<float>(report.last_loss));
     events_->scalar("train/learning_rate", report.update, static_cast<float>(report.learning_rate));
+    if (report.simulated.has_value()) {
+        events_->scalar("train/loss_scale", report.update, static_cast<float>(report.simulated->loss_scale));
+    }
 }
 
 void RunFiles::add(const EpochReport& report) {
-    metrics_file_->append(
-        {.epoch = report.epoch,
-         .step = report.step,
-         .train_loss = report.train_loss,
-         .test_accuracy = report.test_accuracy,
-         .seconds = report.seconds,
-         .images_per_second = report.images_per_second,
-         .more = {{"test_loss", report.test_loss}, {"learning_rate", report.learning_rate}}});
+    report::EpochMetrics metrics{
+        .epoch = report.epoch,
+        .step = report.step,
+        .train_loss = report.train_loss,
+        .test_accuracy = report.test_accuracy,
+        .seconds = report.seconds,
+        .images_per_second = report.images_per_second,
+        .more = {{"test_loss", report.test_loss}, {"learning_rate", report.learning_rate}}};
+    if (report.simulated.has_value()) {
+        metrics.more.emplace_back("simulated_seconds", report.simulated->seconds);
+        metrics.more.emplace_back("simulated_joules", report.simulated->joules);
+        metrics.more.emplace_back("loss_scale", report.simulated->loss_scale);
+        metrics.more.emplace_back("skipped_updates", static_cast<double>(report.simulated->skipped_updates));
+    }
+    metrics_file_->append(metrics);
     events_->scalar("train/epoch_loss", report.step, static_cast<float>(report.train_loss));
     events_->scalar("train/images_per_second", report.step, static_cast<float>(report.images_per_second));
     events_->scalar("test/loss", report.step, static_cast<float>(report.test_loss));
@@ -88,7 +98,7 @@ void RunFiles::add(const EpochReport& report) {
 }
 
 void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& model,
-                             const Progress& progress) const {
+                             const Progress& progress, const std::optional<Simulated>& simulated) const {
     const std::string text = read_file(metrics());
     double seconds = 0;
     nlohmann::json last_epoch = nlohmann::json::object();  // empty if somebody took the file away
@@ -112,6 +122,12 @@ void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& m
                         {"best_epoch", progress.best_epoch},
                         {"seconds", seconds},
                         {"images_per_second", last_epoch["images_per_second"]}};
+    if (simulated.has_value()) {
+        json["simulated_seconds"] = simulated->seconds;
+        json["simulated_joules"] = simulated->joules;
+        json["loss_scale"] = simulated->loss_scale;
+        json["skipped_updates"] = simulated->skipped_updates;
+    }
     json.update(products_of(step));
     json["left_dense"] = left_dense(step);
     write_file(summary(), json.dump(2) + "\n");

@@ -26,8 +26,8 @@ class RunFiles {
     void add(const StepReport& report);
     void add(const EpochReport& report);
     /// From metrics.jsonl, so that it covers every call of fit() that had a part in the run.
-    void write_summary(const TrainingStep& step, const ModelDescription& model,
-                       const Progress& progress) const;
+    void write_summary(const TrainingStep& step, const ModelDescription& model, const Progress& progress,
+                       const std::optional<Simulated>& simulated) const;
 
   private:
     std::filesystem::path directory_;

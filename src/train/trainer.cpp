@@ -6,13 +6,26 @@
 #include "train/trainer_state.hpp"
 
 namespace enmesh {
+namespace {
+
+/// Where products read binary16, the gradient of the loss is multiplied by an input.
+TrainingStep build_step(const Graph& graph, const Recipe& recipe, const StepOptions& options,
+                        const Backend& backend) {
+    if (!backend.half_operands) return build_training_step(graph, recipe, options);
+    Graph scaled = graph;
+    scaled.add_input("loss_scale", {Shape{}, DType::f32, {}});
+    return build_training_step(scaled, recipe, options);
+}
+
+}  // namespace
 
 void TrainerState::rebatch(int64_t wanted) {
     if (wanted == batch()) return;
     if (running != nullptr)
         refuse("the batch is {} since training began; it cannot become {}", batch(), wanted);
     graph = with_batch(graph, wanted);
-    step = build_training_step(graph, recipe, step_options);
+    step = build_step(graph, recipe, step_options, options.backend);
+    cost.reset();
 }
 
 Executor& TrainerState::executor() {
@@ -55,7 +68,7 @@ Evaluation TrainerState::evaluate(const data::Dataset& dataset, const data::Imag
 }
 
 Trainer::Trainer(Graph graph, Recipe recipe, StepOptions options, TrainerOptions trainer) {
-    TrainingStep step = build_training_step(graph, recipe, options);
+    TrainingStep step = build_step(graph, recipe, options, trainer.backend);
     state_.reset(new TrainerState{.graph = std::move(graph),
                                   .recipe = std::move(recipe),
                                   .step_options = std::move(options),
@@ -101,6 +114,8 @@ void Trainer::save(const std::filesystem::path& path) const {
     state_->executor();
     state_->save(path);
 }
+
+std::optional<SimulatedCost> Trainer::simulated_cost() { return state_->simulated_cost(); }
 
 const Executor& Trainer::executor() const { return state_->executor(); }
 

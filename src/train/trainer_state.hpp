@@ -22,6 +22,13 @@ struct TrainerState {
     Progress progress{};
     Json training = Json::object();  ///< what the last fit() was asked for
 
+    std::optional<SimulatedCost> cost{};
+
+    /// Asked of the backend once per step.
+    const std::optional<SimulatedCost>& simulated_cost() {
+        if (!cost.has_value() && options.backend.cost) cost = options.backend.cost(step);
+        return cost;
+    }
     int64_t batch() const { return step.graph.type(step.images).shape[0]; }
     void rebatch(int64_t batch);
     /// The executor, made when first needed, with the weights of the start of a run.

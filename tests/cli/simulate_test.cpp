@@ -122,6 +122,32 @@ TEST_F(SimulateCli, ExactRunsAWholeNetworkValueByValue) {
     EXPECT_NE(large.err.find("--exact"), std::string::npos) << large.err;
 }
 
+TEST_F(SimulateCli, RunsOneLayerAndShowsItsRegisters) {
+    const std::string model = "simulate --model lenet5 --batch 1 --set rows=2 --set cols=2 ";
+    const testing::ProgramResult exact = run(model + "--exact --layer conv2 --stage FF --json -");
+    ASSERT_EQ(exact.code, 0) << exact.err;
+    EXPECT_NE(exact.err.find("exact: 1 products"), std::string::npos) << exact.err;
+    const testing::ProgramResult state = run(model + "--layer conv2 --stage FF --state-at 40");
+    ASSERT_EQ(state.code, 0) << state.err;
+    for (const char* const word :
+         {"layer conv2 FF: m ", "cycle 40\n", "row 1 ", "element 1 1\n", "latch0", "adder", "control"})
+        EXPECT_NE(state.out.find(word), std::string::npos) << word << "\n" << state.out;
+    EXPECT_NE(run(model + "--layer conv2 --stage FF --state-at 41").out, state.out);
+    const std::array<std::pair<std::string, std::string>, 6> bad = {{
+        {model + "--state-at -1", "--state-at -1"},
+        {model + "--state-at 999999999999", "is over in cycle"},
+        {model + "--state-at 5 --layer conv7", "did you mean 'conv"},
+        {model + "--state-at 5 --layer conv1 --stage BP", "has no product of stage BP"},
+        {model + "--state-at 5 --stage WX", "no such stage"},
+        {model + "--layer conv2", "go with --exact or --state-at"},
+    }};
+    for (const auto& [arguments, message] : bad) {
+        const testing::ProgramResult o = run(arguments);
+        EXPECT_EQ(o.code, 2) << arguments;
+        EXPECT_NE(o.err.find(message), std::string::npos) << arguments << ": " << o.err;
+    }
+}
+
 TEST_F(SimulateCli, RefusesBadRequestsInOneLine) {
     write_file(path("bad.csv"), "Layer,M,N,\nA,1,2,\n");
     const std::array<std::pair<std::string, std::string>, 9> cases = {{

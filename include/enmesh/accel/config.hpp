@@ -65,8 +65,10 @@ std::vector<Parameter> parameters(SatConfig& config);
 /// naming file and line.
 void apply_toml(std::span<const Parameter> parameters, std::string_view toml, const std::string& file);
 
-/// Applies "key=value", where the key is "section.name" or, if that is unambiguous, "name".
-void apply_setting(std::span<const Parameter> parameters, std::string_view setting);
+/// Applies "key=value", where the key is "section.name" or, if that is unambiguous, "name". Refusals name
+/// `option`.
+void apply_setting(std::span<const Parameter> parameters, std::string_view setting,
+                   std::string_view option = "--set");
 
 /// The configuration as commented TOML that apply_toml reads back.
 std::string to_toml(std::span<const Parameter> parameters);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,12 @@ Report simulate_systolic(const SystolicConfig& config, const Workload& workload,
 /// workload, updates after vector operations.
 void place_in_order(Report& report, const Workload& workload);
 
+/// Which products of a workload are meant: all, those of a layer, of a stage, or both.
+struct ProductChoice {
+    std::string layer;           ///< "": every layer
+    std::optional<Stage> stage;  ///< nothing: every stage
+};
+
 /// What running the products value by value showed.
 struct ExactRun {
     int64_t products = 0;        ///< distinct product phases that were run
@@ -87,12 +94,18 @@ struct ExactRun {
     double host_seconds = 0;
 };
 
-/// Runs every distinct product phase of the workload through the cycle-stepped STCE with the schedule's array
+/// Runs every distinct product phase that is chosen through the cycle-stepped STCE with the schedule's array
 /// mapping and row tiles, on FP16 values drawn from `seed`, and compares cycles with the closed form and
 /// every output bit with a software product. Fails on the first difference, naming layer and stage; refuses a
 /// workload of more than `most_element_cycles`.
 ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule, uint64_t seed,
-                   double most_element_cycles = 2e11);
+                   const ProductChoice& choice = {}, double most_element_cycles = 2e11);
+
+/// Every register of the STCE at the start of `cycle` of the first product phase that is chosen, as text: the
+/// naive machine, on the values that run_exact draws from `seed`. Refuses a cycle past the end, and one that
+/// the naive machine would take minutes to reach.
+std::string registers_at(const SatConfig& config, const Workload& workload, const Schedule& schedule,
+                         uint64_t seed, const ProductChoice& choice, int64_t cycle);
 
 /// The report as a table for people, as CSV (one line per product and vector operation) and as the JSON of
 /// the command line's contract.

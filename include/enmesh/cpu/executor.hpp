@@ -7,6 +7,7 @@
 
 #include "enmesh/cpu/kernel_plan.hpp"
 #include "enmesh/step/executor.hpp"
+#include "enmesh/step/product_provider.hpp"
 
 namespace enmesh::cpu {
 
@@ -22,6 +23,8 @@ struct Options {
     MapLayout layout = MapLayout::automatic;
     KernelPlan plan;  ///< what it names is used as named; the rest is chosen by `choice`
     KernelChoice choice = KernelChoice::defaults;
+    /// Computes every matrix product in place of our kernels and oneDNN's, on maps in plain NCHW.
+    std::shared_ptr<const ProductProvider> products{};
     bool keep_everything = false;  ///< no buffer is reused, so that any value can be read after a run (tests)
 };
 

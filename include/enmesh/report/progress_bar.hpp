@@ -37,14 +37,15 @@ class ProgressBar {
     ProgressBar& operator=(const ProgressBar&) = delete;
 
     /// `step` steps are done, counted from the start of the run.
-    void update(int64_t step, double loss);
+    /// `note` stands behind the loss.
+    void update(int64_t step, double loss, std::string_view note = {});
     /// A line of its own, above the bar.
     void message(std::string_view text);
     /// Removes the bar.
     void finish();
 
   private:
-    std::string status(int64_t step, double loss, double now) const;
+    std::string status(int64_t step, double loss, std::string_view note, double now) const;
     void draw(const std::string& text);
 
     ProgressOptions options_;

@@ -75,8 +75,8 @@ struct TrainingStep {
     bool trains() const { return learning_rate.valid(); }
 };
 
-/// Differentiates `graph` (inputs "images" and "labels"; one output, the logits), applies the recipe, adds
-/// the update. The loss is cross-entropy. Refuses a graph with a node that has no gradient, naming it.
+/// Differentiates `graph` (inputs "images", "labels", perhaps the scalar "loss_scale", a factor of the loss's
+/// gradient; output the logits; cross-entropy), applies the recipe, adds WU. Names a node without gradient.
 TrainingStep build_training_step(const Graph& graph, const Recipe& recipe, const StepOptions& options);
 /// FF alone on running statistics, with the recipe's FF operands, and the loss if `graph` has "labels". Its
 /// WU stage holds only the packing.

@@ -9,11 +9,23 @@
 
 namespace enmesh {
 
+/// What a simulated machine takes and uses.
+struct SimulatedCost {
+    double seconds_per_batch = 0, joules_per_batch = 0;    ///< FF, BP and WG of a micro-batch
+    double seconds_per_update = 0, joules_per_update = 0;  ///< WU
+
+    friend bool operator==(const SimulatedCost&, const SimulatedCost&) = default;
+};
+
 /// Where steps run. A kernel plan is a text that the executor understands; an empty one lets it choose.
 struct Backend {
     std::string name;
     std::function<std::unique_ptr<Executor>(TrainingStep step, const std::string& plan)> make;
     std::function<std::string(const Executor& executor)> plan{};  ///< what `make` was given or chose
+    /// Products read binary16, so that the loss is scaled.
+    bool half_operands = false;
+    /// For a backend that stands for a simulated machine.
+    std::function<SimulatedCost(const TrainingStep& step)> cost{};
 };
 
 /// This machine's processor, with the threads that set_threads() allowed.

@@ -31,6 +31,9 @@ struct Progress {
     double loss_sum = 0;  ///< of the losses of `batches`
     double best_accuracy = -1;
     int64_t best_epoch = 0;
+    double loss_scale = 0;        ///< 0: the loss is not scaled
+    int64_t good_updates = 0;     ///< since the scale last changed
+    int64_t skipped_updates = 0;  ///< of `update`, those that an overflow undid
 
     friend bool operator==(const Progress&, const Progress&) = default;
 };

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,14 @@ struct TrainerOptions {
     ModelDescription model{};  ///< kept in checkpoints, so that they say how to build the graph again
 };
 
+/// What the simulated machine has taken and used for training since the start of the run, evaluation left
+/// out.
+struct Simulated {
+    double seconds = 0, joules = 0;
+    double loss_scale = 1;
+    int64_t skipped_updates = 0;
+};
+
 /// After each update.
 struct StepReport {
     int64_t epoch = 1;  ///< the one that runs, from 1
@@ -37,6 +46,7 @@ struct StepReport {
     double last_loss = 0;  ///< of this update alone
     double learning_rate = 0;
     double images_per_second = 0;  ///< of the epoch so far
+    std::optional<Simulated> simulated{};
 };
 
 /// After each epoch: a line of metrics.jsonl.
@@ -49,6 +59,7 @@ struct EpochReport {
     double learning_rate = 0;  ///< of the epoch's last update
     double seconds = 0;  ///< training and evaluation (since the last start, in an epoch that was resumed)
     double images_per_second = 0;  ///< training alone
+    std::optional<Simulated> simulated{};
 };
 
 struct FitOptions {
@@ -103,6 +114,8 @@ class Trainer {
     const TrainingStep& step() const;
     /// The forward graph with the weights as they are now as its initial values.
     Graph model() const;
+    /// What the backend's simulated machine takes for this step; nothing if it stands for none.
+    std::optional<SimulatedCost> simulated_cost();
     /// The whole checkpoint.
     void save(const std::filesystem::path& path) const;
     const Executor& executor() const;

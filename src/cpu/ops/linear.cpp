@@ -11,9 +11,10 @@ struct Sizes {
     int64_t rows, c, k;
 };
 
-/// A linear layer with an N:M operand is a 1x1 convolution on row-major matrices.
-void add_sparse(Machine& machine, const Node& node, products::Stage stage, const Sizes& sizes,
-                ConvolutionCommand command) {
+/// With an N:M operand, or products that are not this machine's own, a linear layer is a 1x1 convolution on
+/// row-major matrices.
+void add_product(Machine& machine, const Node& node, products::Stage stage, const Sizes& sizes,
+                 ConvolutionCommand command) {
     command.stage = stage;
     command.conv = products::linear(sizes.rows, sizes.c, sizes.k);
     add_matrix_product(machine, node, command);
@@ -28,13 +29,13 @@ void lower(Machine& machine, const Node& node, const Linear&) {
     const int src = machine.in_plain(node.inputs[0]), weights = machine.slot_of(node.inputs[1]);
     const int bias = node.inputs.size() == 3 ? machine.slot_of(node.inputs[2]) : -1;
     const int dst = machine.out(node.outputs[0]);
-    if (!weights_type.dense()) {
+    if (!weights_type.dense() || machine.options().products != nullptr) {
         ConvolutionCommand command;
         command.src = src;
         command.weights = weights;
         command.bias = bias;
         command.out = dst;
-        return add_sparse(machine, node, products::Stage::ff, z, command);
+        return add_product(machine, node, products::Stage::ff, z, command);
     }
     std::vector<int> reads{src, weights};
     if (bias >= 0) reads.push_back(bias);
@@ -63,12 +64,12 @@ void lower(Machine& machine, const Node& node, const LinearBackwardData&) {
         gradient_type.dense() ? machine.in_plain(node.inputs[0]) : machine.slot_of(node.inputs[0]);
     const int weights = machine.slot_of(node.inputs[1]);
     const int diff_src = machine.out(node.outputs[0]);
-    if (!weights_type.dense() || !gradient_type.dense()) {
+    if (!weights_type.dense() || !gradient_type.dense() || machine.options().products != nullptr) {
         ConvolutionCommand command;
         command.diff_dst = diff_dst;
         command.weights = weights;
         command.out = diff_src;
-        return add_sparse(machine, node, products::Stage::bp, z, command);
+        return add_product(machine, node, products::Stage::bp, z, command);
     }
     machine.add(
         node, Kind::BP, {diff_dst, weights}, {diff_src},
@@ -87,12 +88,12 @@ void lower(Machine& machine, const Node& node, const LinearBackwardWeights&) {
     const int diff_dst =
         gradient_type.dense() ? machine.in_plain(node.inputs[1]) : machine.slot_of(node.inputs[1]);
     const int diff_weights = machine.out(node.outputs[0]);
-    if (!gradient_type.dense()) {
+    if (!gradient_type.dense() || machine.options().products != nullptr) {
         ConvolutionCommand command;
         command.src = src;
         command.diff_dst = diff_dst;
         command.out = diff_weights;
-        return add_sparse(machine, node, products::Stage::wg, z, command);
+        return add_product(machine, node, products::Stage::wg, z, command);
     }
     machine.add(
         node, Kind::WG, {src, diff_dst}, {diff_weights},

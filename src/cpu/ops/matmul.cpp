@@ -10,11 +10,17 @@ void lower(Machine& machine, const Node& node, const MatMul& op) {
                 z = machine.graph().type(node.outputs[0]).shape;
     const int64_t m = z[-2], n = z[-1], k = op.transpose_a ? x[-2] : x[-1];
     const int64_t batch = z.elements() / (m * n), lda = x[-1], ldb = y[-1];
+    const std::shared_ptr<const ProductProvider> provider = machine.options().products;
     const Kind kind = node.stage == Stage::FF ? Kind::FF : Kind::BP;
     machine.add(
         node, kind, {a, b}, {dst},
-        [&machine, a, b, dst, m, n, k, batch, lda, ldb, op](const RunContext&) {
+        [&machine, a, b, dst, m, n, k, batch, lda, ldb, op, provider](const RunContext&) {
             const auto one = [&](int64_t i) {
+                if (provider != nullptr) {
+                    provider->multiply({op.transpose_a, op.transpose_b, m, n, k, machine.f32(a) + i * m * k,
+                                        machine.f32(b) + i * k * n, machine.f32(dst) + i * m * n});
+                    return;
+                }
                 gemm(op.transpose_a, op.transpose_b, m, n, k, machine.f32(a) + i * m * k, lda,
                      machine.f32(b) + i * k * n, ldb, 0.0F, machine.f32(dst) + i * m * n, n);
             };
@@ -23,7 +29,7 @@ void lower(Machine& machine, const Node& node, const MatMul& op) {
                 for (int64_t i = begin; i < end; ++i) one(i);
             });
         },
-        "oneDNN gemm");
+        provider != nullptr ? provider->name() : "oneDNN gemm");
 }
 
 }  // namespace enmesh::cpu

@@ -45,6 +45,36 @@ void add_weight_packing(Machine& machine, const Node& node, const PackNm& op) {
                 });
 }
 
+/// Out-grads as the products would read them: what is selected must be what is multiplied. In the workspace
+/// where products do not read them as they are.
+class ReadByProducts {
+  public:
+    ReadByProducts(Machine& machine, int src)
+        : machine_(machine),
+          src_(src),
+          values_(machine.slot(src).type.shape.elements()),
+          provider_(machine.options().products) {
+        if (provider_ != nullptr) at_ = machine.book(static_cast<size_t>(values_) * sizeof(float));
+    }
+    const float* values() const {
+        const float* const from = machine_.f32(src_);
+        if (provider_ == nullptr) return from;
+        auto* const to = reinterpret_cast<float*>(machine_.workspace(at_));
+        parallel_for(values_, 1 << 15, [&](int64_t begin, int64_t end) {
+            const auto count = static_cast<size_t>(end - begin);
+            provider_->round({from + begin, count}, {to + begin, count});
+        });
+        return to;
+    }
+
+  private:
+    Machine& machine_;
+    int src_;
+    int64_t values_;
+    std::shared_ptr<const ProductProvider> provider_;
+    size_t at_ = 0;
+};
+
 /// An out-grad: along output channels, a row per position (n, oh, ow); along positions, a row per channel.
 void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) {
     const int src = machine.slot_of(node.inputs[0]), dst = machine.slot_of(node.outputs[0]);
@@ -62,10 +92,11 @@ void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) 
     const auto how =
         op.selection == Selection::mvue ? products::Selection::mvue : products::Selection::magnitude;
     const int64_t stream = op.stream;
+    const ReadByProducts read(machine, src);
     machine.add(node, Kind::pack, {src}, {dst},
-                [&machine, src, dst, problem, how, stream](const RunContext& context) {
+                [&machine, read, dst, problem, how, stream](const RunContext& context) {
                     products::pack_diff_dst(problem, {how, step_random(context, RandomUse::mvue, stream)},
-                                            machine.f32(src), machine.packed(dst).span());
+                                            read.values(), machine.packed(dst).span());
                 });
 }
 

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <toml++/toml.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// What the readers of TOML files have in common; for .cpp files only.
+namespace enmesh::accel {
+
+/// Refuses a text that is not TOML, naming file, line and column.
+toml::table parse_toml(std::string_view text, const std::string& file);
+
+/// A table that must hold certain keys and no others; refusals begin with `where`.
+class TomlReader {
+  public:
+    TomlReader(const toml::table& table, std::string where, const std::vector<std::string>& keys,
+               const std::vector<std::string>& optional_keys = {});
+
+    int64_t whole(const char* key) const;
+    int small(const char* key) const;
+    double not_negative(const char* key) const;
+    bool flag(const char* key) const;
+    std::string text(const char* key) const;
+    /// The place of the value among `names`.
+    size_t choice(const char* key, const std::vector<std::string>& names) const;
+    const toml::array& array(const char* key) const;
+    const toml::table& table(const std::string& key) const;
+    const std::string& where() const { return where_; }
+
+  private:
+    const toml::table& table_;
+    std::string where_;
+};
+
+}  // namespace enmesh::accel
