@@ -13,6 +13,7 @@ namespace {
 constexpr size_t max_loops = 12;
 constexpr int64_t tile = 16;
 constexpr int64_t buffered = 512;
+constexpr int64_t most_lanes = 64;
 
 using Offsets = std::array<int64_t, 3>;
 
@@ -88,6 +89,21 @@ std::vector<int64_t> row_major(const std::vector<int64_t>& extents) {
         stride *= extents[i];
     }
     return strides;
+}
+
+/// sums[i] += x[r * step + i] over `rounds` runs of `width` neighbours.
+template <int64_t Width>
+void add_runs(const float* x, int64_t step, int64_t rounds, int64_t width, double* sums) {
+    constexpr int64_t flush = 64;
+    const int64_t count = Width > 0 ? Width : width;
+    for (int64_t first = 0; first < rounds; first += flush) {
+        std::array<float, most_lanes> partial{};
+        const int64_t last = std::min(first + flush, rounds);
+        for (int64_t r = first; r < last; ++r) {
+            for (int64_t i = 0; i < count; ++i) partial[static_cast<size_t>(i)] += x[r * step + i];
+        }
+        for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(partial[static_cast<size_t>(i)]);
+    }
 }
 
 }  // namespace
@@ -240,11 +256,12 @@ StridedSum::StridedSum(Loops loops, double factor) : factor_(factor) {
     inner_summed_ = inner_.stride[0] == 0;
     for (const Loop& loop : all) (loop.stride[0] == 0 ? summed_ : kept_).push_back(loop);
     if (!inner_summed_) {
-        Loop tiles{(inner_.extent + 4 * tile - 1) / (4 * tile), inner_.stride};
-        for (int64_t& stride : tiles.stride) stride *= 4 * tile;
+        Loop tiles{(inner_.extent + most_lanes - 1) / most_lanes, inner_.stride};
+        for (int64_t& stride : tiles.stride) stride *= most_lanes;
         kept_.push_back(tiles);
     }
     grain_ = std::max<int64_t>(1, element_grain / std::max<int64_t>(1, rounds(summed_) * inner_.extent));
+    if (!inner_summed_) runs_ = take_last(summed_);
 }
 
 void StridedSum::sum_runs(const float* src, float* dst) const {
@@ -261,22 +278,17 @@ void StridedSum::sum_runs(const float* src, float* dst) const {
 }
 
 void StridedSum::sum_lanes(const float* src, float* dst) const {
-    constexpr int64_t most = 4 * tile, flush = 64;
     const int64_t count = rounds(summed_);
     parallel_for(rounds(kept_), grain_, [&](int64_t begin, int64_t end) {
         walk(kept_, begin, end, [&](const Offsets& at, int64_t round) {
-            const int64_t width = std::min(most, inner_.extent - round * most);
-            std::array<double, most> totals{};
-            std::array<float, most> partial;
-            for (int64_t first = 0; first < count; first += flush) {
-                partial.fill(0);
-                walk(summed_, first, std::min(first + flush, count), [&](const Offsets& inside, int64_t) {
-                    const float* const x = src + at[1] + inside[1];
-                    for (int64_t i = 0; i < width; ++i) partial[static_cast<size_t>(i)] += x[i];
-                });
-                for (size_t i = 0; i < static_cast<size_t>(width); ++i)
-                    totals[i] += static_cast<double>(partial[i]);
-            }
+            const int64_t width = std::min(most_lanes, inner_.extent - round * most_lanes);
+            std::array<double, most_lanes> totals{};
+            const auto add = width == 8            ? add_runs<8>
+                             : width == most_lanes ? add_runs<most_lanes>
+                                                   : add_runs<0>;
+            walk(summed_, 0, count, [&](const Offsets& inside, int64_t) {
+                add(src + at[1] + inside[1], runs_.stride[1], runs_.extent, width, totals.data());
+            });
             for (int64_t i = 0; i < width; ++i) {
                 dst[at[0] + i * inner_.stride[0]] =
                     static_cast<float>(factor_ * totals[static_cast<size_t>(i)]);

@@ -80,6 +80,7 @@ class StridedSum {
 
     Loops kept_, summed_;
     Loop inner_;  ///< stride 1 of src
+    Loop runs_;   ///< the innermost summed loop where inner_ is kept
     bool inner_summed_ = false;
     int64_t grain_ = 1;
     double factor_ = 1;
