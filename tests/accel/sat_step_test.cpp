@@ -136,7 +136,8 @@ struct Layer {
 };
 
 /// Steps the product on a small array, in either dataflow, and compares what the step computed.
-void expect_stepped(const Gemm& g, Pattern pattern, std::span<const float> got, const std::string& what) {
+void expect_stepped(const Gemm& g, Pattern pattern, std::span<const float> got, bool relu,
+                    const std::string& what) {
     const auto halves = [](const std::vector<float>& values) {
         std::vector<Half> result;
         for (const float value : values) result.push_back(to_half(value));
@@ -156,7 +157,8 @@ void expect_stepped(const Gemm& g, Pattern pattern, std::span<const float> got, 
         int64_t wrong = 0;
         for (size_t i = 0; i < g.out.size(); ++i) {
             const float value = got[static_cast<size_t>(g.out[i])];
-            wrong += std::bit_cast<uint32_t>(value) != std::bit_cast<uint32_t>(run.out[i]);
+            const float want = relu ? std::max(run.out[i], 0.0F) : run.out[i];
+            wrong += std::bit_cast<uint32_t>(value) != std::bit_cast<uint32_t>(want);
         }
         EXPECT_EQ(wrong, 0) << what << " " << to_string(flow) << ": of " << g.out.size() << " outputs";
     }
@@ -180,6 +182,13 @@ Pattern pattern_of(const ValueType& type, GroupAxis axis) {
     return nm != nullptr && nm->axis == axis ? nm->pattern : Pattern{};
 }
 
+/// The ReLU that alone reads a product's result, and may run along with it.
+const Node* relu_of(const Graph& graph, const Node& product) {
+    for (const Node& node : graph.nodes())
+        if (node.operation.is<Relu>() && node.inputs[0] == product.outputs[0]) return &node;
+    return nullptr;
+}
+
 /// Every product of one step against the cycle-stepped machine; returns how many were N:M.
 int compare_step(const std::string& method, Pattern pattern) {
     const auto executor = cpu::make_executor(small_step(method, pattern),
@@ -196,7 +205,8 @@ int compare_step(const std::string& method, Pattern pattern) {
         ++products;
         const std::string what = method + " " + node.layer + " " + to_string(node.stage);
         const Tensor first = executor->read(node.inputs[0]), second = executor->read(node.inputs[1]);
-        const Tensor out = executor->read(node.outputs[0]);
+        const Node* const relu = relu_of(step.graph, node);
+        const Tensor out = executor->read(relu != nullptr ? relu->outputs[0] : node.outputs[0]);
         const auto type = [&](size_t i) { return step.graph.type(node.inputs[i]); };
         const auto as_map = [](const Shape& shape) {
             return shape.rank() == 4 ? shape : Shape{shape[0], shape[1], 1, 1};
@@ -225,7 +235,7 @@ int compare_step(const std::string& method, Pattern pattern) {
         }
         std::vector<bool> covered(out.f32().size(), false);
         for (const Gemm& gemm : gemms) {
-            expect_stepped(gemm, used, out.f32(), what);
+            expect_stepped(gemm, used, out.f32(), relu != nullptr, what);
             for (const int64_t place : gemm.out) covered[static_cast<size_t>(place)] = true;
         }
         for (size_t i = 0; i < covered.size(); ++i)
