@@ -165,7 +165,7 @@ def speed_page(program):
         rate = entry["unit"] != "seconds"
         amount = entry["figure"] * entry["median"]
         of = (lambda seconds: amount / seconds) if rate else (lambda seconds: seconds)
-        unit, factor = ("ms", 1e3) if not rate else ("million/s", 1e-6) if entry["unit"].startswith("element") else ("/s", 1)
+        unit, factor = ("ms", 1e3) if not rate else ("billion/s", 1e-9) if entry["unit"].startswith("element") else ("/s", 1)
         rows.append([entry["name"], entry["unit"], *[f"{factor * of(entry[key]):.3g} {unit}" for key in ("median", "min", "max")],
                      f"{'≥' if rate else '<'} {factor * entry['target']:g} {unit}"])
     return text + table(["model", "figure", "median", "best", "worst", "target"], rows)
