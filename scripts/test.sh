@@ -22,6 +22,15 @@ run_tests() { # BUILD_FOLDER CTEST_OPTIONS...: prints failures and the closing l
   fi
 }
 
+# ONNX graphs are compared with ONNX Runtime where it can be had; those tests skip otherwise, with a word.
+if [ ! -x .venv-onnx/bin/python ] && command -v python3 >/dev/null 2>&1; then
+  echo "== virtual environment with onnx and onnxruntime"
+  if ! { python3 -m venv .venv-onnx && .venv-onnx/bin/pip install --quiet numpy onnx onnxruntime; }; then
+    echo "onnx and onnxruntime cannot be had: the comparison with ONNX Runtime is skipped"
+    rm -rf .venv-onnx
+  fi
+fi
+
 echo "== release build, all tests"
 cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DENMESH_WERROR=ON -DENMESH_TESTS=ON
 cmake --build build --parallel "$jobs"

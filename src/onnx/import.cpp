@@ -1,0 +1,36 @@
+#include "enmesh/onnx/import.hpp"
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/train/trainer.hpp"
+#include "onnx/converter.hpp"
+
+namespace enmesh::onnx {
+
+namespace {
+
+/// Names come from the file: what could break the line, or a terminal, is not repeated.
+std::string one_line(std::string text) {
+    for (char& c : text) c = static_cast<unsigned char>(c) < ' ' || c == '\x7f' ? '?' : c;
+    return text;
+}
+
+}  // namespace
+
+Model import(const std::filesystem::path& path, const ImportOptions& options) {
+    try {
+        auto file = std::make_shared<const ModelFile>(read_model(path));
+        Model model = Converter(*file, options).run();
+        if (const ValueId images = model.graph.find("images");
+            model.graph.type(images).shape[0] != options.batch)
+            model.graph = with_batch(model.graph, options.batch);
+        model.structure = structure_of(file->model);
+        model.file = std::move(file);
+        return model;
+    } catch (const Error& error) {
+        throw Error(error.kind(), one_line(fmt::format("{}: {}", path.string(), error.what())));
+    }
+}
+
+bool is_onnx_path(const std::filesystem::path& path) { return path.extension() == ".onnx"; }
+
+}  // namespace enmesh::onnx

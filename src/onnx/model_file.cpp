@@ -1,0 +1,196 @@
+#include "onnx/model_file.hpp"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <charconv>
+#include <climits>
+#include <fstream>
+#include <map>
+#include <vector>
+
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "onnx/constant.hpp"
+
+namespace enmesh::onnx {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t largest_message = INT_MAX;  // protobuf counts in int
+constexpr size_t smallest_external = 1024, external_alignment = 4096;
+
+uint64_t number(const std::string& text, std::string_view tensor, std::string_view key) {
+    uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value > uint64_t{INT64_MAX})
+        refuse("tensor '{}': its external data's {} is '{}', a number expected", tensor, key, text);
+    return value;
+}
+
+/// Reads tensors' bytes from files beside the model. Each file is opened once; what tensors take together is
+/// bounded by what the files hold.
+class ExternalData {
+  public:
+    explicit ExternalData(const fs::path& model) : folder_(model.parent_path()) {
+        if (folder_.empty()) folder_ = ".";
+    }
+
+    void bring_in(proto::TensorProto& tensor) {
+        if (tensor.data_location() != proto::TensorProto_DataLocation_EXTERNAL) return;
+        std::string location;
+        uint64_t offset = 0, length = 0;
+        bool has_length = false;
+        for (const proto::StringStringEntryProto& entry : tensor.external_data()) {
+            if (entry.key() == "location") location = entry.value();
+            if (entry.key() == "offset") offset = number(entry.value(), tensor.name(), "offset");
+            if (entry.key() == "length") {
+                length = number(entry.value(), tensor.name(), "length");
+                has_length = true;
+            }
+        }
+        File& file = open(location, tensor.name());
+        const uint64_t expected = tensor_bytes(tensor);
+        if (!has_length) length = expected;
+        if (length != expected) {
+            refuse("tensor '{}': {} bytes of external data, its shape takes {}", tensor.name(), length,
+                   expected);
+        }
+        if (offset > file.bytes || length > file.bytes - offset) {
+            refuse("tensor '{}': bytes {} to {} of '{}', which has {}", tensor.name(), offset,
+                   offset + length, location, file.bytes);
+        }
+        taken_ += length;
+        if (taken_ > 2 * bytes_) refuse("'{}': tensors take its bytes more than twice", location);
+        std::string data(length, '\0');
+        file.stream.seekg(static_cast<std::streamoff>(offset));
+        if (length > 0 && !file.stream.read(data.data(), static_cast<std::streamsize>(length)))
+            fail("'{}' cannot be read", location);
+        tensor.set_raw_data(std::move(data));
+        tensor.clear_external_data();
+        tensor.clear_data_location();
+    }
+
+    bool used() const { return !files_.empty(); }
+    uint64_t bytes() const { return bytes_; }
+
+  private:
+    struct File {
+        std::ifstream stream;
+        uint64_t bytes = 0;
+    };
+
+    File& open(const std::string& location, const std::string& tensor) {
+        if (const auto known = files_.find(location); known != files_.end()) return known->second;
+        const fs::path relative(location);
+        bool escapes = location.empty() || relative.is_absolute() || location.find('\0') != std::string::npos;
+        for (const fs::path& part : relative) escapes = escapes || part == "..";
+        std::error_code error;
+        const fs::path base = fs::weakly_canonical(folder_, error);
+        const fs::path target = fs::weakly_canonical(folder_ / relative, error);
+        const auto ends = std::mismatch(base.begin(), base.end(), target.begin(), target.end());
+        if (escapes || error || ends.first != base.end())
+            refuse("tensor '{}': external data at '{}' lie outside the model's folder", tensor, location);
+        File file;
+        if (!fs::is_regular_file(target, error))
+            refuse("tensor '{}': its external data '{}' are not beside the model", tensor, location);
+        file.bytes = fs::file_size(target, error);
+        file.stream.open(target, std::ios::binary);
+        if (error || !file.stream)
+            refuse("tensor '{}': its external data '{}' cannot be read", tensor, location);
+        bytes_ += file.bytes;
+        return files_.emplace(location, std::move(file)).first->second;
+    }
+
+    fs::path folder_;
+    std::map<std::string, File> files_;
+    uint64_t bytes_ = 0, taken_ = 0;
+};
+
+void check_versions(const proto::ModelProto& model) {
+    if (!model.has_graph() || model.graph().output_size() == 0)
+        refuse("not an ONNX model: it has no graph with an output");
+    const int64_t opset = opset_of(model);
+    if (opset < oldest_opset || opset > newest_opset) {
+        refuse("operator set {}: {} to {} are understood; export with opset_version=17 or 18", opset,
+               oldest_opset, newest_opset);
+    }
+}
+
+void bring_in(proto::ModelProto& model, ExternalData& data) {
+    for (proto::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) data.bring_in(tensor);
+    for (proto::NodeProto& node : *model.mutable_graph()->mutable_node()) {
+        for (proto::AttributeProto& attribute : *node.mutable_attribute()) {
+            if (attribute.has_t()) data.bring_in(*attribute.mutable_t());
+        }
+    }
+}
+
+/// The tensors' bytes one after the other in FILE.data, aligned so that they can be mapped.
+void write_external(const fs::path& path, proto::ModelProto& model) {
+    fs::path data = path;
+    data += ".data";
+    AtomicFile file(data);
+    size_t at = 0;
+    for (proto::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) {
+        if (tensor.raw_data().size() < smallest_external) continue;
+        const std::string gap((external_alignment - at % external_alignment) % external_alignment, '\0');
+        file.write(gap);
+        at += gap.size();
+        const size_t length = tensor.raw_data().size();
+        file.write(tensor.raw_data().data(), length);
+        const auto add = [&](const char* key, const std::string& value) {
+            proto::StringStringEntryProto* const entry = tensor.add_external_data();
+            entry->set_key(key);
+            entry->set_value(value);
+        };
+        add("location", data.filename().string());
+        add("offset", std::to_string(at));
+        add("length", std::to_string(length));
+        tensor.set_data_location(proto::TensorProto_DataLocation_EXTERNAL);
+        tensor.clear_raw_data();
+        at += length;
+    }
+    file.commit();
+}
+
+}  // namespace
+
+int64_t opset_of(const proto::ModelProto& model) {
+    for (const proto::OperatorSetIdProto& set : model.opset_import()) {
+        if (set.domain().empty() || set.domain() == "ai.onnx") return set.version();
+    }
+    refuse("not an ONNX model: it names no operator set");
+}
+
+ModelFile read_model(const fs::path& path) {
+    ModelFile file;
+    file.path = path;
+    const std::string text = read_file(path, largest_message);
+    google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(text.data()),
+                                                  static_cast<int>(text.size()));
+    if (text.empty() || !file.model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
+        refuse("not an ONNX file, or a truncated one");
+    check_versions(file.model);
+    ExternalData data(path);
+    bring_in(file.model, data);
+    file.external = data.used();
+    file.bytes = text.size() + data.bytes();
+    return file;
+}
+
+void write_model(const fs::path& path, proto::ModelProto model, bool external) {
+    constexpr size_t headroom = size_t{1} << 20;
+    if (external || model.ByteSizeLong() > largest_message - headroom) write_external(path, model);
+    std::string text;
+    {
+        google::protobuf::io::StringOutputStream raw(&text);
+        google::protobuf::io::CodedOutputStream stream(&raw);
+        stream.SetSerializationDeterministic(true);
+        if (!model.SerializeToCodedStream(&stream)) fail("{}: the model cannot be written", path.string());
+    }
+    write_file(path, text);
+}
+
+}  // namespace enmesh::onnx

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""check_graphs.py FORWARD WORK: imports every graph of make_graphs.py, runs it, exports it with changed weights, and
+compares each output with ONNX Runtime's to 1e-4 of its scale."""
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import make_graphs
+
+TOLERANCE = 1e-4
+BATCH = 3
+
+
+def run(path, images):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def difference(got, want):
+    """Largest difference relative to the scale; NaN anywhere gives infinity."""
+    got = np.fromfile(got, np.float32)
+    if got.size != want.size:
+        return float("inf")
+    value = np.abs(got - want.ravel()).max() / max(np.abs(want).max(), 1e-30)
+    return float(value) if value == value else float("inf")
+
+
+def main():
+    forward, work = sys.argv[1], pathlib.Path(sys.argv[2])
+    work.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(1).uniform(-1, 1, (BATCH, make_graphs.C, make_graphs.H, make_graphs.W)).astype(np.float32)
+    images.tofile(work / "images.bin")
+    names = []
+    with open(work / "list.txt", "w") as lines:
+        for name, model in make_graphs.graphs():
+            onnx.checker.check_model(model)
+            onnx.save(model, work / f"{name}.onnx")
+            names.append(name)
+            paths = [work / f"{name}{end}" for end in (".out", ".exported.onnx", ".changed")]
+            print(work / f"{name}.onnx", BATCH, work / "images.bin", *paths, sep="|", file=lines)
+    result = subprocess.run([forward, str(work / "list.txt")], capture_output=True, text=True)
+    messages = dict(line.split(": ", 1) for line in result.stdout.splitlines() if ": " in line)
+    failed = 0
+    for name in names:
+        message = messages.get(str(work / f"{name}.onnx"), "the program ended before it")
+        problem = None if message.startswith("ok") else message
+        if problem is None:
+            imported = difference(work / f"{name}.out", run(work / f"{name}.onnx", images))
+            exported = work / f"{name}.exported.onnx"
+            onnx.checker.check_model(str(exported))
+            changed = difference(work / f"{name}.changed", run(exported, images))
+            if not (imported <= TOLERANCE and changed <= TOLERANCE):
+                problem = f"differs from ONNX Runtime by {imported:.2e} imported, {changed:.2e} exported"
+        if problem is not None:
+            failed += 1
+            print(f"{name}: {problem}")
+    print(f"{len(names) - failed} of {len(names)} graphs agree with ONNX Runtime {onnxruntime.__version__}")
+    return 1 if failed or result.returncode not in (0, 1) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
