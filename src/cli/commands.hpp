@@ -26,6 +26,7 @@ void add_data(CLI::App& app);
 void add_demo(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_explore(CLI::App& app);
+void add_export(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_pack(CLI::App& app);
 void add_prune(CLI::App& app);

@@ -34,17 +34,23 @@ ModelRequest complete(const EvalArguments& arguments, const CheckpointInfo& info
 
 void run_eval(const EvalArguments& arguments, bool method_given) {
     const Backend backend = requested_backend(arguments.run);
-    const SafetensorsReader file(arguments.init);
-    const CheckpointInfo info = read_checkpoint_info(file, arguments.init);
+    if (arguments.init.empty() && !names_onnx(arguments.model))
+        refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");
+    CheckpointInfo info;
+    if (!arguments.init.empty())
+        info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
     const ModelRequest request = complete(arguments, info);
     const Recipe recipe = method_given || !info.is_checkpoint ? requested_recipe(request) : info.recipe;
     const data::Dataset dataset = requested_dataset(arguments.run, request);
     const ModelOptions options = model_options_for(request, dataset);
-    const Graph graph = requested_graph(request, options);
-    auto executor = backend.make(build_inference_step(graph, recipe), "");
+    const RequestedModel model = requested_model(request, options);
+    auto executor = backend.make(build_inference_step(model.graph, recipe), "");
     initialize(*executor, 0);
-    load_weights(arguments.init, *executor, !arguments.raw);
-    if (!arguments.keep_norms) executor = folded_inference(backend, graph, recipe, *executor);
+    if (!arguments.init.empty()) {
+        check_description(info.model, model.description, arguments.init);
+        load_weights(arguments.init, *executor, !arguments.raw);
+    }
+    if (!arguments.keep_norms) executor = folded_inference(backend, model.graph, recipe, *executor);
     const Evaluation result = evaluate(*executor, dataset, dataset.test);
 
     if (arguments.json != "-") {
@@ -69,9 +75,7 @@ void add_eval(CLI::App& app) {
     const auto arguments = std::make_shared<EvalArguments>();
     add_model_options(*command, arguments->model);
     add_run_options(*command, arguments->run);
-    command->add_option("--init", arguments->init, "Checkpoint or weights (safetensors)")
-        ->type_name("FILE")
-        ->required();
+    command->add_option("--init", arguments->init, "Checkpoint or weights (safetensors)")->type_name("FILE");
     command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
     command->add_flag("--keep-norms", arguments->keep_norms,
                       "Run batch norms on their own instead of folding them into the layers before them");
@@ -79,7 +83,8 @@ void add_eval(CLI::App& app) {
     command->footer(
         "Examples:\n"
         "  enmesh eval --init runs/a/best.safetensors --data cifar10:data/cifar10\n"
-        "  enmesh eval --init weights.safetensors --model resnet18 --data cifar10:data/cifar10 --json -");
+        "  enmesh eval --init weights.safetensors --model resnet18 --data cifar10:data/cifar10 --json -\n"
+        "  enmesh eval --model resnet18.onnx --data imagefolder:photos --image 3x224x224");
     command->callback(
         [command, arguments] { run_eval(*arguments, command->get_option("--method")->count() > 0); });
 }

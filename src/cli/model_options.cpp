@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <cstdio>
 
 #include "enmesh/base/error.hpp"
 
@@ -9,8 +10,9 @@ namespace enmesh::cli {
 
 void add_model_options(CLI::App& command, ModelRequest& request) {
     const auto group = [](CLI::Option* option) { return option->group("Model"); };
-    group(command.add_option("--model", request.model, "A model's name, see docs/models.md"))
-        ->type_name("NAME");
+    group(command.add_option("--model", request.model,
+                             "A model's name, see docs/models.md, or an ONNX file, see docs/onnx.md"))
+        ->type_name("NAME|FILE.onnx");
     group(command.add_option("--classes", request.classes, "Number of classes (10)"));
     group(command.add_option("--image", request.image, "Channels, height and width of an image (3x32x32)"))
         ->type_name("CxHxW");
@@ -63,7 +65,23 @@ ModelOptions model_options(const ModelRequest& request) {
 
 Graph requested_graph(const ModelRequest& request, const ModelOptions& options) {
     if (request.model.empty()) refuse("--model NAME is missing");
+    if (names_onnx(request)) return requested_onnx(request).graph;
     return build_model(request.model, options);
+}
+
+bool names_onnx(const ModelRequest& request) { return onnx::is_onnx_path(request.model); }
+
+onnx::Model requested_onnx(const ModelRequest& request) {
+    if (request.width != 1) refuse("--width: {} has the width it has", request.model);
+    onnx::ImportOptions options{.batch = request.batch};
+    if (!request.image.empty()) options.image = parse_image(request.image);
+    onnx::Model model = onnx::import(request.model, options);
+    const Shape& scores = model.graph.type(model.graph.outputs[0]).shape;
+    if (request.classes.has_value() && (scores.rank() != 2 || scores[1] != *request.classes))
+        refuse("--classes {}: the output of {} is {}", *request.classes, request.model, to_string(scores));
+    for (const std::string& note : model.notes)
+        std::fprintf(stderr, "enmesh: note: %s: %s\n", request.model.c_str(), note.c_str());
+    return model;
 }
 
 Recipe requested_recipe(const ModelRequest& request) {

@@ -7,6 +7,7 @@
 
 #include "enmesh/graph/graph.hpp"
 #include "enmesh/models/models.hpp"
+#include "enmesh/onnx/import.hpp"
 #include "enmesh/sparsity/recipe.hpp"
 
 namespace CLI {
@@ -37,8 +38,13 @@ void add_model_options(CLI::App& command, ModelRequest& request);
 std::array<int64_t, 3> parse_image(const std::string& text);
 /// What was asked for; 10 classes and 3x32x32 where nothing was.
 ModelOptions model_options(const ModelRequest& request);
-/// The graph that --model names: one of the zoo.
+/// The graph that --model names: one of the zoo, or of an ONNX file, whose weights are its initial values.
 Graph requested_graph(const ModelRequest& request, const ModelOptions& options);
+/// Whether --model names an ONNX file.
+bool names_onnx(const ModelRequest& request);
+/// The ONNX file that --model names, at the batch asked for; notes go to standard error. --image, where it is
+/// given, must be what the file takes.
+onnx::Model requested_onnx(const ModelRequest& request);
 Recipe requested_recipe(const ModelRequest& request);
 /// The request with the method and pattern of "bdwp@2:8".
 ModelRequest with_method(ModelRequest request, const std::string& text);

@@ -32,6 +32,25 @@ std::string scalar_text(const toml::node& node, std::string_view key, const std:
     refuse("{}: '{}' must be a string, a number, a truth value or a list of them", file.string(), key);
 }
 
+/// What a checkpoint of a network from an ONNX file calls its model.
+constexpr const char* onnx_model = "onnx";
+
+ModelRequest beside(const std::filesystem::path& file, const ModelDescription& description) {
+    const std::filesystem::path model = file.parent_path() / "model.onnx";
+    std::error_code ignored;
+    if (!std::filesystem::exists(model, ignored)) {
+        refuse(
+            "{}: its network came from an ONNX file, and there is no model.onnx beside it: give --model "
+            "FILE.onnx",
+            file.string());
+    }
+    ModelRequest request;
+    request.model = model.string();
+    if (const auto image = description.find("image"); image != description.end())
+        request.image = image->second;
+    return request;
+}
+
 }  // namespace
 
 void add_run_options(CLI::App& command, RunRequest& request) {
@@ -112,7 +131,34 @@ ModelDescription describe_model(const std::string& name, const ModelOptions& opt
             {"width", fmt::format("{}", options.width)}};
 }
 
+RequestedModel requested_model(const ModelRequest& request, const ModelOptions& options) {
+    if (!names_onnx(request))
+        return {requested_graph(request, options), describe_model(request.model, options), {}};
+    ModelRequest complete = request;
+    const std::string image = fmt::format("{}x{}x{}", options.image[0], options.image[1], options.image[2]);
+    complete.image = image;
+    RequestedModel result{.onnx = requested_onnx(complete)};
+    result.graph = result.onnx->graph;
+    result.description = {{"model", onnx_model},
+                          {"structure", fmt::format("{:016x}", result.onnx->structure)},
+                          {"image", image}};
+    return result;
+}
+
+void check_description(const ModelDescription& there, const ModelDescription& here,
+                       const std::filesystem::path& file) {
+    for (const auto& [key, value] : there) {
+        const auto mine = here.find(key);
+        if (mine != here.end() && mine->second != value) {
+            refuse("{}: weights of another model: {} is {} there and {} here", file.string(), key, value,
+                   mine->second);
+        }
+    }
+}
+
 ModelRequest model_request(const ModelDescription& description, const std::filesystem::path& file) {
+    const auto model = description.find("model");
+    if (model != description.end() && model->second == onnx_model) return beside(file, description);
     ModelRequest request;
     try {
         request.model = description.at("model");

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,18 @@ ModelOptions model_options_for(const ModelRequest& request, const data::Dataset&
 /// The words by which checkpoints remember a model of the zoo, and back.
 ModelDescription describe_model(const std::string& name, const ModelOptions& options);
 ModelRequest model_request(const ModelDescription& description, const std::filesystem::path& file);
+
+/// A network and how checkpoints remember it. Of an ONNX file they keep the structure; `train` puts the file
+/// itself beside them, as model.onnx.
+struct RequestedModel {
+    Graph graph;
+    ModelDescription description;
+    std::optional<onnx::Model> onnx;
+};
+RequestedModel requested_model(const ModelRequest& request, const ModelOptions& options);
+/// Refuses weights whose file says that they belong to another model.
+void check_description(const ModelDescription& there, const ModelDescription& here,
+                       const std::filesystem::path& file);
 
 /// Takes from a TOML file what the command line did not give: keys are the names of options without the
 /// dashes. Refuses unknown keys with the nearest name.

@@ -12,6 +12,7 @@
 #include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/onnx/export.hpp"
 #include "enmesh/report/progress_bar.hpp"
 #include "enmesh/train/trainer.hpp"
 
@@ -110,13 +111,7 @@ void check_out(const TrainArguments& arguments) {
 
 void check_init(const TrainArguments& arguments, const ModelDescription& here) {
     const CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
-    for (const auto& [key, value] : info.model) {
-        const auto mine = here.find(key);
-        if (mine != here.end() && mine->second != value) {
-            refuse("{}: weights of another model: {} is {} there and {} here", arguments.init.string(), key,
-                   value, mine->second);
-        }
-    }
+    check_description(info.model, here, arguments.init);
 }
 
 /// "SAT 12.3 s 45.6 J": of the run so far.
@@ -204,8 +199,9 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     const data::Dataset dataset = requested_dataset(arguments.run, arguments.model);
     const ModelOptions model = model_options_for(arguments.model, dataset);
     FitOptions options = fit_options(arguments, dataset);
-    const ModelDescription description = describe_model(arguments.model.model, model);
-    Trainer trainer(requested_graph(arguments.model, model), recipe, step_options,
+    const RequestedModel requested = requested_model(arguments.model, model);
+    const ModelDescription& description = requested.description;
+    Trainer trainer(requested.graph, recipe, step_options,
                     {.seed = arguments.seed, .backend = backend, .model = description});
     if (!arguments.init.empty()) {
         check_init(arguments, description);
@@ -226,6 +222,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
                             cost->seconds_per_batch, cost->joules_per_batch, cost->seconds_per_update,
                             cost->joules_per_update));
         }
+        if (requested.onnx.has_value())
+            onnx::save(arguments.out / "model.onnx", *requested.onnx, onnx::initial_values());
         if (progress.update > 0) {
             display.line(fmt::format("going on after epoch {}, step {}", progress.epoch, progress.update));
         }
@@ -247,6 +245,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     display.line(fmt::format(
         "best test accuracy {:.2f} % in epoch {}; checkpoints, metrics and TensorBoard events in {}",
         100 * report.progress.best_accuracy, report.progress.best_epoch, arguments.out.string()));
+    display.line(fmt::format("as ONNX: enmesh export {} --out FILE.onnx",
+                             (arguments.out / "best.safetensors").string()));
     if (arguments.json.empty()) return;
     const std::string summary = read_file(arguments.out / "summary.json");
     if (arguments.json == "-") {
@@ -315,6 +315,8 @@ void add_train(CLI::App& app) {
         "  enmesh train --data digits --method bdwp --pattern 2:8 --out runs/digits\n"
         "  enmesh train --model resnet9 --data cifar10:data/cifar10 --method bdwp --pattern 2:8 --epochs 20 "
         "--out runs/a\n"
+        "  enmesh train --model resnet18.onnx --data imagefolder:photos --image 3x224x224 --method asp "
+        "--pattern 2:4 --out runs/b\n"
         "  enmesh train ... --out runs/a --resume\n"
         "  enmesh train --data digits --method bdwp --pattern 2:8 --device sat --sat-set rows=16 --sat-set "
         "cols=16\n"
