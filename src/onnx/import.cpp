@@ -9,7 +9,9 @@ namespace enmesh::onnx {
 namespace {
 
 /// Names come from the file: what could break the line, or a terminal, is not repeated.
-std::string one_line(std::string text) {
+std::string one_line(const std::filesystem::path& path, const std::string& message) {
+    std::string text =
+        message.starts_with(path.string()) ? message : fmt::format("{}: {}", path.string(), message);
     for (char& c : text) c = static_cast<unsigned char>(c) < ' ' || c == '\x7f' ? '?' : c;
     return text;
 }
@@ -27,7 +29,7 @@ Model import(const std::filesystem::path& path, const ImportOptions& options) {
         model.file = std::move(file);
         return model;
     } catch (const Error& error) {
-        throw Error(error.kind(), one_line(fmt::format("{}: {}", path.string(), error.what())));
+        throw Error(error.kind(), one_line(path, error.what()));
     }
 }
 
