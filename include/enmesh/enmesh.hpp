@@ -25,6 +25,8 @@
 #include "enmesh/data/loader.hpp"
 #include "enmesh/graph/graph.hpp"
 #include "enmesh/models/models.hpp"
+#include "enmesh/onnx/export.hpp"
+#include "enmesh/onnx/import.hpp"
 #include "enmesh/report/event_file.hpp"
 #include "enmesh/report/metrics_file.hpp"
 #include "enmesh/report/progress_bar.hpp"
