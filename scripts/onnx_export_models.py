@@ -54,6 +54,8 @@ def enliven(model):
             uniform(module.bias, -0.2, 0.2)
         elif getattr(module, "bias", None) is not None and isinstance(module.bias, torch.nn.Parameter):
             uniform(module.bias, -0.1, 0.1)
+        if isinstance(module, torch.nn.Linear) and not module.weight.any():
+            uniform(module.weight, -0.05, 0.05)  # a head of zeros would hide everything in front of it
     for name, parameter in model.named_parameters():
         if name.endswith(("cls_token", "class_token", "pos_embed", "pos_embedding")):
             uniform(parameter, -0.2, 0.2)
