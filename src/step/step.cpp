@@ -22,8 +22,11 @@ class UpdateBuilder {
         step_.gradient_scale = graph_.add_input("gradient_scale", scalar);
         step_.update_count = graph_.add_input("update_count", scalar);
         if (step_.options.accumulate > 1) accumulate();
-        scale_ = step_.options.clip_norm > 0 ? clip() : step_.gradient_scale;
-        for (StepParameter& parameter : step_.parameters) update(parameter);
+        std::vector<ValueId> gradients;
+        for (const StepParameter& parameter : step_.parameters)
+            gradients.push_back(masked_gradient(parameter));
+        scale_ = step_.options.clip_norm > 0 ? clip(gradients) : step_.gradient_scale;
+        for (size_t i = 0; i < gradients.size(); ++i) update(step_.parameters[i], gradients[i]);
     }
 
   private:
@@ -40,9 +43,17 @@ class UpdateBuilder {
         }
     }
 
-    ValueId clip() {
+    /// Without what a frozen mask discards: it must not count in the norm either.
+    ValueId masked_gradient(const StepParameter& parameter) {
+        const RecipeRewrite::Packed* const packed = rewrite_.find(parameter.weights);
+        if (packed == nullptr || !step_.recipe.wg_masked || !packed->mask.valid()) return parameter.gradient;
+        return graph_.add_one(ApplyMask{}, {parameter.gradient, packed->mask}, name_of(parameter.weights),
+                              Stage::WU);
+    }
+
+    ValueId clip(const std::vector<ValueId>& gradients) {
         std::vector<ValueId> inputs{step_.gradient_scale};
-        for (const StepParameter& parameter : step_.parameters) inputs.push_back(parameter.gradient);
+        inputs.insert(inputs.end(), gradients.begin(), gradients.end());
         const auto outputs =
             graph_.add(GradientNorm{step_.options.clip_norm}, std::move(inputs), "clip", Stage::WU);
         step_.gradient_norm = outputs[1];
@@ -58,13 +69,10 @@ class UpdateBuilder {
         return one_;
     }
 
-    void update(StepParameter& parameter) {
+    void update(StepParameter& parameter, ValueId gradient) {
         const std::string layer = name_of(parameter.weights);
         const RecipeRewrite::Packed* const packed = rewrite_.find(parameter.weights);
-        ValueId gradient = parameter.gradient, scale = scale_;
-        if (packed != nullptr && step_.recipe.wg_masked && packed->mask.valid()) {
-            gradient = graph_.add_one(ApplyMask{}, {gradient, packed->mask}, layer, Stage::WU);
-        }
+        ValueId scale = scale_;
         if (packed != nullptr && step_.recipe.sr_decay > 0 && packed->ff.valid()) {
             const SrDecay decay{step_.recipe.sr_decay};
             gradient =
