@@ -1,5 +1,7 @@
 #include "cli/run_options.hpp"
 
+#include <unistd.h>
+
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
@@ -192,7 +194,11 @@ void apply_config(CLI::App& command, const std::filesystem::path& file) {
         CLI::Option* const option = command.get_option("--" + std::string(key.str()));
         if (option->count() > 0) continue;
         std::vector<std::string> values;
+        const bool flag = option->get_expected_min() == 0;
+        if (flag && !node.is_boolean()) refuse("{}: '{}' must be true or false", file.string(), key.str());
         if (const toml::array* const list = node.as_array()) {
+            if (option->get_expected_max() == 1 && !option->get_trigger_on_parse())
+                refuse("{}: '{}' takes one value", file.string(), key.str());
             for (const toml::node& item : *list) values.push_back(scalar_text(item, key.str(), file));
         } else {
             values.push_back(scalar_text(node, key.str(), file));
@@ -207,6 +213,16 @@ void apply_config(CLI::App& command, const std::filesystem::path& file) {
             }
         }
     }
+}
+
+void require_writable_target(const std::string& file) {
+    if (file.empty() || file == "-") return;
+    const std::filesystem::path path(file);
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(folder, ignored)) refuse("{}: {} is no folder", file, folder.string());
+    if (std::filesystem::is_directory(path, ignored) || ::access(folder.c_str(), W_OK) != 0)
+        refuse("{}: cannot be written", file);
 }
 
 void require_between(const char* option, double value, double low, double high) {

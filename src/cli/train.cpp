@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
-#include <csignal>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -24,7 +25,7 @@ struct TrainArguments {
     RunRequest run;
     std::string optimizer = "sgd";
     std::optional<double> lr, weight_decay, sr_decay;
-    double momentum = 0.9;
+    std::optional<double> momentum;
     bool nesterov = false;
     std::string schedule = "cosine";
     double warmup = 0;
@@ -42,13 +43,15 @@ struct TrainArguments {
 };
 
 Optimizer requested_optimizer(const TrainArguments& arguments) {
-    const double most = 1e30;
+    const double most = 1e30, below_one = std::nextafter(1.0, 0.0);
     if (arguments.lr.has_value()) require_between("--lr", *arguments.lr, 0, most);
     if (arguments.weight_decay.has_value())
         require_between("--weight-decay", *arguments.weight_decay, 0, most);
     if (arguments.optimizer == "sgd") {
-        require_between("--momentum", arguments.momentum, 0, 1);
-        Sgd sgd{.momentum = arguments.momentum, .nesterov = arguments.nesterov};
+        Sgd sgd{.nesterov = arguments.nesterov};
+        sgd.momentum = arguments.momentum.value_or(sgd.momentum);
+        require_between("--momentum", sgd.momentum, 0, below_one);
+        if (sgd.nesterov && sgd.momentum == 0) refuse("--nesterov needs --momentum above 0");
         sgd.lr = arguments.lr.value_or(sgd.lr);
         sgd.weight_decay = arguments.weight_decay.value_or(sgd.weight_decay);
         return sgd;
@@ -58,6 +61,7 @@ Optimizer requested_optimizer(const TrainArguments& arguments) {
         refuse("unknown optimizer '{}'{}", arguments.optimizer, suggestion(arguments.optimizer, known));
     }
     if (arguments.nesterov) refuse("--nesterov belongs to sgd, not to adamw");
+    if (arguments.momentum.has_value()) refuse("--momentum belongs to sgd, not to adamw");
     AdamW adam;
     adam.lr = arguments.lr.value_or(adam.lr);
     adam.weight_decay = arguments.weight_decay.value_or(adam.weight_decay);
@@ -67,7 +71,8 @@ Optimizer requested_optimizer(const TrainArguments& arguments) {
 StepOptions requested_step(const TrainArguments& arguments) {
     require_between("--label-smoothing", arguments.label_smoothing, 0, 1);
     require_between("--clip", arguments.clip, 0, 1e30);
-    require_between("--ema", arguments.ema, 0, 1);
+    // An average with decay 1 never moves.
+    require_between("--ema", arguments.ema, 0, std::nextafter(1.0, 0.0));
     require_between("--accumulate", arguments.accumulate, 1, 1 << 20);
     return {.optimizer = requested_optimizer(arguments),
             .label_smoothing = arguments.label_smoothing,
@@ -189,7 +194,14 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
 }
 
 void run_train(CLI::App& command, TrainArguments& arguments) {
-    if (!arguments.config.empty()) apply_config(command, arguments.config);
+    if (!arguments.config.empty()) {
+        std::vector<RecipeOverride>& overrides = arguments.model.overrides;
+        const auto given = static_cast<std::ptrdiff_t>(overrides.size());
+        apply_config(command, arguments.config);
+        // The last match wins: what the command line says goes behind what the file says.
+        std::rotate(overrides.begin(), overrides.begin() + given, overrides.end());
+    }
+    require_writable_target(arguments.json);
     if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
         arguments.model.model = "digits_cnn";
     const Backend backend = requested_backend(arguments.run);
@@ -224,6 +236,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         }
         if (requested.onnx.has_value())
             onnx::save(arguments.out / "model.onnx", *requested.onnx, onnx::initial_values());
+        if (arguments.resume && progress.update == 0)
+            display.line(fmt::format("no checkpoint in {}: starting anew", arguments.out.string()));
         if (progress.update > 0) {
             display.line(fmt::format("going on after epoch {}, step {}", progress.epoch, progress.update));
         }
@@ -231,8 +245,6 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         const int64_t batches = dataset.train.count() / model.batch;
         display.start(arguments.epochs, batches / arguments.accumulate, images_per_step, progress.update);
     };
-    // A file that may not grow further is an error like a full disk, not a signal.
-    std::signal(SIGXFSZ, SIG_IGN);
     const InterruptGuard guard;
     const FitReport report = trainer.fit(dataset, options);
     display.finish();
@@ -261,10 +273,13 @@ void add_optimizer_options(CLI::App& command, TrainArguments& arguments) {
     group(command.add_option("--epochs", arguments.epochs, "Passes over the training set")
               ->capture_default_str());
     group(command.add_option("--seed", arguments.seed, "Decides weights, order and augmentation")
+              ->check([](const std::string& text) {
+                  return text.starts_with("-") ? std::string("must be 0 or more") : "";
+              })
               ->capture_default_str());
     group(command.add_option("--optimizer", arguments.optimizer, "sgd or adamw")->capture_default_str());
     group(command.add_option("--lr", arguments.lr, "Learning rate (sgd 0.1, adamw 0.001)"));
-    group(command.add_option("--momentum", arguments.momentum, "Of sgd")->capture_default_str());
+    group(command.add_option("--momentum", arguments.momentum, "Of sgd (0.9)"));
     group(command.add_flag("--nesterov", arguments.nesterov, "Nesterov's momentum"));
     group(command.add_option("--weight-decay", arguments.weight_decay,
                              "Not of norms and biases (sgd 0.0005, adamw 0.05)"));

@@ -32,6 +32,11 @@ AppendFile::AppendFile(AppendFile&& other) noexcept
       descriptor_(std::exchange(other.descriptor_, -1)),
       bytes_(other.bytes_) {}
 
+void AppendFile::sync() {
+    if (::fdatasync(descriptor_) != 0 && errno != EINVAL)
+        fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
+}
+
 void AppendFile::append(std::string_view record) {
     std::string_view left = record;
     while (!left.empty()) {

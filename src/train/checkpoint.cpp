@@ -106,6 +106,13 @@ CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const fs::pat
     return info;
 }
 
+std::string first_non_finite_value(const Executor& executor) {
+    for (const ValueId id : checkpoint_values(executor.step())) {
+        if (!finite(executor.read(id))) return executor.step().graph.value(id).name;
+    }
+    return "";
+}
+
 void save_checkpoint(const fs::path& path, const Executor& executor, const Metadata& metadata) {
     const TrainingStep& step = executor.step();
     std::vector<TensorHeader> headers;

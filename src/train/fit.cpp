@@ -79,6 +79,10 @@ class Fit {
         here["model"] = Json(state_.options.model);
         there["recipe"] = read("enmesh.recipe");
         here["recipe"] = describe(state_.recipe);
+        if (const int64_t epochs = there.value("epochs", int64_t{0}); epochs > options_.epochs) {
+            refuse("{}: a run of {} epochs cannot become one of {}", files_->last().string(), epochs,
+                   options_.epochs);
+        }
         there.erase("epochs");
         here.erase("epochs");
         if (const auto found = differences(there, here); !found.empty()) {
@@ -97,6 +101,10 @@ class Fit {
         const CheckpointInfo info = read_checkpoint_info(file, files_->last());
         if (!info.is_checkpoint) refuse("{}: not a checkpoint of enmesh", files_->last().string());
         check_same_run(file);
+        if (info.progress.batches >= batches_per_epoch()) {
+            refuse("{}: stands at batch {} of an epoch of {}", files_->last().string(), info.progress.batches,
+                   batches_per_epoch());
+        }
         state_.resume_from(files_->last(), info);
     }
 
@@ -118,7 +126,10 @@ class Fit {
             if (progress().batches == batches_per_epoch()) break;
             const bool due =
                 options_.checkpoint_every > 0 && progress().update % options_.checkpoint_every == 0;
-            if ((due || report_.interrupted) && files_.has_value()) save(files_->last());
+            if ((due || report_.interrupted) && files_.has_value()) {
+                require_finite_state();
+                save(files_->last());
+            }
             if (report_.interrupted) return;
         }
         finish_epoch(timer, images);
@@ -137,7 +148,7 @@ class Fit {
             const double loss = executor.read(step().loss).f32()[0];
             if (!std::isfinite(loss)) {
                 diverged(std::string("the loss is ") + (std::isnan(loss) ? "NaN" : "infinite"),
-                         executor.first_non_finite(context));
+                         executor.first_non_finite(context), progress().update + 1);
             }
             progress().loss_sum += loss;
             sum += loss;
@@ -149,7 +160,7 @@ class Fit {
         const bool overflowed = scales_loss() && !gradients_finite(executor);
         if (!overflowed) executor.update({state_.options.seed, progress().update, accumulate() - 1});
         if (scales_loss() && !loss_scale::adjust(progress(), overflowed))
-            diverged("gradients overflow however small the loss is scaled", "a gradient");
+            diverged("gradients overflow however small the loss is scaled", "a gradient", progress().update + 1);
         progress().batches += accumulate();
         ++progress().update;
         return sum / accumulate();
@@ -183,7 +194,10 @@ class Fit {
 
     void finish_epoch(const Timer& timer, int64_t images) {
         const double training_seconds = timer.seconds();
+        require_finite_state();
         const Evaluation test = state_.evaluate(dataset_, dataset_.test, options_.loader_threads);
+        if (!std::isfinite(test.loss))
+            diverged("the test loss is not finite", "an output on the test images", progress().update);
         EpochReport report{.epoch = progress().epoch + 1,
                            .step = progress().update,
                            .train_loss = progress().loss_sum / static_cast<double>(progress().batches),
@@ -211,16 +225,26 @@ class Fit {
         if (options_.on_epoch) options_.on_epoch(report);
     }
 
-    [[noreturn]] void diverged(const std::string& what, const std::string& where) const {
+    /// An update may overflow after a loss that was finite: what is saved must be good to go on from.
+    void require_finite_state() const {
+        const std::string bad = first_non_finite_value(*state_.running);
+        if (!bad.empty()) diverged("the update overflowed", fmt::format("'{}'", bad), progress().update);
+    }
+
+    [[noreturn]] void diverged(const std::string& what, const std::string& where, int64_t step) const {
         std::string advice = "no checkpoint was written";
         if (files_.has_value() && std::filesystem::exists(files_->last())) {
             advice = "last good checkpoint: " + files_->last().string();
         }
-        fail("{} at step {} (epoch {}): {} is the first that is not finite; {}", what, progress().update + 1,
+        fail("{} at step {} (epoch {}): {} is the first that is not finite; {}", what, step,
              progress().epoch + 1, where, advice);
     }
 
-    void save(const std::filesystem::path& path) const { state_.save(path); }
+    void save(const std::filesystem::path& path) {
+        // The checkpoint must not be ahead of the logs that it cuts back to.
+        files_->sync();
+        state_.save(path);
+    }
 
     void report_step(double loss, int64_t images, double seconds) {
         const StepReport report{.epoch = progress().epoch + 1,

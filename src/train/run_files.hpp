@@ -25,6 +25,11 @@ class RunFiles {
     void open(const Progress& progress);
     void add(const StepReport& report);
     void add(const EpochReport& report);
+    /// Returns when metrics and events are on the disk.
+    void sync() {
+        metrics_file_->sync();
+        events_->sync();
+    }
     /// From metrics.jsonl, so that it covers every call of fit() that had a part in the run.
     void write_summary(const TrainingStep& step, const ModelDescription& model, const Progress& progress,
                        const std::optional<Simulated>& simulated) const;

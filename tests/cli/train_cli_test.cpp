@@ -227,6 +227,12 @@ TEST_F(TrainProgram, RefusesImpossibleRequestsBeforeItWrites) {
     expect_refused(with({"--lr", "nan"}), "--lr nan");
     expect_refused(with({"--epochs", "0"}), "--epochs 0");
     expect_refused(with({"--accumulate", "1000"}), "fewer than the 1000");
+    expect_refused(with({"--ema", "1"}), "--ema 1");
+    expect_refused(with({"--momentum", "1"}), "--momentum 1");
+    expect_refused(with({"--nesterov", "--momentum", "0"}), "--nesterov needs");
+    expect_refused(with({"--optimizer", "adamw", "--momentum", "0.5"}), "--momentum belongs to sgd");
+    expect_refused(with({"--seed", "-1"}), "must be 0 or more");
+    expect_refused(with({"--json", path("missing/x.json")}), "is no folder");
     expect_refused(with({"--dense", "conv9"}), "matches no layer");
     expect_refused(with({"--sr-decay", "0.1"}), "--sr-decay needs a method");
     expect_refused(with({"--device", "gpu"}), "--device gpu");
@@ -255,8 +261,48 @@ TEST_F(TrainProgram, ReadsAConfigurationFile) {
     write_file(folder_ / "bad.toml", "epochs = \"many\"\n");
     expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")},
                    "'epochs' cannot be many");
+    write_file(folder_ / "bad.toml", "epochs = [1, 2]\n");
+    expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")},
+                   "'epochs' takes one value");
+    write_file(folder_ / "bad.toml", "nesterov = 3\n");
+    expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")}, "true or false");
     write_file(folder_ / "bad.toml", "epochs = \n");
     expect_refused({"train", "--config", path("bad.toml"), "--out", path("refused")}, "line 1");
+}
+
+TEST_F(TrainProgram, TheCommandLineWinsOverTheFile) {
+    write_file(folder_ / "run.toml", "method = \"bdwp\"\npattern = \"2:8\"\nepochs = 1\ndense = \"conv*\"\n");
+    const ProgramResult run =
+        run_program({"train", "--config", path("run.toml"), "--sparse", "conv2", "--out", path("run")});
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_NE(run.out.find("left dense: conv3 (FF, BP): asked for by 'conv*'"), std::string::npos) << run.out;
+    EXPECT_EQ(run.out.find("left dense: conv2"), std::string::npos) << run.out;
+}
+
+TEST_F(TrainProgram, AnUpdateThatOverflowsIsNeverSaved) {
+    const ProgramResult first = run_program({"train", "--data", "digits", "--model", "mlp", "--width", "0.1",
+                                             "--epochs", "1", "--out", path("run"), "--threads", "1"});
+    ASSERT_EQ(first.code, 0) << first.err;
+    const std::string kept = file("run/last.safetensors");
+    // One update an epoch, so that the loss before it is finite.
+    const ProgramResult run =
+        run_program({"train", "--data", "digits", "--model", "mlp", "--width", "0.1", "--epochs", "2",
+                     "--batch", "1437", "--lr", "1e30", "--out", path("diverged"), "--threads", "1"});
+    EXPECT_EQ(run.code, 1);
+    EXPECT_TRUE(is_one_error_line(run.err)) << run.err;
+    EXPECT_NE(run.err.find("at step 1 (epoch 1)"), std::string::npos) << run.err;
+    EXPECT_FALSE(fs::exists(folder_ / "diverged/last.safetensors"));
+    EXPECT_FALSE(fs::exists(folder_ / "diverged/best.safetensors"));
+    const ProgramResult shorter =
+        run_program({"train", "--data", "digits", "--model", "mlp", "--width", "0.1", "--epochs", "2",
+                     "--out", path("run"), "--threads", "1", "--resume"});
+    ASSERT_EQ(shorter.code, 0) << shorter.err;
+    EXPECT_NE(kept, file("run/last.safetensors"));
+    const ProgramResult refused =
+        run_program({"train", "--data", "digits", "--model", "mlp", "--width", "0.1", "--epochs", "1",
+                     "--out", path("run"), "--threads", "1", "--resume"});
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_NE(refused.err.find("cannot become one of 1"), std::string::npos) << refused.err;
 }
 
 TEST_F(TrainProgram, AFullDiskIsOneErrorAndNoHalfFile) {

@@ -18,6 +18,8 @@ class AppendFile {
     AppendFile& operator=(AppendFile&&) = delete;
 
     void append(std::string_view record);
+    /// Returns when what was appended is on the disk.
+    void sync();
 
   private:
     std::filesystem::path path_;

@@ -40,6 +40,7 @@ class EventFile {
     void scalar(std::string_view tag, int64_t step, float value, double wall_time);
     /// The same, now.
     void scalar(std::string_view tag, int64_t step, float value);
+    void sync() { file_.sync(); }
 
   private:
     AppendFile file_;

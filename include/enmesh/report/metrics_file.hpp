@@ -30,6 +30,7 @@ class MetricsFile {
     explicit MetricsFile(const std::filesystem::path& path, std::optional<int64_t> resume_step = {});
 
     void append(const EpochMetrics& metrics);
+    void sync() { file_.sync(); }
 
   private:
     AppendFile file_;

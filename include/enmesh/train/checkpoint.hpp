@@ -56,6 +56,9 @@ CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const std::fi
 /// Parameters and the states that are not renewed by packing or by the next micro-batch.
 std::vector<ValueId> checkpoint_values(const TrainingStep& step);
 
+/// The first value of a checkpoint that holds NaN or an infinity, by name; "" if there is none.
+std::string first_non_finite_value(const Executor& executor);
+
 /// Writes the file whole or not at all. A parameter that is not finite is a failure: such a file would be no
 /// place to go on from.
 void save_checkpoint(const std::filesystem::path& path, const Executor& executor, const Metadata& metadata);
