@@ -111,6 +111,7 @@ nlohmann::ordered_json summary_of(const DemoRun& run) {
 
 void run_demo(const DemoArguments& arguments) {
     const data::Dataset dataset = data::digits();
+    require_writable_target(arguments.json);
     std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
     const DemoRun dense = train_one(stream, arguments, dataset, make_recipe("dense", std::nullopt));
     const DemoRun sparse = train_one(stream, arguments, dataset, make_recipe("bdwp", Pattern{2, 8}));

@@ -22,25 +22,54 @@ struct EvalArguments {
     std::string json;
 };
 
-/// The model and the recipe as the file describes them; the command line wins.
-ModelRequest complete(const EvalArguments& arguments, const CheckpointInfo& info) {
-    if (!arguments.model.model.empty()) return arguments.model;
+/// Which of the options were on the command line.
+struct Given {
+    bool method = false, width = false;
+};
+
+/// A checkpoint says which model it is; what the command line says may not contradict it.
+ModelRequest complete(const EvalArguments& arguments, const CheckpointInfo& info, const Given& given) {
+    const ModelRequest& wanted = arguments.model;
+    if (!wanted.model.empty()) return wanted;
     ModelRequest request = model_request(info.model, arguments.init);
-    request.batch = arguments.model.batch;
-    request.method = arguments.model.method;
-    request.pattern = arguments.model.pattern;
+    const auto differs = [&](const char* option, const std::string& here, const std::string& there) {
+        refuse("{} {}: the checkpoint's model has {}; --model names another model", option, here, there);
+    };
+    if (wanted.classes.has_value() && wanted.classes != request.classes)
+        differs("--classes", std::to_string(*wanted.classes), info.model.at("classes"));
+    if (!wanted.image.empty() && wanted.image != request.image)
+        differs("--image", wanted.image, request.image);
+    if (given.width && wanted.width != request.width)
+        differs("--width", fmt::format("{}", wanted.width), info.model.at("width"));
+    request.batch = wanted.batch;
+    request.method = wanted.method;
+    request.pattern = wanted.pattern;
+    request.overrides = wanted.overrides;
+    request.on_demand = wanted.on_demand;
     return request;
 }
 
-void run_eval(const EvalArguments& arguments, bool method_given) {
+/// The checkpoint's recipe, or another one that --method names.
+Recipe recipe_of(const ModelRequest& request, const CheckpointInfo& info, const Given& given) {
+    if (given.method || !info.is_checkpoint) return requested_recipe(request);
+    if (!request.pattern.empty() || !request.overrides.empty() || request.on_demand) {
+        refuse(
+            "--pattern, --dense, --sparse and --on-demand go with --method: without it the checkpoint's own "
+            "recipe counts");
+    }
+    return info.recipe;
+}
+
+void run_eval(const EvalArguments& arguments, const Given& given) {
+    require_writable_target(arguments.json);
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
         refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");
     CheckpointInfo info;
     if (!arguments.init.empty())
         info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
-    const ModelRequest request = complete(arguments, info);
-    const Recipe recipe = method_given || !info.is_checkpoint ? requested_recipe(request) : info.recipe;
+    const ModelRequest request = complete(arguments, info, given);
+    const Recipe recipe = recipe_of(request, info, given);
     const data::Dataset dataset = requested_dataset(arguments.run, request);
     const ModelOptions options = model_options_for(request, dataset);
     const RequestedModel model = requested_model(request, options);
@@ -85,8 +114,10 @@ void add_eval(CLI::App& app) {
         "  enmesh eval --init runs/a/best.safetensors --data cifar10:data/cifar10\n"
         "  enmesh eval --init weights.safetensors --model resnet18 --data cifar10:data/cifar10 --json -\n"
         "  enmesh eval --model resnet18.onnx --data imagefolder:photos --image 3x224x224");
-    command->callback(
-        [command, arguments] { run_eval(*arguments, command->get_option("--method")->count() > 0); });
+    command->callback([command, arguments] {
+        const auto given = [&](const char* option) { return command->get_option(option)->count() > 0; };
+        run_eval(*arguments, {.method = given("--method"), .width = given("--width")});
+    });
 }
 
 }  // namespace enmesh::cli
