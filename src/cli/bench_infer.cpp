@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/bench.hpp"
+#include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
 #include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
@@ -61,11 +62,7 @@ class Contestant {
         return model_.pattern.empty() ? model_.method : fmt::format("{} {}", model_.method, model_.pattern);
     }
     std::string filled_in() const { return filled_in_text(*executor_); }
-    double median() const {
-        std::vector<double> sorted = seconds_;
-        std::sort(sorted.begin(), sorted.end());
-        return sorted[sorted.size() / 2];
-    }
+    double median_seconds() const { return median(seconds_); }
     nlohmann::ordered_json json() const {
         return {{"model", model_.model},
                 {"method", model_.method},
@@ -73,9 +70,9 @@ class Contestant {
                 {"dtype", "f32"},
                 {"batch", model_.batch},
                 {"threads", threads()},
-                {"median", median()},
+                {"median", median_seconds()},
                 {"min", *std::min_element(seconds_.begin(), seconds_.end())},
-                {"images_per_second", static_cast<double>(model_.batch) / median()},
+                {"images_per_second", static_cast<double>(model_.batch) / median_seconds()},
                 {"cpu", cpu_description()}};
     }
 
@@ -92,9 +89,9 @@ void print_table(const std::vector<std::unique_ptr<Contestant>>& contestants, co
         cpu_description(), request.model.model, request.model.batch, threads(), request.rounds, "method",
         "ms", "images/s", "vs 1st");
     for (const auto& one : contestants) {
-        fmt::print("{:<20}{:>12.3f}{:>12.1f}{:>8.2f}x\n", one->title(), one->median() * 1e3,
-                   static_cast<double>(request.model.batch) / one->median(),
-                   contestants.front()->median() / one->median());
+        fmt::print("{:<20}{:>12.3f}{:>12.1f}{:>8.2f}x\n", one->title(), one->median_seconds() * 1e3,
+                   static_cast<double>(request.model.batch) / one->median_seconds(),
+                   contestants.front()->median_seconds() / one->median_seconds());
     }
     for (const auto& one : contestants) {
         if (const std::string filled_in = one->filled_in(); !filled_in.empty())

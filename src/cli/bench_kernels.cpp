@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -9,6 +8,7 @@
 #include <optional>
 
 #include "cli/bench.hpp"
+#include "cli/bench_time.hpp"
 #include "cli/fma_peak.hpp"
 #include "cli/model_options.hpp"
 #include "cpu/measure.hpp"
@@ -19,6 +19,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/timer.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -70,11 +71,12 @@ std::vector<Layer> layers_of(const Graph& graph) {
     return layers;
 }
 
-/// On one thread the thread's own processor time, so that what else a shared machine does drops out.
-double seconds_now() {
-    timespec now{};
-    clock_gettime(threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+/// Processor time on one thread, otherwise wall time.
+double seconds_of(const std::function<void()>& work) {
+    const Timer timer;
+    const double before = processor_seconds();
+    work();
+    return threads() == 1 ? processor_seconds() - before : timer.seconds();
 }
 
 /// What is timed, with what it holds kept alive by its closure.
@@ -88,11 +90,7 @@ struct Contestant {
     std::function<std::span<const float>()> out;
     std::vector<double> seconds;
 
-    double median() const {
-        std::vector<double> sorted = seconds;
-        std::sort(sorted.begin(), sorted.end());
-        return sorted[sorted.size() / 2];
-    }
+    double median() const { return cli::median(seconds); }
     double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
 };
 
@@ -214,9 +212,8 @@ std::vector<Contestant> contestants_of(const Layer& layer, Stage stage, const Re
 void time(std::vector<Contestant>& contestants, int rounds) {
     for (int round = -1; round < rounds; ++round) {
         for (Contestant& contestant : contestants) {
-            const double start = seconds_now();
-            contestant.run();
-            if (round >= 0) contestant.seconds.push_back(seconds_now() - start);
+            const double taken = seconds_of(contestant.run);
+            if (round >= 0) contestant.seconds.push_back(taken);
         }
     }
     for (const Contestant& contestant : contestants) {

@@ -1,12 +1,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <bit>
-#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/accel_options.hpp"
 #include "cli/bench.hpp"
+#include "cli/bench_time.hpp"
 #include "enmesh/accel/explore.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
@@ -28,24 +28,12 @@ struct Request {
 struct Measured {
     std::vector<double> seconds;
 
-    double median() const {
-        std::vector<double> sorted = seconds;
-        std::sort(sorted.begin(), sorted.end());
-        return sorted[sorted.size() / 2];
-    }
+    double median() const { return cli::median(seconds); }
     double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
     double most() const { return *std::max_element(seconds.begin(), seconds.end()); }
 };
 
-/// The thread's own processor time: everything here runs on one, and what else a shared machine does drops
-/// out.
-double processor_seconds() {
-    timespec now{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-/// One untimed call, then the timed ones.
+/// One untimed call, then the timed ones. Everything here runs on one thread.
 Measured measure(int rounds, const auto& work) {
     work();
     Measured measured;

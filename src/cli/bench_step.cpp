@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/bench.hpp"
+#include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
 #include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
@@ -46,12 +47,6 @@ cpu::Options options_of(const std::string& layout, const std::string& choice) {
     options.layout = parse_layout(layout);
     options.choice = cpu::parse_kernel_choice(choice);
     return options;
-}
-
-double median(std::vector<double> values) {
-    const size_t middle = values.size() / 2;
-    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
-    return values[middle];
 }
 
 /// One training step under measurement, fed with fixed random images.
