@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds with warnings as errors and runs every test, and the kernel tests once for each instruction set that
-# this processor has. The core tests run once more under the address and undefined-behaviour sanitizers; ENMESH_SANITIZE_TESTS=0 leaves that out.
+# this processor has. The core tests (all but those of the program) run once more under the address and
+# undefined-behaviour sanitizers; ENMESH_SANITIZE_TESTS=0 leaves that out.
 # ENMESH_JOBS: parallel compilers and tests (all cores by default).
 set -eu
 cd "$(dirname "$0")/.."

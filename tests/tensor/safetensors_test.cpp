@@ -94,7 +94,8 @@ TEST_F(Safetensors, RoundTripIsBitExact) {
         EXPECT_EQ(found->dtype, tensor.dtype);
         EXPECT_EQ(found->shape, tensor.shape);
         ASSERT_EQ(found->data.bytes(), tensor.data.bytes());
-        EXPECT_EQ(std::memcmp(found->data.data(), tensor.data.data(), tensor.data.bytes()), 0) << tensor.name;
+        EXPECT_TRUE(std::ranges::equal(found->data.as<std::byte>(), tensor.data.as<std::byte>()))
+            << tensor.name;
     }
     EXPECT_EQ(read.find("nothing"), nullptr);
 }
