@@ -340,6 +340,7 @@ Report simulate_gpu(const GpuConfig& config, const Workload& workload) {
     report.images = workload.images;
     report.elements = int64_t{config.sms} * config.dense_multiply_adds_per_cycle;
     report.clock_hz = config.clock_hz;
+    report.dram_bytes_per_cycle = config.dram_bytes_per_second * config.dram_efficiency / config.clock_hz;
     Verdicts verdicts;
     for (const Product& product : workload.products)
         report.products.push_back(result_of(config, product, verdicts));

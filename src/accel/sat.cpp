@@ -107,6 +107,8 @@ Report simulate(const SatConfig& config, const Workload& workload, const Schedul
     report.images = workload.images;
     report.elements = config.elements();
     report.clock_hz = config.stce.clock_hz;
+    report.dram_bytes_per_cycle = config.bytes_per_cycle();
+    report.pack_groups_per_cycle = config.sore.groups_per_cycle;
     report.energy_table = table.name;
     for (size_t i = 0; i < workload.products.size(); ++i) {
         report.products.push_back(run_product(config, workload.products[i], schedule.products[i]));

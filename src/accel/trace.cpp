@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "enmesh/accel/simulate.hpp"
@@ -40,6 +41,8 @@ std::string to_trace(const Report& report) {
         const std::string name = fmt::format("{} {}", r.product.layer, to_string(r.product.stage));
         const double start = static_cast<double>(r.start_cycle) * microseconds,
                      span = static_cast<double>(r.cycles) * microseconds;
+        // How long an engine is busy in all; its work is spread over the product.
+        const auto within = [&](double cycles) { return std::min(span, cycles * microseconds); };
         const nlohmann::ordered_json args = {
             {"m", r.product.m},
             {"n", r.product.n},
@@ -51,10 +54,13 @@ std::string to_trace(const Report& report) {
             {"packing_stall_cycles", r.stalls.packing}};
         add(event(name, stce, start, span, args));
         if (bytes_of(r.activity) > 0)
-            add(event(name, dram, start, span,
+            add(event(name, dram, start, within(bytes_of(r.activity) / report.dram_bytes_per_cycle),
                       {{"read", r.activity.dram_read_bytes}, {"write", r.activity.dram_write_bytes}}));
-        if (r.activity.packed_values > 0)
-            add(event(name, sore, start, span, {{"values", r.activity.packed_values}}));
+        if (r.activity.packed_values > 0) {
+            const double groups = r.activity.packed_values / r.product.pattern.m;
+            add(event(name, sore, start, within(groups / report.pack_groups_per_cycle),
+                      {{"values", r.activity.packed_values}}));
+        }
     }
     for (const VectorResult& r : report.vector_work) {
         const std::string name = fmt::format("{} {} {}", r.layer, r.kind, to_string(r.stage));

@@ -28,16 +28,25 @@ std::string read_file(const fs::path& path, size_t max_bytes) {
     return text;
 }
 
-AtomicFile::AtomicFile(fs::path path)
-    : path_(std::move(path)), temporary_(path_.string() + fmt::format(".tmp{}", ::getpid())) {
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+    std::error_code code;
+    for (int links = 0; links < 16 && fs::is_symlink(path_, code); ++links)
+        path_ = path_.parent_path() / fs::read_symlink(path_, code);
+    const fs::file_status status = fs::status(path_, code);
+    if (fs::is_character_file(status) || fs::is_block_file(status) || fs::is_fifo(status) ||
+        fs::is_socket(status)) {
+        descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+    } else {
+        temporary_ = path_.string() + fmt::format(".tmp{}", ::getpid());
+        descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    }
     if (descriptor_ < 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
     if (descriptor_ < 0) return;
     ::close(descriptor_);
-    ::unlink(temporary_.c_str());
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
@@ -52,6 +61,12 @@ void AtomicFile::write(const void* data, size_t bytes) {
 }
 
 void AtomicFile::commit() {
+    if (temporary_.empty()) {
+        const int closed = ::close(descriptor_);
+        descriptor_ = -1;
+        if (closed != 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
+        return;
+    }
     if (::fsync(descriptor_) != 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
     const int closed = ::close(descriptor_);
     descriptor_ = -1;

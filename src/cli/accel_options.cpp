@@ -43,6 +43,14 @@ accel::Workload load_workload(const AccelOptions& options) {
         workload.name = options.model.model;
         return workload;
     }
+    const ModelRequest& m = options.model;
+    const bool model_options = m.classes.has_value() || !m.image.empty() || m.width != 1 ||
+                               m.batch != ModelRequest{}.batch || m.method != "dense" || !m.pattern.empty() ||
+                               !m.overrides.empty() || m.on_demand;
+    if (model_options)
+        refuse(
+            "--topology says all about its products: --classes, --image, --width, --batch, --method, "
+            "--pattern, --dense, --sparse and --on-demand go with --model");
     return accel::read_topology(options.topology);
 }
 

@@ -126,6 +126,8 @@ void run(const Options& options) {
         write_result("-", config_text(options.accel));
         return;
     }
+    if ((options.json == "-") + (options.csv == "-") + (options.trace == "-") > 1)
+        refuse("only one of --json, --csv and --trace can go to standard output");
     if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
     if (!sat && options.exact) refuse("--exact goes with --accel sat");
     if (!sat && options.state_at.has_value()) refuse("--state-at goes with --accel sat");

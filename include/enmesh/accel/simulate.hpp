@@ -56,6 +56,8 @@ struct Report {
     int64_t images = 1;
     int64_t elements = 1;
     double clock_hz = 1;
+    double dram_bytes_per_cycle = 1,
+           pack_groups_per_cycle = 1;  ///< for the trace: how long DRAM and SORE are busy
     int64_t total_cycles = 0;
     double seconds = 0;
     Energy energy;
