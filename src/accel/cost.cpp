@@ -271,8 +271,6 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
 
 namespace {
 
-using detail::ceil_div;
-
 /// Input positions that `outputs` consecutive outputs and `taps` consecutive taps touch along one axis.
 int64_t span(int64_t outputs, int64_t taps, int64_t stride, int64_t dilation, int64_t limit) {
     return std::min({(outputs - 1) * stride + (taps - 1) * dilation + 1, outputs * taps, limit});

@@ -1,11 +1,10 @@
 #pragma once
 
 #include "enmesh/accel/schedule.hpp"
+#include "enmesh/base/arithmetic.hpp"
 
 /// The cost model's inner parts, shared by cost() and the search.
 namespace enmesh::accel::detail {
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// An axis cut into `count` tiles, the last one of `last` elements.
 struct Axis {

@@ -122,17 +122,6 @@ EnergyTable energy_table(const std::string& name_or_path) {
     return parse_energy_table(read_file(name_or_path, size_t{1} << 20), name_or_path);
 }
 
-Energy& Energy::operator+=(const Energy& other) {
-    compute += other.compute;
-    vector += other.vector;
-    packing += other.packing;
-    links += other.links;
-    buffers += other.buffers;
-    dram += other.dram;
-    fixed += other.fixed;
-    return *this;
-}
-
 Energy energy_of(const EnergyTable& table, const Activity& activity, double seconds) {
     constexpr double pico = 1e-12;
     Energy energy;
@@ -145,18 +134,6 @@ Energy energy_of(const EnergyTable& table, const Activity& activity, double seco
     energy.dram = (activity.dram_read_bytes + activity.dram_write_bytes) * table.dram_byte_picojoules * pico;
     energy.fixed = table.static_watts * seconds;
     return energy;
-}
-
-Activity& Activity::operator+=(const Activity& other) {
-    multiply_adds += other.multiply_adds;
-    lane_ops += other.lane_ops;
-    packed_values += other.packed_values;
-    link_bytes += other.link_bytes;
-    buffer_read_bytes += other.buffer_read_bytes;
-    buffer_write_bytes += other.buffer_write_bytes;
-    dram_read_bytes += other.dram_read_bytes;
-    dram_write_bytes += other.dram_write_bytes;
-    return *this;
 }
 
 }  // namespace enmesh::accel

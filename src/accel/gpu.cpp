@@ -1,4 +1,5 @@
 #include "enmesh/accel/gpu.hpp"
+#include "enmesh/base/arithmetic.hpp"
 
 #include <fmt/ranges.h>
 #include <algorithm>
@@ -41,8 +42,6 @@ const GpuConfig h200{.name = "stc-h200",
                      .dram_bytes_per_second = 4.8e12,
                      .l2_bytes = 50e6};
 const std::array<const GpuConfig*, 3> gpus = {&a100, &h100, &h200};
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Bytes of the operands and the result as DRAM holds them (maps, not their im2col), for the whole batch.
 struct Footprint {

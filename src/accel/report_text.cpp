@@ -14,10 +14,15 @@ std::string pattern_text(const Product& product) {
     return product.is_sparse() ? to_string(product.pattern) : "dense";
 }
 
+template <typename Figures>
+void put_figures(Json& json, const Figures& figures) {
+    for (const auto& [name, member] : Figures::fields()) json[name] = figures.*member;
+}
+
 Json to_json_object(const Stalls& stalls) {
-    return {{"fill_drain", stalls.fill_drain},       {"tail", stalls.tail},
-            {"adder_latency", stalls.adder_latency}, {"row_link", stalls.row_link},
-            {"bandwidth", stalls.bandwidth},         {"packing", stalls.packing}};
+    Json json = Json::object();
+    put_figures(json, stalls);
+    return json;
 }
 
 Json bytes_object(const Activity& activity) {
@@ -59,15 +64,9 @@ Json vector_object(const VectorResult& result) {
 
 Json energy_object(const Report& report) {
     if (report.energy_table.empty()) return nullptr;
-    const Energy& e = report.energy;
-    return {{"table", report.energy_table},
-            {"compute", e.compute},
-            {"vector", e.vector},
-            {"packing", e.packing},
-            {"links", e.links},
-            {"buffers", e.buffers},
-            {"dram", e.dram},
-            {"static", e.fixed}};
+    Json json = {{"table", report.energy_table}};
+    put_figures(json, report.energy);
+    return json;
 }
 
 struct StageTotals {

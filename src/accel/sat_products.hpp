@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/products/product.hpp"
 
 /// The products behind accel::sat_products().
@@ -15,7 +16,7 @@ std::unique_ptr<products::Product> sat_window_product(const products::Problem& p
 std::unique_ptr<products::Product> sat_weight_gradient(const products::Problem& problem);
 
 /// Sizes of parts of a workspace.
-inline int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+inline int64_t aligned(int64_t bytes) { return round_up(bytes, 64); }
 
 /// "A NaN result leaves as 0x7fc00000."
 inline float canonical_sum(float value) { return value == value ? value : __builtin_nanf(""); }

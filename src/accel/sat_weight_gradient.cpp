@@ -3,6 +3,7 @@
 
 #include "accel/sat_products.hpp"
 #include "accel/stce_kernels.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/parallel.hpp"
 
 namespace enmesh::accel {
@@ -14,8 +15,6 @@ using products::Conv;
 using products::Operand;
 using products::PackedView;
 using products::Problem;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// WG: windows of the feature map stream position by position, the out-grad is the indexed operand.
 class WeightGradient final : public products::Product {

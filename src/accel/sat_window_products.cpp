@@ -3,6 +3,7 @@
 
 #include "accel/sat_products.hpp"
 #include "accel/stce_kernels.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 
@@ -16,8 +17,6 @@ using products::Operand;
 using products::PackedView;
 using products::Problem;
 using PStage = products::Stage;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// The output positions of one axis that `step` apart from `first` meet the same taps, and those taps.
 struct AxisPhase {

@@ -10,8 +10,6 @@
 namespace enmesh::accel {
 namespace {
 
-using detail::ceil_div;
-
 /// Tile sizes along one axis, largest first, without repeats.
 using Sizes = std::vector<int64_t>;
 

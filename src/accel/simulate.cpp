@@ -51,16 +51,6 @@ std::vector<Dataflow> systolic_choices(const std::string& name) {
 
 }  // namespace
 
-Stalls& Stalls::operator+=(const Stalls& other) {
-    fill_drain += other.fill_drain;
-    tail += other.tail;
-    adder_latency += other.adder_latency;
-    row_link += other.row_link;
-    bandwidth += other.bandwidth;
-    packing += other.packing;
-    return *this;
-}
-
 int64_t Report::multiply_adds() const {
     int64_t total = 0;
     for (const ProductResult& result : products) total += result.multiply_adds;

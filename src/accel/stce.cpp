@@ -1,4 +1,5 @@
 #include "enmesh/accel/stce.hpp"
+#include "enmesh/base/arithmetic.hpp"
 
 #include <algorithm>
 
@@ -7,8 +8,6 @@
 
 namespace enmesh::accel {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 void check_range(const char* name, int value, int low, int high) {
     if (value < low || value > high) refuse("stce.{} is {}: it must be {}..{}", name, value, low, high);

@@ -1,5 +1,6 @@
 #include "accel/stce_kernels.hpp"
 #include "enmesh/accel/stce.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/buffer.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -9,8 +10,6 @@ namespace {
 
 /// Less work than this is not worth a second thread.
 constexpr int64_t parallel_values = 1 << 15;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 
 #include "accel/stce_kernels.hpp"
 #include "accel/stce_plan.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/buffer.hpp"
 #include "enmesh/base/error.hpp"
 
@@ -17,8 +18,6 @@ constexpr int64_t chunk_bytes =
     16 << 10;  ///< of partial sums (WS) or packed entries (OS): stays in the first-level cache
 constexpr int64_t largest_partial_sums = int64_t{8} << 30;
 constexpr int64_t panel_bytes = 32 << 20;  ///< of a column tile's packed entries kept at a time
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class SteppedMachine {
   public:

@@ -1,4 +1,5 @@
 #include "enmesh/accel/systolic.hpp"
+#include "enmesh/base/arithmetic.hpp"
 
 #include <algorithm>
 
@@ -6,8 +7,6 @@
 
 namespace enmesh::accel {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Extents {
     int64_t rows, cols, time;

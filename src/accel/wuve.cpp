@@ -1,4 +1,5 @@
 #include "enmesh/accel/wuve.hpp"
+#include "enmesh/base/arithmetic.hpp"
 
 #include <algorithm>
 #include <array>
@@ -52,8 +53,6 @@ constexpr std::array costs = {
     VectorCost{"softmax_backward", 2, 3, 8, 2},
     VectorCost{"softmax_forward", 3, 3 + 2 * special, 6, 2},
 };
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

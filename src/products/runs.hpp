@@ -4,12 +4,15 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "enmesh/base/arithmetic.hpp"
 #include "products/micro.hpp"
 
 namespace enmesh::products {
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+/// A map as loops see it: channel planes of h x w pixels.
+struct Map {
+    int64_t channels, h, w;
+};
 
 /// How a batch-blocked map's pixels fill vectors: a pixel of the layout is cut into `parts` of
 /// `pixel_floats`, and a vector holds `pixels` neighbouring pixels' parts. An image block's part is called a

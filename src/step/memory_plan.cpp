@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "enmesh/base/arithmetic.hpp"
+
 namespace enmesh {
 
 MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes, int64_t alignment) {
-    const auto padded = [&](int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; };
+    const auto padded = [&](int64_t bytes) { return round_up(bytes, alignment); };
     std::vector<size_t> order(lifetimes.size());
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(),

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "enmesh/accel/figures.hpp"
 
 namespace enmesh::accel {
 
@@ -37,15 +40,31 @@ struct Activity {
     double buffer_read_bytes = 0, buffer_write_bytes = 0;
     double dram_read_bytes = 0, dram_write_bytes = 0;
 
-    Activity& operator+=(const Activity& other);
+    static constexpr auto fields() {
+        return std::array{std::pair{"multiply_adds", &Activity::multiply_adds},
+                          std::pair{"lane_ops", &Activity::lane_ops},
+                          std::pair{"packed_values", &Activity::packed_values},
+                          std::pair{"link_bytes", &Activity::link_bytes},
+                          std::pair{"buffer_read_bytes", &Activity::buffer_read_bytes},
+                          std::pair{"buffer_write_bytes", &Activity::buffer_write_bytes},
+                          std::pair{"dram_read_bytes", &Activity::dram_read_bytes},
+                          std::pair{"dram_write_bytes", &Activity::dram_write_bytes}};
+    }
+    Activity& operator+=(const Activity& other) { return add_figures(*this, other); }
 };
 
 /// Joules by cause.
 struct Energy {
     double compute = 0, vector = 0, packing = 0, links = 0, buffers = 0, dram = 0, fixed = 0;
 
-    double total() const { return compute + vector + packing + links + buffers + dram + fixed; }
-    Energy& operator+=(const Energy& other);
+    static constexpr auto fields() {
+        return std::array{std::pair{"compute", &Energy::compute}, std::pair{"vector", &Energy::vector},
+                          std::pair{"packing", &Energy::packing}, std::pair{"links", &Energy::links},
+                          std::pair{"buffers", &Energy::buffers}, std::pair{"dram", &Energy::dram},
+                          std::pair{"static", &Energy::fixed}};
+    }
+    double total() const { return total_figures(*this); }
+    Energy& operator+=(const Energy& other) { return add_figures(*this, other); }
 };
 
 /// The energy of an activity that took `seconds`.

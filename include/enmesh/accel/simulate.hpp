@@ -22,8 +22,14 @@ struct Stalls {
     double bandwidth = 0;      ///< waiting for DRAM
     double packing = 0;        ///< waiting for the online N:M reduction
 
-    double total() const { return fill_drain + tail + adder_latency + row_link + bandwidth + packing; }
-    Stalls& operator+=(const Stalls& other);
+    static constexpr auto fields() {
+        return std::array{
+            std::pair{"fill_drain", &Stalls::fill_drain},       std::pair{"tail", &Stalls::tail},
+            std::pair{"adder_latency", &Stalls::adder_latency}, std::pair{"row_link", &Stalls::row_link},
+            std::pair{"bandwidth", &Stalls::bandwidth},         std::pair{"packing", &Stalls::packing}};
+    }
+    double total() const { return total_figures(*this); }
+    Stalls& operator+=(const Stalls& other) { return add_figures(*this, other); }
 };
 
 struct ProductResult {
