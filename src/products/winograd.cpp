@@ -24,10 +24,6 @@ constexpr int64_t dense_rows = 4;
 // Neighbouring points are kept an odd number of cache lines apart, lest all 36 fall into one cache set.
 constexpr int64_t apart_floats = 16;
 
-struct Map {
-    int64_t channels, h, w;
-};
-
 // The tiles of all planes, in order of plane, row and column.
 class Tiles {
   public:
