@@ -1,11 +1,11 @@
 #pragma once
 
-#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "onnx/constant.hpp"
 #include "onnx/node_view.hpp"
+#include "onnx/shape_rules.hpp"
 
 namespace enmesh::onnx {
 
@@ -16,22 +16,5 @@ bool foldable(std::string_view op_type);
 /// is how many elements may still be made while the file is read: what keeps hostile files from filling the
 /// memory.
 std::vector<Constant> fold(const NodeView& node, const std::vector<const Constant*>& inputs, int64_t& budget);
-
-/// Reads a list of integers such as axes or a shape.
-std::vector<int64_t> integers_of(const Constant& constant, std::string_view what);
-
-/// Where a slice of an axis lies, by ONNX's clamping rules.
-struct SliceRange {
-    int64_t begin = 0, count = 0, step = 1;
-};
-SliceRange slice_range(int64_t extent, int64_t start, int64_t end, int64_t step);
-
-/// Reshape's target with 0 and -1 filled in.
-Shape reshape_target(const Shape& src, const std::vector<int64_t>& target, bool allow_zero);
-/// Extents of Squeeze and Unsqueeze; no axes means every extent of 1.
-Shape squeezed(const Shape& src, const std::optional<std::vector<int64_t>>& axes);
-Shape unsqueezed(const Shape& src, std::vector<int64_t> axes);
-/// Extents of each part along an axis of Split.
-std::vector<int64_t> split_extents(const NodeView& node, const Constant* sizes, int64_t extent);
 
 }  // namespace enmesh::onnx
