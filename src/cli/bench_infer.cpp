@@ -1,16 +1,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/bench.hpp"
+#include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
 #include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/random.hpp"
@@ -25,8 +24,8 @@ namespace {
 struct Request {
     ModelRequest model;
     std::vector<std::string> compare{"dense", "bdwp@2:4", "bdwp@2:8"};
-    std::string init, plan = "measure", json;
-    int threads = 0, rounds = 15;
+    std::string init, plan = "measure";
+    BenchOptions bench{.rounds = 15};
     bool on_request = false;
 };
 
@@ -72,8 +71,7 @@ class Contestant {
                 {"threads", threads()},
                 {"median", median_seconds()},
                 {"min", *std::min_element(seconds_.begin(), seconds_.end())},
-                {"images_per_second", static_cast<double>(model_.batch) / median_seconds()},
-                {"cpu", cpu_description()}};
+                {"images_per_second", static_cast<double>(model_.batch) / median_seconds()}};
     }
 
   private:
@@ -86,8 +84,8 @@ void print_table(const std::vector<std::unique_ptr<Contestant>>& contestants, co
     fmt::print(
         "{}\n{} inference, batch {}, {} threads, median of {} interleaved "
         "rounds\n\n{:<20}{:>12}{:>12}{:>9}\n",
-        cpu_description(), request.model.model, request.model.batch, threads(), request.rounds, "method",
-        "ms", "images/s", "vs 1st");
+        cpu_description(), request.model.model, request.model.batch, threads(), request.bench.rounds,
+        "method", "ms", "images/s", "vs 1st");
     for (const auto& one : contestants) {
         fmt::print("{:<20}{:>12.3f}{:>12.1f}{:>8.2f}x\n", one->title(), one->median_seconds() * 1e3,
                    static_cast<double>(request.model.batch) / one->median_seconds(),
@@ -100,29 +98,19 @@ void print_table(const std::vector<std::unique_ptr<Contestant>>& contestants, co
 }
 
 void run(const Request& request) {
-    if (request.rounds < 1) refuse("--rounds is {}, at least 1 is expected", request.rounds);
-    if (request.threads > 0) set_threads(request.threads);
+    begin_bench(request.bench);
     std::vector<std::unique_ptr<Contestant>> contestants;
     for (const std::string& text : request.compare)
         contestants.push_back(std::make_unique<Contestant>(request, with_method(request.model, text)));
     for (const auto& one : contestants) one->run();
-    if (request.on_request) {
-        std::cout << "ready" << std::endl;
-        for (std::string line; std::getline(std::cin, line);)
-            std::cout << contestants.front()->run() << std::endl;
-        return;
-    }
-    for (int round = 0; round < request.rounds; ++round) {
+    if (request.on_request) return answer_requests([&] { return contestants.front()->run(); });
+    for (int round = 0; round < request.bench.rounds; ++round) {
         for (const auto& one : contestants) one->record();
     }
     auto rows = nlohmann::ordered_json::array();
     for (const auto& one : contestants) rows.push_back(one->json());
-    if (request.json == "-") {
-        std::cout << rows.dump(2) << "\n";
-        return;
-    }
-    print_table(contestants, request);
-    if (!request.json.empty()) write_file(request.json, rows.dump(2) + "\n");
+    if (!request.bench.rows_only()) print_table(contestants, request);
+    write_rows(request.bench, std::move(rows));
 }
 
 }  // namespace
@@ -141,12 +129,9 @@ void add_bench_infer(CLI::App& bench) {
         ->add_option("--plan", request->plan,
                      "default (untimed), cached, or measure: where kernel choices come from")
         ->capture_default_str();
-    command->add_option("--threads", request->threads, "threads (all cores)");
-    command->add_option("--rounds", request->rounds, "timed runs of each")->capture_default_str();
+    add_bench_options(*command, request->bench, "timed runs of each");
     command->add_flag("--on-request", request->on_request,
                       "run once for every line on standard input and print the seconds");
-    command->add_option("--json", request->json, "write the rows to FILE (- for standard output)")
-        ->type_name("FILE");
     command->footer(
         "Examples:\n"
         "  enmesh bench infer --model resnet50 --image 3x224x224 --classes 1000 --batch 32\n"

@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cli/bench.hpp"
+#include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
 #include "cli/fma_peak.hpp"
 #include "cli/model_options.hpp"
@@ -16,7 +16,6 @@
 #include "cpu/product.hpp"
 #include "enmesh/base/compare.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
@@ -32,8 +31,8 @@ using products::Stage;
 struct Request {
     ModelRequest model;
     std::vector<std::string> patterns{"2:8", "2:4", "1:8"}, stages{"FF", "BP"};
-    std::string layer, json;
-    int threads = 0, rounds = 9;
+    std::string layer;
+    BenchOptions bench{.rounds = 9};
 };
 
 /// All layers of a network that have the same shape.
@@ -368,15 +367,14 @@ Stage parse_stage(const std::string& text) {
 }
 
 void run(const Request& request) {
-    if (request.rounds < 1) refuse("--rounds is {}, at least 1 is expected", request.rounds);
-    if (request.threads > 0) set_threads(request.threads);
+    begin_bench(request.bench);
     for (const std::string& pattern : request.patterns) parse_pattern(pattern);
     const Graph graph = requested_graph(request.model, model_options(request.model));
     const double peak_flops = fma_peak_flops();
-    const bool quiet = request.json == "-";
+    const bool quiet = request.bench.rows_only();
     if (!quiet) {
         fmt::print("{}; {}, {} kernels; medians of {} interleaved rounds on {} threads\n", cpu_description(),
-                   cpu::onednn_version(), to_string(isa()), request.rounds, threads());
+                   cpu::onednn_version(), to_string(isa()), request.bench.rounds, threads());
         if (peak_flops > 0)
             fmt::print("fused multiply-adds in registers: {:.1f} GFLOP/s a core\n", peak_flops / 1e9);
         fmt::print(
@@ -390,7 +388,7 @@ void run(const Request& request) {
             Row row{layer, parse_stage(stage), {}};
             if (layer.first && row.stage == Stage::bp) continue;
             row.contestants = contestants_of(layer, row.stage, request);
-            time(row.contestants, request.rounds);
+            time(row.contestants, request.bench.rounds);
             if (!quiet) fmt::print("{}", row_text(row, peak_flops));
             std::fflush(stdout);
             json.push_back(row_json(row, peak_flops));
@@ -402,13 +400,8 @@ void run(const Request& request) {
     if (rows.empty())
         refuse("{} has no product layer{}", request.model.model,
                request.layer.empty() ? "" : fmt::format(" '{}'", request.layer));
-    for (auto& row : json) row["cpu"] = cpu_description();
-    if (quiet) {
-        std::cout << json.dump(2) << "\n";
-        return;
-    }
-    fmt::print("{}", means_text(all_means(rows, request)));
-    if (!request.json.empty()) write_file(request.json, json.dump(2) + "\n");
+    if (!quiet) fmt::print("{}", means_text(all_means(rows, request)));
+    write_rows(request.bench, std::move(json));
 }
 
 }  // namespace
@@ -427,10 +420,7 @@ void add_bench_kernels(CLI::App& bench) {
         ->delimiter(',')
         ->capture_default_str();
     command->add_option("--layer", request->layer, "only this layer")->type_name("NAME");
-    command->add_option("--threads", request->threads, "threads (all cores)");
-    command->add_option("--rounds", request->rounds, "timed runs of each")->capture_default_str();
-    command->add_option("--json", request->json, "write the rows to FILE (- for standard output)")
-        ->type_name("FILE");
+    add_bench_options(*command, request->bench, "timed runs of each");
     command->footer(
         "Every kernel is checked against the reference before it is timed. On one thread times are processor "
         "time.\n"

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/bench.hpp"
+#include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
 #include "cli/run_options.hpp"
@@ -26,8 +27,8 @@ namespace {
 struct Request {
     ModelRequest model;
     std::vector<std::string> compare;
-    std::string layout = "auto", plan = "cached", json;
-    int threads = 0, rounds = 10;
+    std::string layout = "auto", plan = "cached";
+    BenchOptions bench{.rounds = 10};
     bool on_request = false, layers = false;
 };
 
@@ -154,20 +155,11 @@ class Candidate {
     int64_t updates_ = 0;
 };
 
-/// Runs one step for every line on standard input and answers with its seconds: lets a comparison interleave
-/// programs.
-void serve(Candidate& candidate) {
-    std::cout << "ready" << std::endl;
-    for (std::string line; std::getline(std::cin, line);) {
-        std::cout << candidate.run() << std::endl;
-    }
-}
-
 void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, const Request& request) {
     std::string text =
         fmt::format("{}\n{} batch {}, {} threads, median of {} interleaved rounds\n\n{:<20}{:>10}{:>9}",
-                    cpu_description(), request.model.model, request.model.batch, threads(), request.rounds,
-                    "method", "seconds", "vs 1st");
+                    cpu_description(), request.model.model, request.model.batch, threads(),
+                    request.bench.rounds, "method", "seconds", "vs 1st");
     for (const cpu::Kind kind : kinds) text += fmt::format("{:>9}", to_string(kind));
     text += "\n";
     for (const auto& one : candidates) {
@@ -189,8 +181,7 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
 }
 
 void run(const Request& request) {
-    if (request.rounds < 1) refuse("--rounds is {}, at least 1 is expected", request.rounds);
-    if (request.threads > 0) set_threads(request.threads);
+    begin_bench(request.bench);
     std::vector<ModelRequest> wanted;
     for (const std::string& text : request.compare) wanted.push_back(with_method(request.model, text));
     if (wanted.empty()) wanted.push_back(request.model);
@@ -198,19 +189,14 @@ void run(const Request& request) {
     for (const ModelRequest& one : wanted)
         candidates.push_back(std::make_unique<Candidate>(one, request.layout, request.plan));
     for (const auto& one : candidates) one->run();
-    if (request.on_request) return serve(*candidates.front());
-    for (int round = 0; round < request.rounds; ++round) {
+    if (request.on_request) return answer_requests([&] { return candidates.front()->run(); });
+    for (int round = 0; round < request.bench.rounds; ++round) {
         for (const auto& one : candidates) one->record();
     }
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const auto& one : candidates) rows.push_back(one->json());
-    for (auto& row : rows) row["cpu"] = cpu_description();
-    if (request.json == "-") {
-        std::cout << rows.dump(2) << "\n";
-        return;
-    }
-    print_table(candidates, request);
-    if (!request.json.empty()) write_file(request.json, rows.dump(2) + "\n");
+    if (!request.bench.rows_only()) print_table(candidates, request);
+    write_rows(request.bench, std::move(rows));
 }
 
 }  // namespace
@@ -226,13 +212,10 @@ void add_bench_step(CLI::App& bench) {
                         "auto, channels (oneDNN) or images (ours) in the vector lanes");
     command->add_option("--plan", request->plan,
                         "default (untimed), cached, or measure: where kernel choices come from");
-    command->add_option("--threads", request->threads, "threads (all cores)");
-    command->add_option("--rounds", request->rounds, "timed steps of each");
+    add_bench_options(*command, request->bench, "timed steps of each");
     command->add_flag("--layers", request->layers, "also list the slowest commands");
     command->add_flag("--on-request", request->on_request,
                       "run one step for every line on standard input and print its seconds");
-    command->add_option("--json", request->json, "write the rows to FILE (- for standard output)")
-        ->type_name("FILE");
     command->footer(
         "Examples:\n"
         "  enmesh bench step --model resnet18 --batch 128 --compare dense --compare bdwp@2:8 --compare "
