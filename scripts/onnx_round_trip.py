@@ -16,25 +16,11 @@ import tempfile
 
 import numpy as np
 import onnx
-import onnxruntime
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "onnx"))
+from compare_outputs import difference, run  # noqa: E402
 
 TOLERANCE = 1e-4
-
-
-def run(path, images):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: images})[0]
-
-
-def difference(got, want):
-    got = np.fromfile(got, np.float32)
-    if got.size != want.size:
-        return float("inf")
-    value = np.abs(got - want.ravel()).max() / max(np.abs(want).max(), 1e-30)
-    return float(value) if value == value else float("inf")
 
 
 def round_trip(path, forward, batch, work):

@@ -17,6 +17,7 @@ run_tests() { # BUILD_FOLDER CTEST_OPTIONS...: prints failures and the closing l
   log="$folder/ctest.log"
   if ctest --test-dir "$folder" --parallel "$jobs" --output-on-failure --no-tests=error "$@" >"$log" 2>&1; then
     tail -n 12 "$log"
+    grep -h -A1 -e ': Skipped$' -e '^skipped:' "$folder/Testing/Temporary/LastTest.log" | grep -v -e ': Skipped$' -e '^--' || true
   else
     grep -v ' Passed ' "$log" | tail -n 400
     exit 1

@@ -194,7 +194,7 @@ TEST_F(StceTest, ARowRefusesAValueThatIsNotThereInItsCycle) {
 }
 
 TEST_F(StceTest, PortableAndVectorKernelsAgree) {
-    if (isa() == Isa::portable) GTEST_SKIP() << "only one set of kernels here";
+    if (hardware_isa() == Isa::portable) GTEST_SKIP() << "this processor has the portable kernels only";
     Random random(18);
     for (const bool ws : {true, false})
         for (const int group : {4, 8, 16}) {

@@ -30,24 +30,11 @@ void check_between_convolutions(const std::function<ValueId(Net&, ValueId)>& bui
 }
 
 TEST(CpuOperations, UnaryOfEveryKind) {
-    const std::vector<Unary> cases = {
-        {UnaryKind::clip, -0.6, 0.9},
-        {UnaryKind::sigmoid},
-        {UnaryKind::hard_sigmoid, 0.4, 0.45},
-        {UnaryKind::hard_swish},
-        {UnaryKind::silu},
-        {UnaryKind::tanh},
-        {UnaryKind::leaky_relu, 0.1},
-        {UnaryKind::gelu_tanh},
-        {UnaryKind::erf},
-        {UnaryKind::exp},
-    };
-    for (const Unary& unary : cases) {
+    for (const Unary& unary : unary_of_any_sign()) {
         SCOPED_TRACE(to_string(unary.kind));
         check_between_convolutions([&](Net& net, ValueId map) { return net.add(unary, {map}); });
     }
-    for (const Unary& unary : {Unary{UnaryKind::log}, Unary{UnaryKind::sqrt}, Unary{UnaryKind::power, -0.5},
-                               Unary{UnaryKind::power, 3}}) {
+    for (const Unary& unary : unary_of_positive_values()) {
         SCOPED_TRACE(to_string(unary.kind));
         check_between_convolutions([&](Net& net, ValueId map) {
             const ValueId positive = net.add(Unary{UnaryKind::exp}, {net.add(Scale{0.5}, {map})});

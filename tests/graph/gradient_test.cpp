@@ -119,26 +119,13 @@ TEST(Gradients, Activations) {
 }
 
 TEST(Gradients, UnaryOfEveryKind) {
-    const std::vector<Unary> cases = {
-        {UnaryKind::clip, -0.6, 0.9},
-        {UnaryKind::sigmoid},
-        {UnaryKind::hard_sigmoid, 0.4, 0.45},
-        {UnaryKind::hard_swish},
-        {UnaryKind::silu},
-        {UnaryKind::tanh},
-        {UnaryKind::leaky_relu, 0.1},
-        {UnaryKind::gelu_tanh},
-        {UnaryKind::erf},
-        {UnaryKind::exp},
-    };
-    for (const Unary& unary : cases) {
+    for (const Unary& unary : unary_of_any_sign()) {
         SCOPED_TRACE(to_string(unary.kind));
         Net net({3, 7});
         const ValueId wide = net.add(Scale{3}, {moving_source(net)});
         check_gradients(net.finish(net.add(unary, {wide})));
     }
-    for (const Unary& unary : {Unary{UnaryKind::log}, Unary{UnaryKind::sqrt}, Unary{UnaryKind::power, -0.5},
-                               Unary{UnaryKind::power, 2}, Unary{UnaryKind::power, -1}}) {
+    for (const Unary& unary : unary_of_positive_values()) {
         SCOPED_TRACE(to_string(unary.kind));
         Net net({3, 7});
         const ValueId positive = net.add(Unary{UnaryKind::exp}, {moving_source(net)});

@@ -261,6 +261,21 @@ std::vector<float> run_packed(const Product& product, const Inputs& inputs, cons
     return out;
 }
 
+// A 3x3 window on 16 images of 8x8 pixels, padded to keep their size.
+Conv eight_by_eight(int64_t c, int64_t k) {
+    return {.n = 16,
+            .c = c,
+            .h = 8,
+            .w = 8,
+            .k = k,
+            .r = 3,
+            .s = 3,
+            .pad_top = 1,
+            .pad_left = 1,
+            .pad_bottom = 1,
+            .pad_right = 1};
+}
+
 // How many kernels served the problem, all within tolerance of the reference.
 int check_packed_gradient(const Problem& problem, Random& random) {
     const Conv& conv = problem.conv;
@@ -300,17 +315,7 @@ TEST(Kernels, SparseGradientsMatchTheReference) {
                 {conv, stage, Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}, 16}, random);
         }
         EXPECT_GT(served, 25) << to_string(stage);
-        const Conv square{.n = 16,
-                          .c = 17,
-                          .h = 8,
-                          .w = 8,
-                          .k = 24,
-                          .r = 3,
-                          .s = 3,
-                          .pad_top = 1,
-                          .pad_left = 1,
-                          .pad_bottom = 1,
-                          .pad_right = 1};
+        const Conv square = eight_by_eight(17, 24);
         EXPECT_GT(check_packed_gradient({square, stage, Operand::diff_dst, {2, 8}, 16}, random), 1);
     }
 }
@@ -344,17 +349,7 @@ TEST(Kernels, LinearLayersMatchTheReference) {
 }
 
 TEST(Kernels, WinogradSaysWhyItDeclines) {
-    const Conv good{.n = 16,
-                    .c = 16,
-                    .h = 8,
-                    .w = 8,
-                    .k = 16,
-                    .r = 3,
-                    .s = 3,
-                    .pad_top = 1,
-                    .pad_left = 1,
-                    .pad_bottom = 1,
-                    .pad_right = 1};
+    const Conv good = eight_by_eight(16, 16);
     EXPECT_EQ(decline_winograd({good, Stage::ff, Operand::none, {}, 16}, micro_portable), "");
     Conv strided = good;
     strided.stride_h = 2;

@@ -7,9 +7,31 @@
 #include <vector>
 
 #include "enmesh/base/random.hpp"
+#include "enmesh/graph/ops/unary.hpp"
 #include "enmesh/reference/executor.hpp"
 
 namespace enmesh::test {
+
+/// Every unary kind that takes any number, with parameters whose kinks random values miss.
+inline std::vector<Unary> unary_of_any_sign() {
+    return {
+        {UnaryKind::clip, -0.6, 0.9},
+        {UnaryKind::sigmoid},
+        {UnaryKind::hard_sigmoid, 0.4, 0.45},
+        {UnaryKind::hard_swish},
+        {UnaryKind::silu},
+        {UnaryKind::tanh},
+        {UnaryKind::leaky_relu, 0.1},
+        {UnaryKind::gelu_tanh},
+        {UnaryKind::erf},
+        {UnaryKind::exp},
+    };
+}
+/// Those that take positive numbers.
+inline std::vector<Unary> unary_of_positive_values() {
+    return {{UnaryKind::log},       {UnaryKind::sqrt},     {UnaryKind::power, -0.5},
+            {UnaryKind::power, -1}, {UnaryKind::power, 2}, {UnaryKind::power, 3}};
+}
 
 /// A forward graph under construction: short names for what tests need, layers named after their operation.
 class Net {
