@@ -34,7 +34,7 @@ Json bytes_object(const Activity& activity) {
 
 Json product_object(const ProductResult& result) {
     const Product& p = result.product;
-    return {{"layer", p.layer},
+    Json json = {{"layer", p.layer},
             {"stage", to_string(p.stage)},
             {"m", p.m},
             {"n", p.n},
@@ -48,6 +48,8 @@ Json product_object(const ProductResult& result) {
             {"utilization", result.utilization},
             {"stalls", to_json_object(result.stalls)},
             {"bytes", bytes_object(result.activity)}};
+    if (result.engine_cycles > 0) json["engine_cycles"] = result.engine_cycles;
+    return json;
 }
 
 Json vector_object(const VectorResult& result) {
@@ -67,6 +69,12 @@ Json energy_object(const Report& report) {
     Json json = {{"table", report.energy_table}};
     put_figures(json, report.energy);
     return json;
+}
+
+Json exact_object(const ExactRun& exact) {
+    return {{"products", exact.products},        {"tiles", exact.tiles},
+            {"whole_products", exact.whole},     {"element_cycles", exact.element_cycles},
+            {"outputs_compared", exact.outputs}, {"host_seconds", exact.host_seconds}};
 }
 
 struct StageTotals {
@@ -217,6 +225,7 @@ std::string to_json(const Report& report) {
     for (const VectorResult& result : report.vector_work)
         json["vector_work"].push_back(vector_object(result));
     if (!report.notes.empty()) json["notes"] = report.notes;
+    if (report.exact.has_value()) json["exact"] = exact_object(*report.exact);
     return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -28,6 +28,7 @@ ProductResult run_product(const SatConfig& config, const Product& product, const
         return static_cast<double>(element_cycles) / elements;
     };
     result.cycles = sum.cycles;
+    result.engine_cycles = sum.engine_cycles;
     result.stalls = {cycles(sum.engine.fill_drain + sum.engine.load),
                      cycles(sum.engine.tail),
                      cycles(sum.engine.adder),

@@ -165,6 +165,7 @@ EngineTiling tiling(const Stce& stce, const EngineProduct& product, const Engine
 
 bool legal(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping) noexcept {
     if (mapping.dataflow == Dataflow::is || mapping.tile_m < 0) return false;
+    if (mapping.dataflow == Dataflow::os && product.resume) return false;
     if (mapping.interleave < 1 || mapping.interleave > stce.max_interleave) return false;
     const int group = product.dense() ? mapping.group : product.pattern.m;
     const int values = product.dense() ? mapping.group : product.pattern.n;
@@ -177,6 +178,8 @@ bool legal(const Stce& stce, const EngineProduct& product, const EngineMapping& 
 std::string why_illegal(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping) {
     if (legal(stce, product, mapping)) return {};
     if (mapping.dataflow == Dataflow::is) return "the STCE runs ws and os, not is";
+    if (mapping.dataflow == Dataflow::os && product.resume)
+        return "os accumulators cannot be loaded: only ws products resume stored sums";
     if (mapping.tile_m < 0)
         return fmt::format("tile_m is {}: it must be 0 (all rows) or more", mapping.tile_m);
     if (mapping.interleave < 1 || mapping.interleave > stce.max_interleave)

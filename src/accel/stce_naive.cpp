@@ -61,8 +61,19 @@ void Machine::start_pass() {
     injected_.assign(static_cast<size_t>(cols_), 0);
     collected_.assign(static_cast<size_t>(cols_), 0);
     sent_.assign(static_cast<size_t>(cols_), 0);
-    if (plan_.ws() && pass_.reduction == 0)
-        buffer_.assign(static_cast<size_t>(pass_.steps * plan_.lanes() * cols_), Sum{});
+    if (plan_.ws() && pass_.reduction == 0) fill_output_buffer();
+}
+
+/// WS: what the first reduction pass injects, +0 or the sums of a product that resumes.
+void Machine::fill_output_buffer() {
+    buffer_.assign(static_cast<size_t>(pass_.steps * plan_.lanes() * cols_), Sum{});
+    for (int64_t step = 0; step < pass_.steps; ++step)
+        for (int lane = 0; lane < plan_.lanes(); ++lane)
+            for (int col = 0; col < cols_; ++col) {
+                const int64_t row = step * plan_.pixel_lanes() + (plan_.pixel_lanes() > 1 ? lane : 0);
+                buffer_[static_cast<size_t>((step * plan_.lanes() + lane) * cols_ + col)].value =
+                    plan_.start_sum(pass_, row, plan_.output_column(pass_, col, lane));
+            }
 }
 
 void Machine::finish_pass() {
@@ -202,8 +213,8 @@ LoadWord Machine::feed_load(int col) {
     return word;
 }
 
-/// WS: the sum that enters the top of a column: +0 in the first reduction pass, else what the pass before
-/// left.
+/// WS: the sum that enters the top of a column: in the first reduction pass +0 or a stored sum, else what the
+/// pass before left.
 Sum Machine::inject(int col, const Control& control) {
     if (!plan_.ws() || !control.issue || control.round != 0) return {};
     const int64_t at = injected_[static_cast<size_t>(col)]++;
@@ -379,8 +390,8 @@ bool Machine::tick() {
 
 EngineRun run_naive(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
                     std::span<const Half> streamed, const IndexedOperand& indexed,
-                    std::vector<OutputEvent>* events) {
-    const EnginePlan plan(stce, product, mapping, streamed, indexed);
+                    std::vector<OutputEvent>* events, std::span<const float> start) {
+    const EnginePlan plan(stce, product, mapping, streamed, indexed, start);
     const auto begin = std::chrono::steady_clock::now();
     naive::Machine machine(plan, events);
     while (machine.tick()) {
@@ -394,8 +405,9 @@ EngineRun run_naive(const Stce& stce, const EngineProduct& product, const Engine
 }
 
 std::string state_at(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-                     std::span<const Half> streamed, const IndexedOperand& indexed, int64_t cycle) {
-    const EnginePlan plan(stce, product, mapping, streamed, indexed);
+                     std::span<const Half> streamed, const IndexedOperand& indexed, int64_t cycle,
+                     std::span<const float> start) {
+    const EnginePlan plan(stce, product, mapping, streamed, indexed, start);
     if (cycle < 0) refuse("state at cycle {}: cycles count from 0", cycle);
     naive::Machine machine(plan, nullptr);
     while (machine.cycle() < cycle)

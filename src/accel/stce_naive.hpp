@@ -138,6 +138,7 @@ class Machine {
     void control_passes();
     void control_loader();
     void start_pass();
+    void fill_output_buffer();
     void finish_pass();
     void finish_drain();
     int64_t loads() const { return plan_.cut.loads; }

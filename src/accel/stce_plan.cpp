@@ -15,8 +15,8 @@ EngineWords encode(const EngineProduct& product, const EngineMapping& mapping) {
     const EngineTiling cut = tiling({}, product, mapping);
     EngineWords words{};
     words[0] = (mapping.dataflow == Dataflow::os ? 1U : 0U) | (mapping.interleave_pixels ? 2U : 0U) |
-               static_cast<uint32_t>(cut.values) << 4 | static_cast<uint32_t>(cut.group) << 12 |
-               static_cast<uint32_t>(mapping.interleave) << 20;
+               (product.resume ? 4U : 0U) | static_cast<uint32_t>(cut.values) << 4 |
+               static_cast<uint32_t>(cut.group) << 12 | static_cast<uint32_t>(mapping.interleave) << 20;
     words[1] = static_cast<uint32_t>(product.m);
     words[2] = static_cast<uint32_t>(product.n);
     words[3] = static_cast<uint32_t>(product.k);
@@ -31,6 +31,7 @@ DecodedWords decode(const EngineWords& words) {
     DecodedWords decoded;
     decoded.product = {words[1], words[2], words[3], {}};
     if (values != group) decoded.product.pattern = {values, group};
+    decoded.product.resume = field(words[0], 2, 1) != 0;
     decoded.mapping.dataflow = field(words[0], 0, 1) != 0 ? Dataflow::os : Dataflow::ws;
     decoded.mapping.interleave_pixels = field(words[0], 1, 1) != 0;
     decoded.mapping.interleave = static_cast<int>(field(words[0], 20, 7));
@@ -38,6 +39,8 @@ DecodedWords decode(const EngineWords& words) {
     decoded.mapping.tile_m = words[4];
     if (group < 1 || group > Pattern::max_m || decoded.mapping.interleave < 1)
         refuse("configuration word 0 is {:#010x}: M and I must be at least 1, M at most 16", words[0]);
+    if (decoded.product.resume && decoded.mapping.dataflow == Dataflow::os)
+        refuse("configuration word 0 is {:#010x}: only ws products resume stored sums", words[0]);
     check(decoded.product);
     if (encode(decoded.product, decoded.mapping) != words)
         refuse("configuration words do not agree with each other (word 0 is {:#010x}, word 5 is {})",
@@ -46,7 +49,7 @@ DecodedWords decode(const EngineWords& words) {
 }
 
 void check_run(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-               std::span<const Half> streamed, const IndexedOperand& indexed) {
+               std::span<const Half> streamed, const IndexedOperand& indexed, std::span<const float> start) {
     check(stce);
     check(product);
     if (const std::string reason = why_illegal(stce, product, mapping); !reason.empty())
@@ -70,12 +73,20 @@ void check_run(const Stce& stce, const EngineProduct& product, const EngineMappi
                                           : indexed.indices[i] < cut.group;
         if (!fits) refuse("indexed operand: entry {} has index {}, outside its group", i, indexed.indices[i]);
     }
+    const auto sums = static_cast<size_t>(product.resume ? product.m * product.n : 0);
+    if (start.size() != sums)
+        refuse("{} start sums: a product that {} takes {}", start.size(),
+               product.resume ? "resumes" : "begins at +0", sums);
+    for (size_t i = 0; i < sums; ++i)
+        if (std::bit_cast<uint32_t>(start[i]) == 0x80000000U)
+            refuse("start sum {} is -0: a stored sum never is", i);
 }
 
 EnginePlan::EnginePlan(const Stce& array, const EngineProduct& wanted, const EngineMapping& chosen,
-                       std::span<const Half> values, const IndexedOperand& packed)
-    : stce(array), streamed(values), indexed(&packed) {
-    check_run(array, wanted, chosen, values, packed);
+                       std::span<const Half> values, const IndexedOperand& packed,
+                       std::span<const float> sums)
+    : stce(array), streamed(values), indexed(&packed), start(sums) {
+    check_run(array, wanted, chosen, values, packed, sums);
     const DecodedWords words = decode(encode(wanted, chosen));
     product = words.product;
     mapping = words.mapping;

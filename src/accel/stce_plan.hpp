@@ -10,9 +10,10 @@
 /// No timing.
 namespace enmesh::accel {
 
-/// Refuses operands that do not have the product's shape or the mapping's groups, and illegal mappings.
+/// Refuses operands and start sums that do not have the product's shape or the mapping's groups, start sums
+/// of -0 (no chain ends there), and illegal mappings.
 void check_run(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-               std::span<const Half> streamed, const IndexedOperand& indexed);
+               std::span<const Half> streamed, const IndexedOperand& indexed, std::span<const float> start);
 
 /// One product as the controller sees it, decoded from its configuration words.
 struct EnginePlan {
@@ -22,9 +23,10 @@ struct EnginePlan {
     EngineTiling cut;
     std::span<const Half> streamed;
     const IndexedOperand* indexed = nullptr;
+    std::span<const float> start;
 
     EnginePlan(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-               std::span<const Half> streamed, const IndexedOperand& indexed);
+               std::span<const Half> streamed, const IndexedOperand& indexed, std::span<const float> start);
 
     bool ws() const { return mapping.dataflow == Dataflow::ws; }
     int lanes() const { return mapping.interleave; }
@@ -63,6 +65,12 @@ struct EnginePlan {
         if (column >= product.n || group >= cut.groups) return {{}, static_cast<uint8_t>(e)};
         const auto at = static_cast<size_t>((column * cut.groups + group) * cut.values + e);
         return {indexed->entries[at], indexed->indices[at]};
+    }
+    /// WS: the stored sum that the first reduction pass injects for an output; +0 if the product does not
+    /// resume, and beyond its edges.
+    float start_sum(const Pass& pass, int64_t local_row, int64_t column) const {
+        if (!product.resume || local_row >= pass.rows || column >= product.n) return 0;
+        return start[static_cast<size_t>((pass.first_row + local_row) * product.n + column)];
     }
     /// Output column that lane `lane` of array column `col` computes.
     int64_t output_column(const Pass& pass, int col, int lane) const {

@@ -13,7 +13,8 @@ constexpr int64_t parallel_values = 1 << 15;
 
 }  // namespace
 
-void software_product(std::span<const Half> streamed, const IndexedOperand& indexed, std::span<float> out) {
+void software_product(std::span<const Half> streamed, const IndexedOperand& indexed, std::span<float> out,
+                      std::span<const float> start) {
     const int64_t k = indexed.k, n = indexed.n;
     if (k < 1 || n < 1 || streamed.size() % static_cast<size_t>(k) != 0)
         refuse("streamed operand has {} values: not a multiple of the reduction length {}", streamed.size(),
@@ -21,6 +22,8 @@ void software_product(std::span<const Half> streamed, const IndexedOperand& inde
     const int64_t m = static_cast<int64_t>(streamed.size()) / k;
     if (out.size() != static_cast<size_t>(m * n))
         refuse("product output has {} values: {} x {} takes {}", out.size(), m, n, m * n);
+    if (!start.empty() && start.size() != out.size())
+        refuse("{} start sums for {} outputs: there must be one each", start.size(), out.size());
 
     const int64_t entries = indexed.groups * indexed.values;
     std::vector<float> values(static_cast<size_t>(n * entries));
@@ -58,6 +61,10 @@ void software_product(std::span<const Half> streamed, const IndexedOperand& inde
             block.panel = panel.as<float>().data();
             block.sums = sums.as<float>().data();
             block.out = out.data() + b * product_rows * n;
+            block.resume = !start.empty();
+            for (int64_t i = 0; block.resume && i < block.rows * n; ++i)
+                block.sums[i % n * product_rows + i / n] =
+                    start[static_cast<size_t>(b * product_rows * n + i)];
             kernels.product_block(block);
         }
     });

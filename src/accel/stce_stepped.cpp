@@ -183,6 +183,7 @@ int64_t SteppedMachine::ws_pass(const EnginePlan::Pass& pass) {
     return leave_array(states_.back().cycle);
 }
 
+/// The output buffer before the first reduction pass: +0, or the sums of a product that resumes.
 Buffer SteppedMachine::partial_sums(const EnginePlan::Pass& pass) const {
     const int64_t bytes = pass.steps * plan_.lanes() * padded_ * static_cast<int64_t>(sizeof(float));
     if (bytes > largest_partial_sums)
@@ -190,7 +191,16 @@ Buffer SteppedMachine::partial_sums(const EnginePlan::Pass& pass) const {
             "a pass over {} streamed rows holds {} bytes of partial sums: choose a tile_m that needs at most "
             "{}",
             pass.rows, bytes, largest_partial_sums);
-    return Buffer(static_cast<size_t>(bytes));
+    Buffer sums(static_cast<size_t>(bytes));
+    if (!plan_.product.resume) return sums;
+    float* line = sums.as<float>().data();
+    for (int64_t step = 0; step < pass.steps; ++step)
+        for (int lane = 0; lane < plan_.lanes(); ++lane, line += padded_)
+            for (int col = 0; col < cols_; ++col)
+                line[col] =
+                    plan_.start_sum(pass, plan_.pixel_lanes() > 1 ? step * plan_.lanes() + lane : step,
+                                    plan_.output_column(pass, col, lane));
+    return sums;
 }
 
 int64_t SteppedMachine::run_ws() {
@@ -262,9 +272,10 @@ int64_t SteppedMachine::run() { return plan_.ws() ? run_ws() : run_os(); }
 }  // namespace
 
 EngineRun run_stepped(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-                      std::span<const Half> streamed, const IndexedOperand& indexed) {
+                      std::span<const Half> streamed, const IndexedOperand& indexed,
+                      std::span<const float> start) {
     const auto begin = std::chrono::steady_clock::now();
-    const EnginePlan plan(stce, product, mapping, streamed, indexed);
+    const EnginePlan plan(stce, product, mapping, streamed, indexed, start);
     SteppedMachine machine(plan);
     EngineRun run;
     run.cycles = machine.run();

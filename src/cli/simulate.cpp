@@ -63,6 +63,16 @@ accel::Report run_gpu(const Options& options) {
     return accel::simulate_gpu(accel::load_gpu_config(a.accel, a.config, a.settings), load_workload(a));
 }
 
+std::string exact_text(const accel::ExactRun& exact) {
+    return fmt::format(
+        "exact: {} products in {} buffer tiles{}, {:.4g} element-cycles, {} outputs: cycles as reported, "
+        "bits "
+        "as in software ({:.1f} s, {:.3g} element-cycles/s)\n",
+        exact.products, exact.tiles, exact.whole ? "" : " (one of each kind)",
+        static_cast<double>(exact.element_cycles), exact.outputs, exact.host_seconds,
+        static_cast<double>(exact.element_cycles) / exact.host_seconds);
+}
+
 accel::Report run_sat(const Options& options) {
     const accel::Workload workload = load_workload(options.accel);
     const accel::SatConfig config = load_sat(options.accel);
@@ -75,17 +85,14 @@ accel::Report run_sat(const Options& options) {
         accel::SatConfig shown = config;
         write_file(options.out + "/config.toml", accel::to_toml(accel::parameters(shown)));
     }
+    accel::Report report = accel::simulate(config, workload, schedule);
     if (options.exact) {
         const accel::ExactRun exact =
-            accel::run_exact(config, workload, schedule, options.seed, chosen(options));
-        std::fprintf(stderr,
-                     "exact: %lld products, %.4g element-cycles, %lld outputs: cycles as in the closed form, "
-                     "bits as in software (%.1f s, %.3g element-cycles/s)\n",
-                     static_cast<long long>(exact.products), static_cast<double>(exact.element_cycles),
-                     static_cast<long long>(exact.outputs), exact.host_seconds,
-                     static_cast<double>(exact.element_cycles) / exact.host_seconds);
+            accel::run_exact(config, workload, schedule, report, options.seed, chosen(options));
+        std::fputs(exact_text(exact).c_str(), stderr);
+        report.exact = exact;
     }
-    return accel::simulate(config, workload, schedule);
+    return report;
 }
 
 void write_all(const Options& options, const accel::Report& report) {

@@ -6,51 +6,13 @@
 #include <map>
 
 #include "accel/cost.hpp"
+#include "accel/small_network.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
 namespace enmesh::accel {
 namespace {
-
-ConvGeometry conv(int64_t images, int64_t channels, int64_t size, int64_t filters, int64_t kernel,
-                  int64_t stride) {
-    ConvGeometry c;
-    c.images = images;
-    c.in_channels = channels;
-    c.in_height = c.in_width = size;
-    c.out_channels = filters;
-    c.kernel_height = c.kernel_width = kernel;
-    c.stride_height = c.stride_width = stride;
-    c.pad_top = c.pad_left = kernel / 2;
-    c.out_height = c.out_width = (size + 2 * (kernel / 2) - kernel) / stride + 1;
-    return c;
-}
-
-Workload small_network() {
-    Workload w;
-    w.name = "small";
-    w.images = 4;
-    for (const auto& [name, geometry] : {std::pair{"conv1", conv(4, 3, 16, 16, 3, 1)},
-                                         {"conv2", conv(4, 16, 16, 32, 3, 2)},
-                                         {"conv3", conv(4, 32, 8, 32, 1, 1)}}) {
-        for (Product& p : training_products(name, geometry, std::string(name) != "conv1"))
-            w.products.push_back(p);
-    }
-    w.vector_ops.push_back({"batch_norm_forward", "bn1", Stage::FF, 4 * 16 * 16 * 16, 0});
-    w.updates.push_back({"sgd_momentum_update", "conv2.weight", 32, 16, 9, {}, 0, 100});
-    return w;
-}
-
-void make_sparse(Workload& w, Pattern pattern) {
-    for (Product& p : w.products) {
-        if (p.layer == "conv1" || p.stage == Stage::WG) continue;
-        p.sparse = Operand::b;
-        p.pattern = pattern;
-    }
-    w.updates[0].pattern = pattern;
-    w.updates[0].directions = 2;
-}
 
 std::string refusal(const auto& action) {
     try {

@@ -113,7 +113,8 @@ TEST(StceForm, MoreWorkOrALongerAdderNeverTakesFewerCyclesAndWiderLinksNeverMore
 TEST(StceForm, ConfigurationWordsRoundTrip) {
     Random random(23);
     for (int trial = 0; trial < 500; ++trial) {
-        const StceCase c = random_case(random, 4, 12);
+        StceCase c = random_case(random, 4, 12);
+        c.product.resume = c.mapping.dataflow == Dataflow::ws && random.below(2) == 0;
         const EngineWords words = encode(c.product, c.mapping);
         const DecodedWords decoded = decode(words);
         EXPECT_EQ(decoded.product, c.product);
@@ -123,6 +124,10 @@ TEST(StceForm, ConfigurationWordsRoundTrip) {
     }
     EngineWords words = encode({100, 128, 576, {2, 8}}, {Dataflow::ws, 4, false, 16, 50});
     EXPECT_EQ(words, (EngineWords{4U << 20 | 8U << 12 | 2U << 4, 100, 128, 576, 50, 72}));
+    EXPECT_EQ(encode({100, 128, 576, {2, 8}, true}, {Dataflow::ws, 4, false, 16, 50})[0], words[0] | 4);
+    EngineWords resumed_os = encode({100, 128, 576, {2, 8}}, {Dataflow::os, 4});
+    resumed_os[0] |= 4;
+    EXPECT_THROW(decode(resumed_os), Error);
     ++words[5];
     EXPECT_THROW(decode(words), Error);
     EXPECT_THROW(decode({}), Error);

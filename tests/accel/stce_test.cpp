@@ -107,6 +107,98 @@ TEST_F(StceTest, SpecialValuesComeOutTheSameEverywhere) {
     }
 }
 
+/// Entries of the groups [first, end) of every row: the operand of a part of the product along k.
+IndexedOperand groups_of(const IndexedOperand& whole, int64_t first, int64_t end, int64_t k) {
+    IndexedOperand part = whole;
+    part.groups = end - first;
+    part.k = k;
+    part.entries.clear();
+    part.indices.clear();
+    for (int64_t row = 0; row < whole.n; ++row)
+        for (int64_t i = (row * whole.groups + first) * whole.values,
+                     stop = (row * whole.groups + end) * whole.values;
+             i < stop; ++i) {
+            part.entries.push_back(whole.entries[static_cast<size_t>(i)]);
+            part.indices.push_back(whole.indices[static_cast<size_t>(i)]);
+        }
+    return part;
+}
+
+std::vector<Half> columns_of(const StceCase& c, int64_t first, int64_t end) {
+    std::vector<Half> part;
+    for (int64_t row = 0; row < c.product.m; ++row)
+        for (int64_t k = first; k < end; ++k)
+            part.push_back(c.streamed[static_cast<size_t>(row * c.product.k + k)]);
+    return part;
+}
+
+TEST_F(StceTest, AProductCutAlongKResumesAndEqualsTheWhole) {
+    Random random(20);
+    int cut = 0, several_passes = 0;
+    for (int trial = 0; trial < 3000; ++trial) {
+        StceCase c = random_case(random, 4, 14);
+        const int64_t groups = c.product.k / c.indexed.group;
+        c.mapping.dataflow = Dataflow::ws;
+        if (groups < 1 || !legal(c.stce, c.product, c.mapping)) continue;
+        const int64_t at = 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(groups)));
+        const int64_t k = at * c.indexed.group;
+        if (k >= c.product.k) continue;
+        StceCase head = c, tail = c;
+        head.product.k = k;
+        head.streamed = columns_of(c, 0, k);
+        head.indexed = groups_of(c.indexed, 0, at, k);
+        tail.product.k = c.product.k - k;
+        tail.product.resume = true;
+        tail.streamed = columns_of(c, k, c.product.k);
+        tail.indexed = groups_of(c.indexed, at, c.indexed.groups, tail.product.k);
+
+        const EngineRun first =
+            run_stepped(head.stce, head.product, head.mapping, head.streamed, head.indexed);
+        const EngineRun fast =
+            run_stepped(tail.stce, tail.product, tail.mapping, tail.streamed, tail.indexed, first.out);
+        const EngineRun naive =
+            run_naive(tail.stce, tail.product, tail.mapping, tail.streamed, tail.indexed, nullptr, first.out);
+        const int64_t form = closed_form(tail.stce, tail.product, tail.mapping).cycles;
+        ASSERT_EQ(fast.cycles, form) << describe(tail);
+        ASSERT_EQ(naive.cycles, form) << describe(tail);
+        const std::vector<float> whole = plain_product(c);
+        ASSERT_TRUE(same_bits(fast.out, whole)) << describe(c) << " cut at " << k;
+        ASSERT_TRUE(same_bits(naive.out, whole)) << describe(c) << " cut at " << k;
+        std::vector<float> sums(whole.size());
+        software_product(tail.streamed, tail.indexed, sums, first.out);
+        ASSERT_TRUE(same_bits(sums, whole)) << describe(c) << " cut at " << k;
+        ++cut;
+        several_passes += tiling(tail.stce, tail.product, tail.mapping).reduction_passes > 1;
+    }
+    EXPECT_GE(cut, 1000);
+    EXPECT_GE(several_passes, 200);
+}
+
+TEST_F(StceTest, OnlyAProductThatResumesTakesStartSums) {
+    Random random(21);
+    StceCase c = random_case(random, 3, 8);
+    c.mapping = {};
+    c.product = {2, 3, 8, {2, 4}};
+    c.streamed = random_halves(random, 16);
+    c.indexed = operand_of(c.product, c.mapping, random_halves(random, 24));
+    std::vector<float> start(6, 1.5F);
+    const auto run = [&] {
+        return run_stepped(c.stce, c.product, c.mapping, c.streamed, c.indexed, start).out;
+    };
+    EXPECT_THROW(run(), Error);
+    c.product.resume = true;
+    EXPECT_NO_THROW(run());
+    EXPECT_THROW(run_stepped(c.stce, c.product, c.mapping, c.streamed, c.indexed), Error);
+    start[4] = -0.0F;
+    EXPECT_THROW(run(), Error);
+    start.pop_back();
+    EXPECT_THROW(run(), Error);
+    c.mapping.dataflow = Dataflow::os;
+    EXPECT_NE(why_illegal(c.stce, c.product, c.mapping), "");
+    std::vector<float> out(6);
+    EXPECT_THROW(software_product(c.streamed, c.indexed, out, start), Error);
+}
+
 TEST_F(StceTest, NoOutputLeavesBeforeItsLastInputHasCrossedTheAdder) {
     Random random(16);
     for (int trial = 0; trial < 300; ++trial) {

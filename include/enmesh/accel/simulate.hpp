@@ -37,6 +37,7 @@ struct ProductResult {
     std::string dataflow;  ///< "ws", "os", "is"; "ws+os" if phases differ
     int64_t start_cycle = 0;
     int64_t cycles = 0;
+    int64_t engine_cycles = 0;  ///< SAT: of these, the STCE's own; the others wait for DRAM or SORE
     int64_t multiply_adds = 0;  ///< useful ones, whole batch
     double utilization = 0;     ///< multiply_adds / (cycles · elements)
     Stalls stalls;
@@ -56,6 +57,17 @@ struct VectorResult {
     Activity activity;
 };
 
+/// What running the products value by value showed (run_exact).
+struct ExactRun {
+    int64_t products = 0;        ///< product phases whose every distinct buffer tile was run
+    int64_t tiles = 0;           ///< buffer tiles that were run
+    bool whole = false;          ///< all tiles, their sums carried on, against whole products; else one tile
+                                 ///< of each kind
+    int64_t element_cycles = 0;  ///< stepped cycles × elements
+    int64_t outputs = 0;         ///< compared bit by bit
+    double host_seconds = 0;
+};
+
 /// A step on an accelerator. Engines take turns in the step's order, so the cycles add up.
 struct Report {
     std::string network, method, accelerator;
@@ -71,6 +83,7 @@ struct Report {
     std::vector<ProductResult> products;
     std::vector<VectorResult> vector_work;
     std::vector<std::string> notes;  ///< what the numbers alone do not say, a line each
+    std::optional<ExactRun> exact;   ///< the run that confirmed the engine cycles
 
     int64_t multiply_adds() const;
     double gflops() const;           ///< useful, 2 per multiply-add
@@ -94,24 +107,23 @@ struct ProductChoice {
     std::optional<Stage> stage;  ///< nothing: every stage
 };
 
-/// What running the products value by value showed.
-struct ExactRun {
-    int64_t products = 0;        ///< distinct product phases that were run
-    int64_t element_cycles = 0;  ///< stepped cycles × elements
-    int64_t outputs = 0;         ///< compared bit by bit
-    double host_seconds = 0;
-};
+/// Runs the buffer tiles of every distinct product phase that is chosen through the cycle-stepped STCE, on
+/// FP16 values drawn from `seed`, and compares their cycles with the closed form and their outputs, bit by
+/// bit, with a software product. Of every chosen product the tiles' cycles, each as often as it occurs, must
+/// be the engine cycles of `report`, which simulate() made of this schedule.
+///
+/// If that takes no more than `most_element_cycles`, every tile of a phase runs, tiles along k begin at the
+/// sums that the one before left, and the outputs are held against the software product of the whole phase.
+/// Else one tile of each kind (sizes; begins at +0 or at stored sums, then drawn) runs, against its own
+/// software product. Refuses what takes more even so, and fails on the first difference, naming layer and
+/// stage.
+ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule,
+                   const Report& report, uint64_t seed, const ProductChoice& choice = {},
+                   double most_element_cycles = 2e11);
 
-/// Runs every distinct product phase that is chosen through the cycle-stepped STCE with the schedule's array
-/// mapping and row tiles, on FP16 values drawn from `seed`, and compares cycles with the closed form and
-/// every output bit with a software product. Fails on the first difference, naming layer and stage; refuses a
-/// workload of more than `most_element_cycles`.
-ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule, uint64_t seed,
-                   const ProductChoice& choice = {}, double most_element_cycles = 2e11);
-
-/// Every register of the STCE at the start of `cycle` of the first product phase that is chosen, as text: the
-/// naive machine, on the values that run_exact draws from `seed`. Refuses a cycle past the end, and one that
-/// the naive machine would take minutes to reach.
+/// Every register of the STCE at the start of `cycle` of the first buffer tile of the first product phase
+/// that is chosen, as text: the naive machine, on values drawn from `seed`. Refuses a cycle past the end, and
+/// one that the naive machine would take minutes to reach.
 std::string registers_at(const SatConfig& config, const Workload& workload, const Schedule& schedule,
                          uint64_t seed, const ProductChoice& choice, int64_t cycle);
 

@@ -54,6 +54,8 @@ struct EngineProduct {
     int64_t k = 0;  ///< reduction length, before compression
     Pattern
         pattern{};  ///< of the indexed operand; {0, 0} is dense. k % pattern.m trailing elements are dense
+    bool resume = false;  ///< WS: the chains go on from stored sums instead of +0; a product that is cut
+                          ///< along k resumes in all its parts but the first
 
     bool dense() const { return pattern.n == 0; }
     friend bool operator==(const EngineProduct&, const EngineProduct&) = default;
@@ -144,7 +146,9 @@ std::vector<Half> unpacked_operand(const IndexedOperand& operand);
 /// one FP32 chain per output over the kept entries in ascending order, starting at +0, rounded to nearest
 /// even at each add. The product of two FP16 numbers is exact in FP32 (22 significant bits, exponents
 /// -48..31), so fused and separate multiply-adds agree. A NaN comes out as the canonical 0x7fc00000.
-void software_product(std::span<const Half> streamed, const IndexedOperand& indexed, std::span<float> out);
+/// `start`, if given, are the [m][n] stored sums that the chains begin at instead.
+void software_product(std::span<const Half> streamed, const IndexedOperand& indexed, std::span<float> out,
+                      std::span<const float> start = {});
 
 /// What a stepped run counted and computed.
 struct EngineRun {
@@ -160,9 +164,11 @@ struct EngineRun {
 
 /// The cycle-stepped model: moves FP16 and FP32 values from register to register until the engine says done.
 /// One core. `streamed` is [m][k]; `indexed` must have the product's shape and the mapping's group. The
-/// mapping must be legal.
+/// mapping must be legal. `start` holds the [m][n] stored sums of a product that resumes, and nothing
+/// otherwise; stored sums were chains, so none of them is -0.
 EngineRun run_stepped(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-                      std::span<const Half> streamed, const IndexedOperand& indexed);
+                      std::span<const Half> streamed, const IndexedOperand& indexed,
+                      std::span<const float> start = {});
 
 /// When an output of the naive model was complete: the cycle its last operand entered its element, and the
 /// one it left in.
@@ -175,12 +181,13 @@ struct OutputEvent {
 /// `events`, if given, receives one entry per output.
 EngineRun run_naive(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
                     std::span<const Half> streamed, const IndexedOperand& indexed,
-                    std::vector<OutputEvent>* events = nullptr);
+                    std::vector<OutputEvent>* events = nullptr, std::span<const float> start = {});
 
 /// Every register of the naive model at the start of `cycle`, as text. Refuses a cycle past the end, naming
 /// the last.
 std::string state_at(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping,
-                     std::span<const Half> streamed, const IndexedOperand& indexed, int64_t cycle);
+                     std::span<const Half> streamed, const IndexedOperand& indexed, int64_t cycle,
+                     std::span<const float> start = {});
 
 /// The words that set the engine up for one product (bit fields: docs/sat.md, "Configuration words").
 using EngineWords = std::array<uint32_t, 6>;
