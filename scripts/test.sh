@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds with warnings as errors and runs every test, and the kernel tests once for each instruction set that
-# this processor has. ENMESH_SANITIZE_TESTS=1 runs the core tests (all but those of the program) once more under the
-# address and undefined-behaviour sanitizers: a second build, as long as the first one.
+# Builds with warnings as errors and runs every test, the kernel tests once for each instruction set that this
+# processor has, and, where clang has libFuzzer, feeds the ONNX importer mutated files. ENMESH_SANITIZE_TESTS=1 runs the
+# core tests (all but those of the program) once more under the address and undefined-behaviour sanitizers: a second
+# build, as long as the first one.
 # ENMESH_JOBS: parallel compilers and tests (all cores by default).
 set -eu
 cd "$(dirname "$0")/.."
@@ -42,6 +43,11 @@ for isa in portable avx2 avx512; do
   echo "== kernel tests with ENMESH_ISA=$isa"
   ENMESH_ISA=$isa run_tests build -L kernels
 done
+
+echo "== fuzzing the ONNX importer, a bounded number of inputs"
+code=0
+scripts/fuzz.sh 20000 || code=$?
+[ "$code" = 0 ] || [ "$code" = 77 ] || exit "$code"
 
 if [ "${ENMESH_SANITIZE_TESTS:-0}" = 1 ]; then
   echo "== address and undefined-behaviour sanitizers, core tests"
