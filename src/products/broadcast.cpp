@@ -104,6 +104,7 @@ class Broadcast final : public Product {
     struct Tile {
         int64_t height = 1, width = 1;
         int64_t in_run_count = 0, out_run_count = 0;
+        bool stored = true;  // each vector goes to one place of the output: the panel stores it itself
     };
 
     void book_memory() {
@@ -114,9 +115,9 @@ class Broadcast final : public Product {
             const int64_t area = phase.height * phase.width;
             vectors = std::max(vectors, area);
             sums = std::max(sums, round_up(plan_.rows, dense_rows) * area * micro_.lanes * 4);
-            const int64_t runs = phase.pointwise
-                                     ? area * plan_.pixels
-                                     : static_cast<int64_t>(phase.row_used.size()) * 3 * phase.in_w;
+            const int64_t runs = phase.pointwise ? area * plan_.pixels
+                                                 : static_cast<int64_t>(phase.row_used.size()) * 3 *
+                                                       std::max(phase.in_w, phase.spread ? phase.width : 1);
             in_runs = std::max(in_runs, runs);
         }
         tile_bytes_ = round_up(tile + 64, 64);
@@ -211,6 +212,19 @@ class Broadcast final : public Product {
         return plan_.lanes.plane_start(plane, map.channels, map.h * map.w);
     }
 
+    // Books where pixels of the tile go in the output: both as a run and, as long as that is enough, as the
+    // place of the vector that holds them.
+    void place(const Phase& phase, const CopyRun& pixels, Tile& tile, const Scratch& scratch) const {
+        const int64_t step = problem().block * phase.step_w;
+        add_run(scratch.out_runs, tile.out_run_count, step, plan_.pixel_floats, pixels.from, pixels.to,
+                pixels.pixels);
+        int64_t& vector = scratch.out_offsets[pixels.to / micro_.lanes];
+        const int64_t lane = pixels.to % micro_.lanes;
+        if (lane == 0) vector = pixels.from;
+        if (vector + lane != pixels.from || (plan_.pixels > 1 && step != plan_.pixel_floats))
+            tile.stored = false;
+    }
+
     Tile pointwise_tile(const Phase& phase, int64_t index, const Scratch& scratch) const {
         const int64_t area = phase.out_h * phase.out_w, total = plan_.planes() * area, b = problem().block;
         const auto [begin, end] =
@@ -222,6 +236,7 @@ class Broadcast final : public Product {
              ++position, at += plan_.pixel_floats) {
             if (position >= total) {
                 add_run(scratch.in_runs, tile.in_run_count, 0, plan_.pixel_floats, 0, at, -1);
+                tile.stored = false;
                 continue;
             }
             const int64_t y = phase.taps.empty() ? -1 : i * phase.in_h + phase.taps[0].dh;
@@ -232,13 +247,9 @@ class Broadcast final : public Product {
                 add_run(scratch.in_runs, tile.in_run_count, b, plan_.pixel_floats,
                         plane_start(plane, plan_.in) + (y * plan_.in.w + x) * b, at, 1);
             }
-            const int64_t out = plane_start(plane, plan_.out) + out_pixel(phase, i, j) * b;
-            if (plan_.pixels == 1) {
-                scratch.out_offsets[at / micro_.lanes] = out;
-            } else {
-                add_run(scratch.out_runs, tile.out_run_count, b * phase.step_w, plan_.pixel_floats, out, at,
-                        1);
-            }
+            place(phase,
+                  {plane_start(plane, plan_.out) + out_pixel(phase, i, j) * b, static_cast<int32_t>(at), 1},
+                  tile, scratch);
             if (++j == phase.out_w) {
                 j = 0;
                 if (++i == phase.out_h) i = 0, ++plane;
@@ -258,30 +269,34 @@ class Broadcast final : public Product {
         const int64_t less_rows = (phase.height - tile.height) * phase.in_h;
         const int64_t tile_rows = static_cast<int64_t>(phase.row_used.size()) - less_rows;
         const int64_t first_x = v_begin * plan_.pixels * phase.in_w + phase.dw_min;
+        const int64_t segments = phase.spread ? tile.width : 1;
         for (int64_t row = 0; row < tile_rows; ++row) {
             if (phase.row_used[static_cast<size_t>(row)] == 0) continue;
             const int64_t y = y_begin * phase.in_h + phase.dh_min + row;
             for (int64_t residue = 0; residue < phase.in_w; ++residue) {
                 int64_t pixels = phase.residue_pixels[static_cast<size_t>(residue)];
                 if (pixels == 0) continue;
-                pixels -= (phase.width - tile.width) * plan_.pixels;
-                add_row(scratch.in_runs, tile.in_run_count, plan_.lanes, plane_start(plane, plan_.in),
-                        plan_.in.h, plan_.in.w,
-                        {.y = y, .x = first_x + residue, .step = phase.in_w, .pixels = pixels},
-                        row * phase.row_floats +
-                            phase.residue_start[static_cast<size_t>(residue)] * plan_.pixel_floats);
+                if (!phase.spread) pixels -= (phase.width - tile.width) * plan_.pixels;
+                const int64_t to = row * phase.row_floats +
+                                   phase.residue_start[static_cast<size_t>(residue)] * plan_.pixel_floats;
+                for (int64_t segment = 0; segment < segments; ++segment) {
+                    add_row(scratch.in_runs, tile.in_run_count, plan_.lanes, plane_start(plane, plan_.in),
+                            plan_.in.h, plan_.in.w,
+                            {.y = y,
+                             .x = first_x + residue + segment * plan_.pixels,
+                             .step = phase.in_w,
+                             .pixels = pixels},
+                            to + segment * 2 * micro_.lanes);
+                }
             }
         }
         for (int64_t y = 0; y < tile.height; ++y) {
             for (int64_t v = 0; v < tile.width; ++v) {
                 const int64_t j = (v_begin + v) * plan_.pixels, at = (y * tile.width + v) * micro_.lanes;
                 const int64_t out = plane_start(plane, plan_.out) + out_pixel(phase, y_begin + y, j) * b;
-                if (plan_.pixels == 1) {
-                    scratch.out_offsets[at / micro_.lanes] = out;
-                } else {
-                    add_run(scratch.out_runs, tile.out_run_count, b * phase.step_w, plan_.pixel_floats, out,
-                            at, std::min(plan_.pixels, phase.out_w - j));
-                }
+                const int64_t count = std::min(plan_.pixels, phase.out_w - j);
+                if (count < plan_.pixels) tile.stored = false;
+                place(phase, {out, static_cast<int32_t>(at), static_cast<int32_t>(count)}, tile, scratch);
             }
         }
         return tile;
@@ -320,7 +335,7 @@ class Broadcast final : public Product {
                         .out_row = out_channel,
                         .relu = arguments.epilogue.relu};
         float* const out = arguments.out + (band * plan_.rows + row) * out_channel;
-        if (plan_.pixels == 1) panel.out = out;
+        if (tile.stored && !plan_.linear) panel.out = out;
         if (arguments.epilogue.bias != nullptr)
             panel.bias = arguments.epilogue.bias + band * plan_.rows + row;
 
@@ -341,11 +356,14 @@ class Broadcast final : public Product {
             panel.count = block.count;
             panel.first = &block == &phase.blocks.front();
             panel.last = &block == &phase.blocks.back();
-            (plan_.dense ? micro_.dense_panel : micro_.panel[tile.height - 1][tile.width - 1])(panel);
+            const PanelFn loop = plan_.dense    ? micro_.dense_panel
+                                 : phase.spread ? micro_.spread[tile.height * tile.width - 1]
+                                                : micro_.panel[tile.height - 1][tile.width - 1];
+            loop(panel);
         }
         if (plan_.linear) {
             store_matrix(panel, arguments.out + band * plan_.rows + row, index, tile.width);
-        } else if (plan_.pixels > 1) {
+        } else if (!tile.stored) {
             scatter(panel, out, phase, tile, scratch);
         }
     }
@@ -404,7 +422,7 @@ class Broadcast final : public Product {
         }
     }
 
-    // Tiles whose vectors hold several pixels go out through the carried sums.
+    // Tiles with a vector whose pixels do not lie side by side in the output go out through the carried sums.
     void scatter(const PanelArgs& panel, float* out, const Phase& phase, const Tile& tile,
                  const Scratch& scratch) const {
         const int64_t step = problem().block * phase.step_w, width = plan_.pixel_floats;
@@ -414,6 +432,10 @@ class Broadcast final : public Product {
                 const CopyRun& run = scratch.out_runs[i];
                 const float* from = sums + run.to;
                 float* to = out + row * panel.out_row + run.from;
+                if (step == width) {
+                    std::memcpy(to, from, static_cast<size_t>(run.pixels * width) * 4);
+                    continue;
+                }
                 for (int32_t pixel = 0; pixel < run.pixels; ++pixel, from += width, to += step) {
                     for (int64_t lane = 0; lane < width; ++lane) to[lane] = from[lane];
                 }

@@ -12,6 +12,13 @@ namespace enmesh::products {
 namespace {
 
 constexpr int64_t max_offset = 65536;  // offsets into a tile are 16 bits of bytes
+constexpr double fma_latency = 4;      // cycles until an accumulator can take its next product
+
+std::pair<int64_t, int64_t> dw_range(const std::vector<Tap>& taps) {
+    const auto by_dw = [](const Tap& a, const Tap& b) { return a.dw < b.dw; };
+    const auto [first, last] = std::minmax_element(taps.begin(), taps.end(), by_dw);
+    return {first->dw, last->dw};
+}
 
 int64_t floor_mod(int64_t a, int64_t b) { return ((a % b) + b) % b; }
 
@@ -99,26 +106,36 @@ bool BroadcastPlan::reads(int64_t first, int64_t step, int64_t count, int64_t si
     return false;
 }
 
+// Whether segments serve: the micro kernels have loops for them, every vector's taps stay inside its own, and
+// all tiles are equally wide.
+bool BroadcastPlan::can_spread(const Phase& phase, int64_t height, int64_t width) const {
+    if (dense || phase.pointwise || pixel_floats != 1 || phase.in_h != 1 || phase.in_w != 1) return false;
+    if (micro->spread[height * width - 1] == nullptr || ceil_div(phase.out_w, pixels) % width != 0)
+        return false;
+    const auto [first, last] = dw_range(phase.taps);
+    return last - first <= micro->lanes;
+}
+
 // Sizes that follow from the tile's height and width.
-void BroadcastPlan::shape_tile(Phase& phase, int64_t height, int64_t width) const {
+void BroadcastPlan::shape_tile(Phase& phase, int64_t height, int64_t width, bool spread) const {
     phase.height = height;
     phase.width = width;
+    phase.spread = spread;
     if (phase.pointwise) {
         phase.row_floats = phase.channel_floats = width * micro->lanes;
         return;
     }
     const auto by_dh = [](const Tap& a, const Tap& b) { return a.dh < b.dh; };
-    const auto by_dw = [](const Tap& a, const Tap& b) { return a.dw < b.dw; };
     const auto& taps = phase.taps;
     phase.dh_min = std::min_element(taps.begin(), taps.end(), by_dh)->dh;
-    phase.dw_min = std::min_element(taps.begin(), taps.end(), by_dw)->dw;
+    phase.dw_min = dw_range(taps).first;
     const int64_t dh_max = std::max_element(taps.begin(), taps.end(), by_dh)->dh;
     phase.residue_pixels.assign(static_cast<size_t>(phase.in_w), 0);
     phase.row_used.assign(static_cast<size_t>(dh_max - phase.dh_min + (height - 1) * phase.in_h + 1), 0);
     for (const Tap& tap : taps) {
         const int64_t column = tap.dw - phase.dw_min;
         int64_t& most = phase.residue_pixels[static_cast<size_t>(column % phase.in_w)];
-        most = std::max(most, column / phase.in_w + width * pixels);
+        most = std::max(most, column / phase.in_w + (spread ? 1 : width) * pixels);
         for (int64_t y = 0; y < height; ++y) {
             phase.row_used[static_cast<size_t>(tap.dh - phase.dh_min + y * phase.in_h)] = 1;
         }
@@ -126,7 +143,8 @@ void BroadcastPlan::shape_tile(Phase& phase, int64_t height, int64_t width) cons
     phase.residue_start.assign(phase.residue_pixels.size(), 0);
     std::exclusive_scan(phase.residue_pixels.begin(), phase.residue_pixels.end(), phase.residue_start.begin(),
                         int64_t{0});
-    phase.row_floats = (phase.residue_start.back() + phase.residue_pixels.back()) * pixel_floats;
+    phase.row_floats = spread ? width * 2 * micro->lanes
+                              : (phase.residue_start.back() + phase.residue_pixels.back()) * pixel_floats;
     phase.channel_floats = static_cast<int64_t>(phase.row_used.size()) * phase.row_floats;
 }
 
@@ -139,42 +157,58 @@ int64_t BroadcastPlan::tile_channels(const Phase& phase) const {
     return (units * unit + tail) * bytes > max_offset ? 0 : units * unit;
 }
 
-// The tile with the least estimated cycles: multiplies with their broadcasts, sums carried from block to
-// block, and packing.
+// Multiplies with their broadcasts, sums carried from block to block, and packing. A vector that begins off
+// its own alignment crosses a cache line every other time (every time if it is as long as one), and is loaded
+// twice.
+double BroadcastPlan::estimated_cycles(const Phase& phase, int64_t channels) const {
+    const int64_t vectors = ceil_div(phase.out_w, pixels);
+    const int64_t positions = ceil_div(planes() * phase.out_h * phase.out_w, pixels);
+    const auto tiles = static_cast<double>(phase.pointwise ? ceil_div(positions, phase.width)
+                                                           : ceil_div(phase.out_h, phase.height) *
+                                                                 ceil_div(vectors, phase.width) * planes());
+    const auto sums = static_cast<double>(phase.pointwise ? positions : phase.out_h * vectors * planes());
+    const double products =
+        static_cast<double>(rows * reduction) * static_cast<double>(phase.taps.size()) * pattern.density();
+    const double blocks = static_cast<double>(rows * ceil_div(reduction, channels));
+    const double packed = static_cast<double>(phase.channel_floats * reduction) / micro->lanes;
+    double loads = 1;
+    if (!phase.pointwise && !phase.spread && pixel_floats < micro->lanes) {
+        const auto aligned = std::count_if(phase.taps.begin(), phase.taps.end(), [&](const Tap& tap) {
+            return (tap.dw - phase.dw_min) * pixel_floats % micro->lanes == 0;
+        });
+        loads +=
+            (1 - static_cast<double>(aligned) / static_cast<double>(phase.taps.size())) * micro->lanes / 16;
+    }
+    return products * std::max((loads * sums + 1.3 * tiles) / 2, fma_latency * tiles) +
+           blocks * (sums * 1.2 + tiles * 6) + tiles * packed * 1.6;
+}
+
+// The tile with the least estimated cycles.
 bool BroadcastPlan::choose_tile(Phase& phase) const {
     const int64_t vectors = ceil_div(phase.out_w, pixels);
     const int64_t positions = ceil_div(planes() * phase.out_h * phase.out_w, pixels);
     const int64_t max_height = phase.pointwise ? 1 : std::min<int64_t>(MicroKernels::max_height, phase.out_h);
     double best = 0;
-    std::optional<std::pair<int64_t, int64_t>> choice;
+    std::optional<Phase> choice;
+    const auto consider = [&](int64_t height, int64_t width, bool spread) {
+        shape_tile(phase, height, width, spread);
+        const int64_t channels = tile_channels(phase);
+        if (channels == 0) return;
+        const double cycles = estimated_cycles(phase, channels);
+        if (choice && cycles >= best) return;
+        best = cycles;
+        choice = phase;
+    };
     for (int64_t height = 1; height <= max_height; ++height) {
         const int64_t most = std::min<int64_t>(
             {micro->max_vectors, micro->max_sums / height, phase.pointwise ? positions : vectors});
         for (int64_t width = 1; width <= most; ++width) {
-            shape_tile(phase, height, width);
-            const int64_t channels = tile_channels(phase);
-            if (channels == 0) continue;
-            const double tiles = static_cast<double>(
-                phase.pointwise ? ceil_div(positions, width)
-                                : ceil_div(phase.out_h, height) * ceil_div(vectors, width) * planes());
-            const double sums =
-                static_cast<double>(phase.pointwise ? positions : phase.out_h * vectors * planes());
-            const double filters = static_cast<double>(rows);
-            const double products =
-                static_cast<double>(phase.taps.size()) * static_cast<double>(reduction) * pattern.density();
-            const double blocks = static_cast<double>(ceil_div(reduction, channels));
-            const double packed = static_cast<double>(phase.channel_floats) / micro->lanes;
-            const double cycles = filters * products * (sums + 1.3 * tiles) / 2 +
-                                  filters * blocks * (sums * 1.2 + tiles * 6) +
-                                  tiles * packed * static_cast<double>(reduction) * 1.6;
-            if (!choice || cycles < best) {
-                best = cycles;
-                choice = {height, width};
-            }
+            consider(height, width, false);
+            if (can_spread(phase, height, width)) consider(height, width, true);
         }
     }
     if (!choice) return false;
-    shape_tile(phase, choice->first, choice->second);
+    phase = std::move(*choice);
     phase.tiles_y = ceil_div(phase.out_h, phase.height);
     phase.tiles_x = ceil_div(phase.pointwise ? positions : vectors, phase.width);
     phase.tiles = phase.pointwise ? phase.tiles_x : planes() * phase.tiles_y * phase.tiles_x;

@@ -34,6 +34,9 @@ struct Phase {
     std::vector<int64_t> residue_start = {}, residue_pixels = {};  // in a tile row, per column residue
     std::vector<char> row_used = {};
     int64_t row_floats = 0, channel_floats = 0;
+    // Each vector of a tile row begins a segment of twice its length, which also holds what its taps read
+    // beside it, so that no load crosses a cache line.
+    bool spread = false;
     std::vector<Block> blocks = {};
 };
 
@@ -62,7 +65,9 @@ struct BroadcastPlan {
     void make_phases();
     void add_phase(Phase phase);
     static bool reads(int64_t first, int64_t step, int64_t count, int64_t size);
-    void shape_tile(Phase& phase, int64_t height, int64_t width) const;
+    bool can_spread(const Phase& phase, int64_t height, int64_t width) const;
+    void shape_tile(Phase& phase, int64_t height, int64_t width, bool spread) const;
+    double estimated_cycles(const Phase& phase, int64_t channels) const;
     int64_t tile_channels(const Phase& phase) const;
     bool choose_tile(Phase& phase) const;
     void lay_out(Phase& phase);

@@ -106,13 +106,15 @@ using OuterFn = void (*)(const OuterArgs&);
 using SelectFn = void (*)(const float* in, int m, int n, float* values, int32_t* indices);
 
 struct MicroKernels {
-    static constexpr int max_height = 4, max_width = 14;
+    static constexpr int max_height = 7, max_width = 14;
 
     const char* name;
     int lanes;
-    int max_sums;                          ///< accumulators of a panel
-    int max_vectors;                       ///< of a tile's width, at most max_width
-    PanelFn panel[max_height][max_width];  ///< [height - 1][width - 1], null beyond max_sums
+    int max_sums;                            ///< accumulators of a panel
+    int max_vectors;                         ///< of a tile's width, at most max_width
+    PanelFn panel[max_height][max_width];    ///< [height - 1][width - 1], null beyond max_sums
+    PanelFn spread[max_height * max_width];  ///< [vectors - 1]: one row of vectors, each in a segment of
+                                             ///< twice its length; null where that gains nothing
     PanelFn dense_panel;
     PackFn pack;
     OuterFn outer;

@@ -2,6 +2,7 @@
 #define ENMESH_MAX_SUMS 28
 #define ENMESH_MAX_VECTORS 14
 #define ENMESH_DENSE_VECTORS 6
+#define ENMESH_SPREAD 0
 #include "products/micro_impl.hpp"
 
 namespace enmesh::products {

@@ -40,22 +40,22 @@ inline Vec finish(Vec value, const PanelArgs& args, int64_t row) {
     return value;
 }
 
-// One weight times height x width vectors of the tile.
-template <int height, int width>
+// One weight times height x width vectors of the tile, `pitch` bytes apart in a row.
+template <int height, int width, int pitch>
 inline void multiply(Vec (&sums)[height * width], const char* const (&base)[height], uint16_t offset,
                      float weight) {
     const Vec factor = broadcast(weight);
     ENMESH_UNROLL for (int y = 0; y < height; ++y) {
         const char* const line = base[y] + offset;
         ENMESH_UNROLL for (int x = 0; x < width; ++x) {
-            sums[y * width + x] += factor * load_bytes(line + x * static_cast<int>(sizeof(Vec)));
+            sums[y * width + x] += factor * load_bytes(line + x * pitch);
         }
     }
 }
 
 // Offsets are read four at a time and three groups ahead: an address that waits for its load costs a quarter
 // of the multiply rate. The caller pads the offsets so that reading ahead stays inside them.
-template <int height, int width>
+template <int height, int width, int pitch = static_cast<int>(sizeof(Vec))>
 void panel(const PanelArgs& args) {
     constexpr int vectors = height * width;
     const char* base[height];
@@ -76,17 +76,17 @@ void panel(const PanelArgs& args) {
         int64_t left = args.count;
         for (; left >= 4; left -= 4) {
             const uint64_t latest = load_u64(offsets + 12);
-            multiply<height, width>(sums, base, static_cast<uint16_t>(now), values[0]);
-            multiply<height, width>(sums, base, static_cast<uint16_t>(now >> 16), values[1]);
-            multiply<height, width>(sums, base, static_cast<uint16_t>(now >> 32), values[2]);
-            multiply<height, width>(sums, base, static_cast<uint16_t>(now >> 48), values[3]);
+            multiply<height, width, pitch>(sums, base, static_cast<uint16_t>(now), values[0]);
+            multiply<height, width, pitch>(sums, base, static_cast<uint16_t>(now >> 16), values[1]);
+            multiply<height, width, pitch>(sums, base, static_cast<uint16_t>(now >> 32), values[2]);
+            multiply<height, width, pitch>(sums, base, static_cast<uint16_t>(now >> 48), values[3]);
             now = next;
             next = later;
             later = latest;
             values += 4;
             offsets += 4;
         }
-        for (; left > 0; --left) multiply<height, width>(sums, base, *offsets++, *values++);
+        for (; left > 0; --left) multiply<height, width, pitch>(sums, base, *offsets++, *values++);
         if (args.last) {
             ENMESH_UNROLL for (int v = 0; v < vectors; ++v) sums[v] = finish(sums[v], args, row);
         }
@@ -187,6 +187,20 @@ void pack_vectors(const PackArgs& args) {
     }
 }
 
+inline void copy_floats(const float* from, float* to, int64_t count) {
+    for (; count >= lanes; count -= lanes, from += lanes, to += lanes) store(to, load(from));
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
+// Every second float. The last one is copied by itself, because the vectors read one float past theirs.
+inline void copy_even_floats(const float* from, float* to, int64_t count) {
+    IntVec even;
+    ENMESH_UNROLL for (int i = 0; i < lanes; ++i) even[i] = 2 * i;
+    for (; count > lanes; count -= lanes, from += 2 * lanes, to += lanes)
+        store(to, __builtin_shuffle(load(from), load(from + lanes), even));
+    for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
+}
+
 void pack_floats(const PackArgs& args) {
     const int64_t width = args.pixel_floats;
     for (int64_t channel = 0; channel < args.channels; ++channel) {
@@ -201,11 +215,16 @@ void pack_floats(const PackArgs& args) {
             }
             const float* const from = plane + run.from;
             if (args.pixel_stride == width) {
-                for (int64_t f = 0; f < run.pixels * width; ++f) to[f] = from[f];
-                continue;
-            }
-            for (int64_t p = 0; p < run.pixels; ++p) {
-                for (int64_t f = 0; f < width; ++f) to[p * width + f] = from[p * args.pixel_stride + f];
+                // The next channels' planes lie on other pages, where the processor does not read ahead.
+                for (int64_t f = 0; f < run.pixels * width; f += 16)
+                    __builtin_prefetch(from + 2 * args.channel_stride + f);
+                copy_floats(from, to, run.pixels * width);
+            } else if (width == 1 && args.pixel_stride == 2) {
+                copy_even_floats(from, to, run.pixels);
+            } else {
+                for (int64_t p = 0; p < run.pixels; ++p) {
+                    for (int64_t f = 0; f < width; ++f) to[p * width + f] = from[p * args.pixel_stride + f];
+                }
             }
         }
     }
@@ -562,6 +581,15 @@ constexpr PanelFn panel_or_null() {
     }
 }
 
+template <int vectors>
+constexpr PanelFn spread_or_null() {
+    if constexpr (ENMESH_SPREAD && vectors <= max_sums) {
+        return &panel<1, vectors, 2 * static_cast<int>(sizeof(Vec))>;
+    } else {
+        return nullptr;
+    }
+}
+
 #define ENMESH_PANEL_ROW(height)                                                                   \
     {                                                                                              \
         panel_or_null<height, 1>(), panel_or_null<height, 2>(), panel_or_null<height, 3>(),        \
@@ -574,7 +602,12 @@ constexpr PanelFn panel_or_null() {
 #define ENMESH_MICRO_KERNELS(table_name)                                                                   \
     {                                                                                                      \
         table_name, lanes, max_sums, max_vectors,                                                          \
-            {ENMESH_PANEL_ROW(1), ENMESH_PANEL_ROW(2), ENMESH_PANEL_ROW(3), ENMESH_PANEL_ROW(4)},          \
+            {ENMESH_PANEL_ROW(1), ENMESH_PANEL_ROW(2), ENMESH_PANEL_ROW(3), ENMESH_PANEL_ROW(4),           \
+             ENMESH_PANEL_ROW(5), ENMESH_PANEL_ROW(6), ENMESH_PANEL_ROW(7)},                               \
+            {spread_or_null<1>(),  spread_or_null<2>(),  spread_or_null<3>(),  spread_or_null<4>(),        \
+             spread_or_null<5>(),  spread_or_null<6>(),  spread_or_null<7>(),  spread_or_null<8>(),        \
+             spread_or_null<9>(),  spread_or_null<10>(), spread_or_null<11>(), spread_or_null<12>(),       \
+             spread_or_null<13>(), spread_or_null<14>()},                                                  \
             &dense_panel, &pack, &outer, &select, &winograd_from_map<Transform::src, 6>,                   \
             &winograd_from_map<Transform::diff, 4>, &winograd_to_map, &winograd_weights, &transpose, &mvue \
     }
