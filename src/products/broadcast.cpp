@@ -244,7 +244,7 @@ class Broadcast final : public Product {
             if (y < 0 || y >= plan_.in.h || x < 0 || x >= plan_.in.w) {
                 add_run(scratch.in_runs, tile.in_run_count, 0, plan_.pixel_floats, 0, at, -1);
             } else {
-                add_run(scratch.in_runs, tile.in_run_count, b, plan_.pixel_floats,
+                add_run(scratch.in_runs, tile.in_run_count, phase.in_w * b, plan_.pixel_floats,
                         plane_start(plane, plan_.in) + (y * plan_.in.w + x) * b, at, 1);
             }
             place(phase,
@@ -324,7 +324,6 @@ class Broadcast final : public Product {
                       .pixel_floats = plan_.pixel_floats,
                       .tile = scratch.tile,
                       .tile_channel = phase.channel_floats};
-        if (phase.pointwise) pack.pixel_stride = b;
         PanelArgs panel{.tile = scratch.tile,
                         .rows = row_end - row,
                         .row_pitch = phase.in_h * phase.row_floats * 4,

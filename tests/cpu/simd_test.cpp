@@ -140,6 +140,11 @@ std::vector<PoolPlane> pool_planes() {
         planes.push_back({8, 7, 3, 3, 2, 1, 3, 3, 0, 0, block});
         planes.push_back({5, 4, 5, 3, 3, 2, 1, 2, 1, 1, block});
     }
+    // Rows long enough for neighbouring windows to fill the lanes of every register.
+    planes.push_back({9, 75, 5, 38, 3, 3, 2, 2, 1, 1, 1});
+    planes.push_back({6, 41, 6, 41, 3, 3, 1, 1, 1, 1, 1});
+    planes.push_back({4, 130, 2, 65, 2, 2, 2, 2, 0, 0, 1});
+    planes.push_back({4, 100, 2, 33, 2, 3, 2, 3, 0, 0, 1});
     return planes;
 }
 

@@ -353,38 +353,63 @@ inline V load_block(const float* p, int count) {
     return load(padded);
 }
 
-/// `count` (at most a register's) lanes of one window.
-inline void max_window(const PoolPlane& p, const PoolWindowPart& w, const float* src, int count, float* dst,
+/// `count` (at most a register's) lanes of windows with the same part inside; `at(r, s)` loads their pixels.
+template <typename Load>
+inline void max_window(const PoolPlane& p, const PoolWindowPart& w, const Load& at, int count, float* dst,
                        uint8_t* places) {
-    const auto at = [&](int64_t r, int64_t s) { return src + ((w.top + r) * p.w + w.left + s) * p.block; };
-    V best = load_block(at(w.r_begin, w.s_begin), count);
+    V best = at(w.r_begin, w.s_begin);
     I place = I{} + static_cast<int32_t>(w.r_begin * p.kernel_w + w.s_begin);
     for (int64_t r = w.r_begin; r < w.r_end; ++r) {
         for (int64_t s = w.s_begin; s < w.s_end; ++s) {
-            const V x = load_block(at(r, s), count);
+            const V x = at(r, s);
             const I better = (x > best) | ((x != x) & (best == best));
             best = select(better, x, best);
             place = (better & (I{} + static_cast<int32_t>(r * p.kernel_w + s))) | (~better & place);
         }
     }
     const B narrow = __builtin_convertvector(place, B);
-    if (count == width) {
-        store(dst, best);
-        std::memcpy(places, &narrow, sizeof narrow);
-    } else {
-        std::memcpy(dst, &best, static_cast<size_t>(count) * sizeof(float));
-        std::memcpy(places, &narrow, static_cast<size_t>(count));
+    std::memcpy(dst, &best, static_cast<size_t>(count) * sizeof(float));
+    std::memcpy(places, &narrow, static_cast<size_t>(count));
+}
+
+/// Neighbouring pixels, or every second one.
+inline V load_columns(const float* p, int64_t stride) {
+    if (stride == 1) return load(p);
+    I even;
+    for (int i = 0; i < width; ++i) even[i] = 2 * i;
+    return __builtin_shuffle(load(p), load(p + width), even);
+}
+
+/// Where pixels lie alone, neighbouring windows fill the lanes: as many from `x` on as are whole and can be
+/// loaded without leaving the row. Returns the first column that is left.
+inline int64_t max_columns(const PoolPlane& p, int64_t y, int64_t x, const float* src, float* dst,
+                           uint8_t* places) {
+    for (; x + width <= p.ow; x += width) {
+        const PoolWindowPart w = window_part(p, y, x);
+        if (w.left < 0 || w.left + p.kernel_w - 1 + p.stride_w * width > p.w) break;
+        const auto at = [&](int64_t r, int64_t s) {
+            return load_columns(src + (w.top + r) * p.w + w.left + s, p.stride_w);
+        };
+        max_window(p, w, at, width, dst + y * p.ow + x, places + y * p.ow + x);
     }
+    return x;
 }
 
 void max_pool(const PoolPlane& p, const float* src, float* dst, uint8_t* places) {
     for (int64_t y = 0; y < p.oh; ++y) {
         for (int64_t x = 0; x < p.ow; ++x) {
+            if (p.block == 1 && p.stride_w <= 2) {
+                x = max_columns(p, y, x, src, dst, places);
+                if (x == p.ow) break;
+            }
             const PoolWindowPart w = window_part(p, y, x);
             for (int lane = 0; lane < p.block; lane += width) {
                 const int count = p.block - lane < width ? p.block - lane : width;
                 const int64_t out = (y * p.ow + x) * p.block + lane;
-                max_window(p, w, src + lane, count, dst + out, places + out);
+                const auto at = [&](int64_t r, int64_t s) {
+                    return load_block(src + lane + ((w.top + r) * p.w + w.left + s) * p.block, count);
+                };
+                max_window(p, w, at, count, dst + out, places + out);
             }
         }
     }
