@@ -3,14 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 
+#include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
-#include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/reference/executor.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -22,53 +20,14 @@ struct ExportArguments {
     onnx::ExportOptions options;
 };
 
-/// What the network computes with: weights as they are after packing, where a product takes them N:M.
-onnx::TensorSource computed_weights(const Executor& executor) {
-    const TrainingStep& step = executor.step();
-    std::map<std::string, ValueId> packed;
-    const auto note = [&](ValueId result, ValueId readable) {
-        const int producer = step.graph.value(result).producer;
-        if (producer < 0 || !step.graph.node(producer).operation.is<PackNm>()) return;
-        packed[step.graph.value(step.graph.node(producer).inputs[0]).name] = readable;
-    };
-    for (const auto& [result, state] : step.carried) note(result, state);
-    for (const Node& node : step.graph.nodes()) {
-        if (node.operation.is<PackNm>() && node.stage == Stage::FF) note(node.outputs[0], node.outputs[0]);
-    }
-    return [&executor, packed](const Value& value) {
-        const auto found = packed.find(value.name);
-        const ValueId own = executor.step().graph.find(value.name);
-        if (found == packed.end() && !own.valid()) return initial_value(value, 0);
-        return executor.read(found == packed.end() ? own : found->second);
-    };
-}
-
 /// A network of ours or of an ONNX file with a checkpoint's weights.
 void export_checkpoint(const ExportArguments& arguments) {
-    const CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.source), arguments.source);
-    ModelRequest request;
-    const bool given_file = onnx::is_onnx_path(arguments.model);
-    if (given_file) {
-        request.model = arguments.model;
-        const auto image = info.model.find("image");
-        if (image != info.model.end()) request.image = image->second;
+    const CheckpointNetwork network = load_network(arguments.source, arguments.model, !arguments.raw);
+    const onnx::TensorSource weights = network.weights();
+    if (network.model.onnx.has_value()) {
+        onnx::save(arguments.out, *network.model.onnx, weights, arguments.options);
     } else {
-        request = model_request(info.model, arguments.source);
-    }
-    constexpr int64_t batch = 2;
-    request.batch = batch;
-    const RequestedModel model = requested_model(request, model_options(request));
-    check_description(info.model, model.description, arguments.source);
-    Recipe recipe = info.recipe;
-    recipe.pre_generate = true;  // so that packed weights are states, which can be read
-    const auto executor = make_reference_executor(build_inference_step(model.graph, recipe));
-    initialize(*executor, 0);
-    load_weights(arguments.source, *executor, !arguments.raw);
-    const onnx::TensorSource weights = computed_weights(*executor);
-    if (model.onnx.has_value()) {
-        onnx::save(arguments.out, *model.onnx, weights, arguments.options);
-    } else {
-        onnx::save(arguments.out, model.graph, weights, arguments.options);
+        onnx::save(arguments.out, network.model.graph, weights, arguments.options);
     }
 }
 

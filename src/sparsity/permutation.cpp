@@ -69,10 +69,24 @@ Columns gather(const MagnitudeColumns& magnitudes, std::span<const int64_t> chan
     return columns;
 }
 
+std::vector<int64_t> taken(const std::vector<int64_t>& channels, const std::vector<int32_t>& order) {
+    std::vector<int64_t> arranged;
+    for (const int32_t column : order) arranged.push_back(channels[column]);
+    return arranged;
+}
+
 /// Searches among these channels alone and rearranges them.
-void search_block(const MagnitudeColumns& magnitudes, Pattern pattern, const Deadline& deadline,
-                  Random& random, std::vector<int64_t>& channels) {
+void search_block(const MagnitudeColumns& magnitudes, Pattern pattern, const PermutationOptions& options,
+                  const Deadline& deadline, Random& random, std::vector<int64_t>& channels) {
     const int64_t rows = magnitudes.padded_rows();
+    if (options.search == PermutationSearch::stripes) {
+        std::vector<int32_t> order(channels.size());
+        std::iota(order.begin(), order.end(), 0);
+        permutation::search_stripes(gather(magnitudes, channels), rows, pattern, options.escapes, deadline,
+                                    random, order);
+        channels = taken(channels, order);
+        return;
+    }
     permutation::SwapSearch search(gather(magnitudes, channels), rows, pattern, deadline);
     const auto count = static_cast<double>(channels.size());
     const double phases = annealing_work / (count * count * static_cast<double>(rows));
@@ -80,15 +94,13 @@ void search_block(const MagnitudeColumns& magnitudes, Pattern pattern, const Dea
     search.anneal(static_cast<int>(std::clamp<double>(phases, least_phases, most_phases)),
                   proposals_per_column * static_cast<int64_t>(channels.size()), random);
     search.descend();
-    std::vector<int64_t> arranged;
-    for (const int32_t column : search.order()) arranged.push_back(channels[column]);
-    channels = std::move(arranged);
+    channels = taken(channels, search.order());
 }
 
 /// Blocks of whole groups that take turns; in the second round of blocks that lie side by side, so that
 /// channels of different first blocks meet.
-void search_blocks(const MagnitudeColumns& magnitudes, Pattern pattern, const Deadline& deadline,
-                   Random& random, std::vector<int64_t>& permutation) {
+void search_blocks(const MagnitudeColumns& magnitudes, Pattern pattern, const PermutationOptions& options,
+                   const Deadline& deadline, Random& random, std::vector<int64_t>& permutation) {
     const auto groups = static_cast<int64_t>(permutation.size()) / pattern.m;
     const int64_t most_groups = most_block_columns / pattern.m;
     const int64_t blocks = (groups + most_groups - 1) / most_groups;
@@ -102,7 +114,7 @@ void search_blocks(const MagnitudeColumns& magnitudes, Pattern pattern, const De
             if (static_cast<int64_t>(slots.size()) < 2 * pattern.m) continue;
             std::vector<int64_t> channels;
             for (const int64_t slot : slots) channels.push_back(permutation[slot]);
-            search_block(magnitudes, pattern, deadline, random, channels);
+            search_block(magnitudes, pattern, options, deadline, random, channels);
             for (size_t i = 0; i < slots.size(); ++i) permutation[slots[i]] = channels[i];
         }
     }
@@ -168,6 +180,10 @@ PermutationResult search_permutation(const MagnitudeColumns& magnitudes, Pattern
         refuse("{} channels cannot be grouped by {}: not a multiple of M", magnitudes.columns(),
                to_string(pattern));
     }
+    if (options.search == PermutationSearch::stripes && pattern.m > permutation::most_stripe_columns) {
+        refuse("the stripe-group search takes groups of at most {}, {} has more",
+               permutation::most_stripe_columns, to_string(pattern));
+    }
     const Deadline deadline(options.time_limit_seconds);
     PermutationResult result;
     std::vector<int64_t> identity(static_cast<size_t>(magnitudes.columns()));
@@ -186,7 +202,7 @@ PermutationResult search_permutation(const MagnitudeColumns& magnitudes, Pattern
         permutation.assign(order.begin(), order.end());
     } else {
         Random random(options.seed);
-        search_blocks(magnitudes, pattern, deadline, random, permutation);
+        search_blocks(magnitudes, pattern, options, deadline, random, permutation);
     }
     canonicalise(permutation, pattern.m);
     result.kept = kept_magnitude(magnitudes, pattern, permutation);

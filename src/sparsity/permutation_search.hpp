@@ -31,6 +31,13 @@ using Columns = std::vector<const float*>;
 bool best_arrangement(const Columns& columns, int64_t rows, Pattern pattern, const Deadline& deadline,
                       std::vector<int32_t>& order);
 
+constexpr int most_stripe_columns = 4;
+/// The published search (Pool and Yu 2021): of all pairs of stripes (groups of m) the best partition into two
+/// new ones, those that gain most first, disjoint ones at a time; once nothing gains, a random pair's best
+/// partition with one more random swap, `escapes` times. Unlike there, the best arrangement passed is kept.
+void search_stripes(const Columns& columns, int64_t rows, Pattern pattern, int escapes,
+                    const Deadline& deadline, Random& random, std::vector<int32_t>& order);
+
 /// Local search by swaps of two columns of different groups. A "slot" is a place; slot / m is its group.
 class SwapSearch {
   public:

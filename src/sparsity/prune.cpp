@@ -146,9 +146,10 @@ PrunedLayer plan_layer(const TensorHeader& header, std::span<const float> weight
     MagnitudeColumns magnitudes(extents.rows(), extents.channels);
     add_magnitudes(magnitudes, 0, weights, extents.outputs, extents.channels, extents.positions);
     if (options.permute) {
-        PermutationResult found =
-            search_permutation(magnitudes, options.pattern,
-                               {.seed = options.seed, .time_limit_seconds = options.time_limit_seconds});
+        PermutationResult found = search_permutation(magnitudes, options.pattern,
+                                                     {.seed = options.seed,
+                                                      .search = options.search,
+                                                      .time_limit_seconds = options.time_limit_seconds});
         layer.magnitude = found.magnitude;
         layer.kept_plain = found.kept_plain;
         layer.kept = found.kept;

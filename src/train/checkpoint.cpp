@@ -106,6 +106,15 @@ CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const fs::pat
     return info;
 }
 
+Metadata first_metadata(const ModelDescription& model, const Recipe& recipe) {
+    return {{"enmesh.format", "1"},
+            {"enmesh.model", Json(model).dump()},
+            {"enmesh.recipe", describe(recipe).dump()},
+            {"enmesh.training", Json::object().dump()},
+            {"enmesh.progress", describe(Progress{}).dump()},
+            {"enmesh.plan", ""}};
+}
+
 std::string first_non_finite_value(const Executor& executor) {
     for (const ValueId id : checkpoint_values(executor.step())) {
         if (!finite(executor.read(id))) return executor.step().graph.value(id).name;
@@ -123,6 +132,22 @@ void save_checkpoint(const fs::path& path, const Executor& executor, const Metad
     SafetensorsWriter writer(path, std::move(headers), metadata);
     for (const TensorHeader& header : writer.tensors()) {
         const Tensor tensor = executor.read(step.graph.find(header.name));
+        if (!finite(tensor)) fail("'{}' is not finite and is not saved", header.name);
+        writer.write(tensor.data());
+    }
+    writer.commit();
+}
+
+void save_weights(const fs::path& path, const Graph& graph,
+                  const std::function<Tensor(const Value&)>& weights, const Metadata& metadata) {
+    std::vector<TensorHeader> headers;
+    for (const Value& value : graph.values()) {
+        if (value.role == Role::parameter || value.role == Role::state)
+            headers.push_back({value.name, safetensors_dtype(value.type.dtype), value.type.shape});
+    }
+    SafetensorsWriter writer(path, std::move(headers), metadata);
+    for (const TensorHeader& header : writer.tensors()) {
+        const Tensor tensor = weights(graph.value(graph.find(header.name)));
         if (!finite(tensor)) fail("'{}' is not finite and is not saved", header.name);
         writer.write(tensor.data());
     }

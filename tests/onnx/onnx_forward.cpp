@@ -1,6 +1,8 @@
 // onnx_forward LIST: for every line "MODEL|BATCH|INPUT|OUTPUT|EXPORTED|CHANGED" of the file imports the
 // model, runs it on the images in INPUT (raw float32), writes OUTPUT, changes every weight a little, exports
-// to EXPORTED and writes the outputs of the changed network to CHANGED. EXPORTED may be empty.
+// to EXPORTED and writes the outputs of the changed network to CHANGED. EXPORTED may be empty. With the
+// changed weights it also rearranges all channels that can be at random, which must leave the outputs as they
+// are.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -9,12 +11,14 @@
 #include <string>
 #include <vector>
 
+#include "enmesh/base/compare.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/cpu/executor.hpp"
 #include "enmesh/onnx/export.hpp"
 #include "enmesh/onnx/import.hpp"
+#include "sparsity/network_runner.hpp"
 
 namespace {
 
@@ -47,6 +51,27 @@ void change_weights(Executor& executor, const onnx::Model& model) {
     executor.refresh();
 }
 
+/// How many groups of channels were rearranged; fails if that changed the outputs.
+size_t rearrange(Executor& executor, const onnx::Model& model, const Tensor& images) {
+    const Tensor before = forward(executor, images);
+    const WeightSource source = [&](const Value& value) {
+        const ValueId id = executor.step().graph.find(value.name);
+        return id.valid() ? executor.read(id) : initial_value(value, 0);
+    };
+    const ChannelGroups groups =
+        find_channel_groups(model.graph, source, testing::product_weights(model.graph), 1);
+    const auto permutations = testing::random_permutations(groups);
+    for (const Value& value : model.graph.values()) {
+        const ValueId id = executor.step().graph.find(value.name);
+        if (!id.valid() || (value.role != Role::parameter && value.role != Role::state)) continue;
+        executor.write(id, permuted(groups, permutations, value.name, executor.read(id)));
+    }
+    executor.refresh();
+    const Comparison same = compare(forward(executor, images).f32(), before.f32(), 1e-4);
+    if (!same.ok()) fail("rearranged channels change the outputs: {}", same.describe());
+    return groups.groups.size();
+}
+
 void run(const Line& line) {
     const Timer timer;
     const onnx::Model model = onnx::import(line.model, {.batch = std::stoll(line.batch)});
@@ -58,6 +83,7 @@ void run(const Line& line) {
         refuse("{}: {} bytes, {} expected", line.input, raw.size(), images.bytes());
     std::memcpy(images.data(), raw.data(), raw.size());
     write_raw(line.output, forward(*executor, images));
+    size_t rearranged = 0;
     if (!line.exported.empty()) {
         change_weights(*executor, model);
         write_raw(line.changed, forward(*executor, images));
@@ -65,9 +91,10 @@ void run(const Line& line) {
             return executor->read(executor->step().graph.find(value.name));
         };
         onnx::save(line.exported, model, weights);
+        rearranged = rearrange(*executor, model, images);
     }
-    std::printf("%s: ok, %zu nodes, %.2f s\n", line.model.c_str(), model.graph.nodes().size(),
-                timer.seconds());
+    std::printf("%s: ok, %zu nodes, %zu groups of channels rearranged, %.2f s\n", line.model.c_str(),
+                model.graph.nodes().size(), rearranged, timer.seconds());
 }
 
 }  // namespace

@@ -214,7 +214,26 @@ TEST(Permutation, ReachesAThousandEscapesOfTheStripeGroupSearch) {
         const PermutationResult result = search_permutation(magnitudes, {2, 4});
         expect_sound(magnitudes, {2, 4}, result);
         EXPECT_GE(result.kept, reference * (1 - 1e-7)) << columns << " channels, plain " << result.kept_plain;
+        // The same search with our kernels: the same steps but where rounding decides.
+        const PermutationResult stripes = search_permutation(
+            magnitudes, {2, 4}, {.seed = 3, .search = PermutationSearch::stripes, .escapes = 1000});
+        expect_sound(magnitudes, {2, 4}, stripes);
+        EXPECT_NEAR(stripes.kept, reference, 1e-3 * reference);
     }
+}
+
+TEST(Permutation, StripeGroupsGainWithEveryPatternTheyTake) {
+    for (const Pattern pattern : {Pattern{1, 2}, Pattern{2, 3}, Pattern{1, 4}}) {
+        const MagnitudeColumns magnitudes = random_magnitudes(20, 48, 0.5F, 9);
+        const PermutationOptions options{.search = PermutationSearch::stripes, .escapes = 20};
+        const PermutationResult result = search_permutation(magnitudes, pattern, options);
+        expect_sound(magnitudes, pattern, result);
+        EXPECT_GT(result.kept, result.kept_plain) << to_string(pattern);
+        EXPECT_EQ(search_permutation(magnitudes, pattern, options).permutation, result.permutation);
+    }
+    EXPECT_THROW(
+        search_permutation(random_magnitudes(4, 48, 0.5F, 9), {2, 8}, {.search = PermutationSearch::stripes}),
+        Error);
 }
 
 TEST(Permutation, EveryPatternGains) {

@@ -13,8 +13,11 @@
 
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/random.hpp"
+#include "enmesh/models/models.hpp"
+#include "enmesh/onnx/import.hpp"
 #include "enmesh/sparsity/prune.hpp"
 #include "enmesh/tensor/safetensors.hpp"
+#include "enmesh/train/checkpoint.hpp"
 
 namespace enmesh {
 namespace {
@@ -136,6 +139,98 @@ TEST_F(PruneCommand, DryRunWritesNothing) {
     EXPECT_EQ(run("prune " + path("in") + " --pattern 2:4 --transposable --dry-run").code,
               2);  // 6 and 10 outputs
     EXPECT_EQ(run("prune " + path("in") + " --pattern 1:2 --transposable --dry-run").code, 0);
+}
+
+/// Random weights of a network of ours as a checkpoint.
+void save_network(const std::string& path) {
+    const ModelOptions options{.classes = 10, .image = {1, 8, 8}, .batch = 2};
+    const auto weights = [](const Value& value) {
+        Tensor tensor = initial_value(value, 4);
+        if (value.role != Role::parameter) return tensor;
+        Random random(6);
+        for (float& element : tensor.f32()) element += 0.1F * random.normal();
+        return tensor;
+    };
+    save_weights(
+        path, build_model("digits_cnn", options), weights,
+        first_metadata({{"model", "digits_cnn"}, {"classes", "10"}, {"image", "1x8x8"}, {"width", "1"}}, {}));
+}
+
+TEST_F(PruneCommand, GoesThroughTheGraphOfACheckpointAndOfAnOnnxFile) {
+    const std::string onnx = (folder_ / "net.onnx").string(), pruned = (folder_ / "pruned.onnx").string();
+    save_network(path("net"));
+    const auto evaluated = [&](const std::string& what) {
+        const Ran ran = run("eval --data digits --json - " + what);
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        return nlohmann::json::parse(ran.out).at("loss").get<double>();
+    };
+    const double loss = evaluated("--init " + path("net"));
+    ASSERT_EQ(run("prune " + path("net") + " --pattern 2:4 --permute-only --out " + path("moved")).code, 0);
+    EXPECT_NEAR(evaluated("--init " + path("moved")), loss, 1e-4);
+    EXPECT_NE(read_file(path("moved")), read_file(path("net")));
+    ASSERT_EQ(run("prune " + path("net") + " --pattern 2:4 --permute-only --out " + onnx).code, 0);
+    EXPECT_NEAR(evaluated("--model " + onnx), loss, 1e-4);
+
+    const Ran ran = run("prune " + onnx + " --pattern 2:4 --permute --out " + pruned + " --json -");
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const auto report = nlohmann::json::parse(ran.out);
+    EXPECT_EQ(report.at("layers").size(), 3U);
+    EXPECT_EQ(report.at("left_dense").at(0).at("name"), "conv1.weight");
+    EXPECT_EQ(report.at("left_dense").at(0).at("reason"), "1 input channels are not a multiple of M = 4");
+    EXPECT_EQ(report.at("left_dense").at(1).at("reason"), "classifier");
+    EXPECT_EQ(report.at("groups").size(), 3U);
+    // The file's own weights are N:M: they keep what they are.
+    const Ran again = run("prune " + pruned + " --pattern 2:4 --dry-run --json -");
+    ASSERT_EQ(again.code, 0) << again.err;
+    for (const auto& layer : nlohmann::json::parse(again.out).at("layers"))
+        EXPECT_DOUBLE_EQ(layer.at("kept_plain").get<double>(), layer.at("magnitude").get<double>());
+    const double direct = evaluated("--model " + pruned);
+    ASSERT_EQ(run("prune " + onnx + " --pattern 2:4 --permute --threads 1 --out " + onnx + "2.onnx").code, 0);
+    EXPECT_EQ(read_file(onnx + "2.onnx"), read_file(pruned));
+    ASSERT_EQ(run("prune " + path("net") + " --pattern 2:4 --permute --out " + path("pruned")).code, 0);
+    EXPECT_TRUE(std::isfinite(direct) && std::isfinite(evaluated("--init " + path("pruned"))));
+
+    const std::string out = " --out " + path("out");
+    expect_refused("prune " + path("net") + " --pattern 2:4 --skip conv9" + out, "did you mean 'conv");
+    expect_refused("prune " + path("net") + " --pattern 2:4 --sparse conv1" + out, "1 input channels");
+    expect_refused("prune " + onnx + " --pattern 2:4" + out, "ends in .onnx");
+    expect_refused("prune " + onnx + " --pattern 2:4 --model " + onnx + " --out " + onnx, "--model");
+    expect_refused("prune " + path("in") + " --pattern 2:4 --sparse fc" + out, "has no graph");
+    expect_refused("prune " + path("in") + " --pattern 2:4 --out " + onnx, "no graph to write");
+}
+
+TEST_F(PruneCommand, RetrainingKeepsTheMasksOfAPrunedModelAlsoAfterResuming) {
+    const std::string pruned = (folder_ / "pruned.onnx").string(), runs = (folder_ / "run").string();
+    save_network(path("net"));
+    ASSERT_EQ(run("prune " + path("net") + " --pattern 2:4 --permute --out " + pruned).code, 0);
+    const onnx::Model model = onnx::import(pruned);
+    const auto expect_masks = [&] {
+        const SafetensorsFile trained = load_safetensors(runs + "/last.safetensors");
+        for (const char* name : {"conv2.weight", "conv3.weight", "conv4.weight"}) {
+            const Tensor before = initial_value(model.graph.value(model.graph.find(name)), 0);
+            const auto after = trained.find(name)->data.as<float>();
+            const auto velocity = trained.find(std::string(name) + ".velocity")->data.as<float>();
+            size_t zeros = 0, changed = 0;
+            for (size_t i = 0; i < after.size(); ++i) {
+                changed += after[i] != before.f32()[i] ? 1 : 0;
+                if (before.f32()[i] != 0.0F) continue;
+                ++zeros;
+                ASSERT_EQ(after[i], 0.0F) << name << " " << i;
+                ASSERT_EQ(velocity[i], 0.0F) << name << " " << i;
+            }
+            EXPECT_EQ(2 * zeros, after.size()) << name;
+            EXPECT_GT(changed, 0U) << name;
+        }
+    };
+    const std::string train = "train --model " + pruned +
+                              " --data digits --image 1x8x8 --method asp --pattern 2:4 --threads 1 --out " +
+                              runs;
+    Ran ran = run(train + " --epochs 1");
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    expect_masks();
+    ran = run(train + " --epochs 2 --resume");
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    expect_masks();
 }
 
 TEST_F(PruneCommand, RefusesWrongRequests) {

@@ -38,8 +38,16 @@ class MagnitudeColumns {
 void add_magnitudes(MagnitudeColumns& into, int64_t first_row, std::span<const float> weights,
                     int64_t outputs, int64_t channels, int64_t positions);
 
+/// How more than 16 channels are searched.
+enum class PermutationSearch : uint8_t {
+    annealing,  ///< swaps of two channels: greedy, then annealed
+    stripes,    ///< the published stripe groups of window 2 m with bounded regressions; m up to 4
+};
+
 struct PermutationOptions {
     uint64_t seed = 1;
+    PermutationSearch search = PermutationSearch::annealing;
+    int escapes = 100;  ///< bounded regressions of the stripe-group search
     /// Once this is over the best found so far is returned, which then depends on the machine's speed.
     double time_limit_seconds = std::numeric_limits<double>::infinity();
 };
@@ -57,7 +65,8 @@ struct PermutationResult {
 };
 
 /// The same bits for the same seed, whatever the number of threads, unless the time limit strikes. Up to 16
-/// channels the result is exact. Refuses a channel count that is not a multiple of m.
+/// channels the result is exact. Refuses a channel count that is not a multiple of m, and stripes where m is
+/// above 4 (the partitions of two stripes of 8 are 6,435).
 PermutationResult search_permutation(const MagnitudeColumns& magnitudes, Pattern pattern,
                                      const PermutationOptions& options = {});
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "enmesh/base/pattern.hpp"
+#include "enmesh/sparsity/permutation.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 
 namespace enmesh {
@@ -42,6 +43,7 @@ struct PruneOptions {
     bool permute = false;       ///< search a permutation first
     bool prune = true;          ///< false: permute only
     bool transposable = false;  ///< one mask that is N:M along inputs and along outputs
+    PermutationSearch search = PermutationSearch::annealing;
     uint64_t seed = 1;
     double time_limit_seconds = std::numeric_limits<double>::infinity();
 };
@@ -52,7 +54,7 @@ struct PrunedLayer {
     int64_t rows = 0, cols = 0;
     double magnitude = 0, kept_plain = 0, kept = 0;  ///< sums of |w|; kept_plain without a permutation
     double seconds = 0;
-    bool exact = false;                ///< no permutation keeps more
+    bool exact = false;                  ///< no permutation keeps more
     std::vector<int64_t> permutation{};  ///< empty: none searched
 };
 

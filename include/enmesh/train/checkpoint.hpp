@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -53,6 +54,9 @@ struct CheckpointInfo {
 /// Refuses a format that this version does not know and metadata that contradict themselves.
 CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const std::filesystem::path& path);
 
+/// The metadata of weights to start from: a checkpoint of this model and recipe before the first step.
+Metadata first_metadata(const ModelDescription& model, const Recipe& recipe);
+
 /// Parameters and the states that are not renewed by packing or by the next micro-batch.
 std::vector<ValueId> checkpoint_values(const TrainingStep& step);
 
@@ -62,6 +66,10 @@ std::string first_non_finite_value(const Executor& executor);
 /// Writes the file whole or not at all. A parameter that is not finite is a failure: such a file would be no
 /// place to go on from.
 void save_checkpoint(const std::filesystem::path& path, const Executor& executor, const Metadata& metadata);
+
+/// Parameters and states of a graph with the values that `weights` gives, whole or not at all.
+void save_weights(const std::filesystem::path& path, const Graph& graph,
+                  const std::function<Tensor(const Value&)>& weights, const Metadata& metadata);
 
 /// Every value of checkpoint_values() from the file, then packing. Refuses a file that lacks one, has one of
 /// another shape or has others, in one line.

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "cli/run_options.hpp"
+#include "enmesh/onnx/export.hpp"
+
+namespace enmesh::cli {
+
+/// A checkpoint with the network that it says it is of.
+struct CheckpointNetwork {
+    CheckpointInfo info;
+    RequestedModel model;
+    std::unique_ptr<Executor> executor;
+
+    /// What the network computes with: weights as they are after packing, where a product takes them N:M.
+    onnx::TensorSource weights() const;
+};
+
+/// `model`: the ONNX file that was trained, where it is not beside the checkpoint as model.onnx; ""
+/// otherwise.
+CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const std::string& model,
+                               bool averages);
+
+}  // namespace enmesh::cli

@@ -1,0 +1,148 @@
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "cli/checkpoint_network.hpp"
+#include "cli/prune_arguments.hpp"
+#include "enmesh/base/error.hpp"
+
+namespace enmesh::cli {
+namespace {
+
+/// The names by which a user may call what a product computes with: its layer's and its weights'.
+struct WeightNames {
+    std::string layer, weights;
+};
+
+std::vector<WeightNames> weight_names(const Graph& graph) {
+    std::vector<WeightNames> names;
+    for (const Node& node : graph.nodes()) {
+        if (!node.operation.is<Conv2d>() && !node.operation.is<Linear>()) continue;
+        const Value& weights = graph.value(node.inputs[1]);
+        if (weights.role == Role::parameter) names.push_back({node.layer, weights.name});
+    }
+    return names;
+}
+
+/// --skip and --sparse as the recipe's overrides, which name layers. A skip counts over a --sparse.
+std::vector<RecipeOverride> overrides_of(const PruneArguments& arguments, const Graph& graph) {
+    const std::vector<WeightNames> names = weight_names(graph);
+    std::vector<std::string> known;
+    for (const WeightNames& each : names) known.insert(known.end(), {each.layer, each.weights});
+    std::vector<RecipeOverride> overrides;
+    const auto add = [&](const char* option, const std::vector<std::string>& patterns, bool sparse) {
+        std::vector<char> used(patterns.size());
+        for (const WeightNames& each : names) {
+            const bool by_layer = skipped_by(each.layer, patterns, used) != nullptr;
+            const bool by_weights = skipped_by(each.weights, patterns, used) != nullptr;
+            if (by_layer || by_weights) overrides.push_back({each.layer, sparse});
+        }
+        for (size_t i = 0; i < used.size(); ++i) {
+            if (used[i] == 0) {
+                refuse("{} '{}' matches no layer of {}{}", option, patterns[i], arguments.input,
+                       suggestion(patterns[i], known));
+            }
+        }
+    };
+    add("--sparse", arguments.sparse, true);
+    add("--skip", arguments.skip, false);
+    return overrides;
+}
+
+/// The plan of a network, and what is left to do with it: write( weights ) if this is no dry run.
+template <typename Write>
+PruneReport prune_network(const PruneArguments& arguments, const Graph& graph, const WeightSource& source,
+                          const Write& write) {
+    const std::vector<RecipeOverride> overrides = overrides_of(arguments, graph);
+    const LayerMeter meter;
+    PruneOptions options = prune_options(arguments);
+    if (arguments.time_limit) options.time_limit_seconds = *arguments.time_limit;
+    const NetworkPlan plan = plan_network(
+        graph, source, options, overrides,
+        [&](size_t index, size_t count, const std::string& name) { meter.show(index, count, name); });
+    if (plan.layers.empty()) {
+        refuse("{}: no layer can hold {}{}", arguments.input, to_string(options.pattern),
+               plan.left_dense.empty()
+                   ? std::string(" (there is no convolution or linear layer)")
+                   : fmt::format(" ({}: {})", plan.left_dense[0].name, plan.left_dense[0].reason));
+    }
+    if (!arguments.dry_run) write(pruned_weights(plan, source), pruning_recipe(options, overrides));
+    return {options, plan.layers, plan.left_dense, true, plan.groups, plan.channels.unpermuted};
+}
+
+}  // namespace
+
+PruneOptions prune_options(const PruneArguments& arguments) {
+    PruneOptions options;
+    options.pattern = parse_pattern(arguments.pattern);
+    options.permute = arguments.permute || arguments.permute_only;
+    options.prune = !arguments.permute_only;
+    options.transposable = arguments.transposable;
+    options.seed = arguments.seed;
+    if (arguments.search == "stripes") {
+        options.search = PermutationSearch::stripes;
+    } else if (arguments.search != "annealing") {
+        refuse("--search {}: annealing or stripes expected{}", arguments.search,
+               suggestion(arguments.search, std::vector<std::string>{"annealing", "stripes"}));
+    }
+    if (arguments.time_limit && !(*arguments.time_limit > 0))
+        refuse("--time-limit must be more than 0 seconds");
+    if (arguments.permute_only && arguments.transposable) {
+        refuse("--permute-only prunes nothing, so that --transposable has no meaning beside it");
+    }
+    if (arguments.out.empty() && !arguments.dry_run)
+        refuse("--out FILE says where the weights go (or use --dry-run)");
+    return options;
+}
+
+/// The first skip pattern that matches the name, or nullptr; marks it as used.
+const std::string* skipped_by(const std::string& name, const std::vector<std::string>& patterns,
+                              std::vector<char>& used) {
+    const std::string* first = nullptr;
+    for (size_t i = 0; i < patterns.size(); ++i) {
+        if (::fnmatch(patterns[i].c_str(), name.c_str(), 0) != 0) continue;
+        used[i] = 1;
+        if (first == nullptr) first = &patterns[i];
+    }
+    return first;
+}
+
+PruneReport prune_onnx(const PruneArguments& arguments) {
+    if (!arguments.model.empty())
+        refuse("--model goes with a checkpoint, {} is a whole model", arguments.input);
+    if (!arguments.out.empty() && !onnx::is_onnx_path(arguments.out))
+        refuse("--out {}: {} is written as ONNX again, to a name that ends in .onnx", arguments.out,
+               arguments.input);
+    ModelRequest request;
+    request.model = arguments.input;
+    request.image = arguments.image;
+    request.batch = 2;
+    const onnx::Model model = requested_onnx(request);
+    const WeightSource source = onnx::initial_values();
+    return prune_network(arguments, model.graph, source, [&](const WeightSource& weights, const Recipe&) {
+        onnx::save(arguments.out, model, weights);
+    });
+}
+
+PruneReport prune_checkpoint(const PruneArguments& arguments) {
+    if (!arguments.image.empty()) refuse("--image: {} knows its images", arguments.input);
+    const CheckpointNetwork network = load_network(arguments.input, arguments.model, true);
+    const WeightSource source = network.weights();
+    const Graph& graph = network.model.graph;
+    return prune_network(arguments, graph, source, [&](const WeightSource& weights, const Recipe& recipe) {
+        if (onnx::is_onnx_path(arguments.out)) {
+            if (network.model.onnx.has_value()) {
+                onnx::save(arguments.out, *network.model.onnx, weights);
+            } else {
+                onnx::save(arguments.out, graph, weights);
+            }
+            return;
+        }
+        const Recipe kept = arguments.permute_only ? Recipe{} : recipe;
+        save_weights(arguments.out, graph, weights, first_metadata(network.info.model, kept));
+    });
+}
+
+}  // namespace enmesh::cli

@@ -1,0 +1,105 @@
+#include "cli/prune_report.hpp"
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace enmesh::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string lost(double magnitude, double kept) {
+    return fmt::format("{:.2f} %", magnitude > 0 ? 100 * (1 - kept / magnitude) : 0.0);
+}
+
+ordered_json groups_json(const PruneReport& report) {
+    ordered_json groups = ordered_json::array();
+    for (const SearchedGroup& group : report.groups) {
+        groups.push_back({{"channels", group.channels},
+                          {"readers", group.readers},
+                          {"producers", group.producers},
+                          {"kept_plain", group.kept_plain},
+                          {"kept", group.kept},
+                          {"seconds", group.seconds},
+                          {"exact", group.exact},
+                          {"permuted", group.permuted}});
+    }
+    return groups;
+}
+
+}  // namespace
+
+std::string json_text(const PruneReport& report) {
+    ordered_json layers = ordered_json::array(), left = ordered_json::array();
+    for (const PrunedLayer& layer : report.layers) {
+        layers.push_back({{"name", layer.name},
+                          {"rows", layer.rows},
+                          {"cols", layer.cols},
+                          {"magnitude", layer.magnitude},
+                          {"kept_plain", layer.kept_plain},
+                          {"kept", layer.kept},
+                          {"seconds", layer.seconds},
+                          {"exact", layer.exact}});
+    }
+    for (const LeftDense& tensor : report.left_dense)
+        left.push_back({{"name", tensor.name}, {"reason", tensor.reason}});
+    ordered_json json = {
+        {"pattern", to_string(report.options.pattern)}, {"layers", layers}, {"left_dense", left}};
+    if (report.has_graph && report.options.permute) {
+        json["groups"] = groups_json(report);
+        ordered_json unpermuted = ordered_json::array();
+        for (const UnpermutedInput& input : report.unpermuted)
+            unpermuted.push_back({{"name", input.weights}, {"reason", input.reason}});
+        json["unpermuted"] = unpermuted;
+    }
+    return json.dump(2);
+}
+
+void print_table(const PruneReport& report) {
+    size_t width = 5;
+    for (const PrunedLayer& layer : report.layers) width = std::max(width, layer.name.size());
+    fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7}\n", "layer", width, "rows", "cols", "lost plain",
+               "lost", "seconds");
+    PrunedLayer total;
+    for (const PrunedLayer& layer : report.layers) {
+        fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", layer.name, width, layer.rows,
+                   layer.cols, lost(layer.magnitude, layer.kept_plain), lost(layer.magnitude, layer.kept),
+                   layer.seconds);
+        total.magnitude += layer.magnitude;
+        total.kept_plain += layer.kept_plain;
+        total.kept += layer.kept;
+        total.seconds += layer.seconds;
+    }
+    fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", "all", width, "", "",
+               lost(total.magnitude, total.kept_plain), lost(total.magnitude, total.kept), total.seconds);
+    for (const LeftDense& tensor : report.left_dense)
+        fmt::print("left dense: {}  ({})\n", tensor.name, tensor.reason);
+    if (!report.has_graph || !report.options.permute) return;
+    for (const SearchedGroup& group : report.groups) {
+        fmt::print("{}: {} channels read by {}{}{}\n", group.permuted ? "permuted" : "searched, order kept",
+                   group.channels, fmt::join(group.readers, ", "),
+                   group.producers.empty() ? "" : ", made by ", fmt::join(group.producers, ", "));
+    }
+    for (const UnpermutedInput& input : report.unpermuted)
+        fmt::print("not permuted: inputs of {}  ({})\n", input.weights, input.reason);
+}
+
+LayerMeter::LayerMeter() : terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+LayerMeter::~LayerMeter() {
+    if (terminal_) std::fputs("\r\033[K", stderr);
+}
+
+void LayerMeter::show(size_t index, size_t count, const std::string& name) const {
+    if (!terminal_) return;
+    std::fprintf(stderr, "\r\033[K%zu of %zu  %s", index + 1, count, name.c_str());
+    std::fflush(stderr);
+}
+
+}  // namespace enmesh::cli
