@@ -437,11 +437,16 @@ std::string why_illegal(const SatConfig& config, const Piece& piece, const Mappi
         return "output-stationary tiles hold all of k";
     if (piece.engine.dense() != (mapping.pack == Pack::none))
         return "packing goes with N:M products and with them only";
-    if (mapping.pack == Pack::pregenerated && !(piece.indexed_is_parameter && config.pregeneration)) {
+    const bool pregenerates = piece.indexed_is_parameter && config.pregeneration;
+    if (mapping.pack == Pack::pregenerated && !pregenerates) {
         return piece.indexed_is_parameter
                    ? "it expects pregenerated weights, and features.pregeneration is off"
-                   : "only weights are pregenerated";
+                   : "it expects an operand that the weight update pregenerates, and this one is packed when "
+                     "it is needed (a gradient, or a step with --on-demand)";
     }
+    if (mapping.pack != Pack::pregenerated && mapping.pack != Pack::none && pregenerates)
+        return "it packs weights when they are needed (as --on-demand, or features.pregeneration off, has "
+               "it), and this step's weight update pregenerates them";
     const BufferNeeds needs = buffer_needs(config, piece, mapping);
     const auto lacks = [](const char* name, int64_t need, int64_t have) {
         return fmt::format("its tile needs {} bytes of {} buffer, which has {} ({} missing)", need, name,

@@ -115,12 +115,39 @@ std::string DesignPoint::value(std::string_view key) const {
     return {};
 }
 
+namespace {
+
+/// The parameters that a swept key sets; none for the pattern and where --sweep's own refusal will say more.
+std::vector<std::string> targets_of(const std::string& key) {
+    if (key == "array") return {"array.rows", "array.cols"};
+    if (key == "pattern") return {};
+    SatConfig config;
+    std::vector<std::string> targets, names = {"array", "pattern"};
+    for (const Parameter& parameter : parameters(config)) {
+        const std::string last = parameter.key.substr(parameter.key.rfind('.') + 1);
+        if (parameter.key == key || last == key) targets.push_back(parameter.key);
+        names.push_back(key.find('.') == std::string::npos ? last : parameter.key);
+    }
+    if (targets.empty()) refuse("--sweep {}: unknown key{}", key, suggestion(key, names));
+    return targets.size() == 1 ? targets : std::vector<std::string>{};
+}
+
+/// Two sweeps may not set the same parameter: the second would silently win.
+void check_apart(const Sweep& one, const Sweep& other) {
+    if (one.key == other.key) refuse("--sweep {}: is given twice", one.key);
+    const std::vector<std::string> targets = targets_of(other.key);
+    for (const std::string& target : targets_of(one.key))
+        if (std::find(targets.begin(), targets.end(), target) != targets.end())
+            refuse("--sweep {} and --sweep {} both set {}", other.key, one.key, target);
+}
+
+}  // namespace
+
 std::vector<DesignPoint> design_points(std::span<const Sweep> sweeps) {
     std::vector<DesignPoint> points(1);
     for (size_t i = 0; i < sweeps.size(); ++i) {
-        for (size_t j = 0; j < i; ++j) {
-            if (sweeps[i].key == sweeps[j].key) refuse("--sweep {}: is given twice", sweeps[i].key);
-        }
+        targets_of(sweeps[i].key);
+        for (size_t j = 0; j < i; ++j) check_apart(sweeps[i], sweeps[j]);
         std::vector<DesignPoint> next;
         for (const DesignPoint& point : points) {
             for (const std::string& value : sweeps[i].values) {

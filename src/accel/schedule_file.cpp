@@ -67,10 +67,30 @@ void expect(const std::string& where, const char* what, const std::string& got, 
         refuse("{}: the schedule is for another network: {} is {} there and {} here", where, what, got, want);
 }
 
-ProductSchedule read_product(const toml::node& node, const Product& product, const std::string& file) {
+std::string place(const std::string& file, const toml::node& node, const Product& product) {
+    return fmt::format("{}:{}: {} {}", file, node.source().begin.line, product.layer,
+                       to_string(product.stage));
+}
+
+/// Refuses mappings that do not fit; phase i is called where[i], the product itself where.back().
+void check_product(const SatConfig& config, const Product& product, const std::vector<Mapping>& mappings,
+                   std::span<const std::string> where) {
+    const size_t expected = phases(product).size();
+    if (mappings.size() != expected)
+        refuse("{}: has {} phases, the product has {}", where.back(), mappings.size(), expected);
+    for (size_t phase = 0; phase < mappings.size(); ++phase) {
+        if (product.is_sparse() && mappings[phase].indexed != product.sparse)
+            refuse("{}: the indexed operand must be the N:M one", where[phase]);
+        const Piece piece = pieces(product, mappings[phase].indexed)[phase];
+        const std::string why = why_illegal(config, piece, mappings[phase]);
+        if (!why.empty()) refuse("{}: does not fit this step on this machine: {}", where[phase], why);
+    }
+}
+
+ProductSchedule read_product(const toml::node& node, const Product& product, const std::string& file,
+                             const SatConfig& config) {
     const toml::table* table = node.as_table();
-    const std::string where =
-        fmt::format("{}:{}: {} {}", file, node.source().begin.line, product.layer, to_string(product.stage));
+    const std::string where = place(file, node, product);
     if (table == nullptr) refuse("{}: must be a table", where);
     const TomlReader reader(*table, where, {"layer", "stage", "m", "n", "k", "batch", "pattern", "phases"});
     expect(where, "the layer", reader.text("layer"), product.layer);
@@ -81,36 +101,37 @@ ProductSchedule read_product(const toml::node& node, const Product& product, con
     expect(where, "batch", std::to_string(reader.whole("batch")), std::to_string(product.batch));
     expect(where, "the pattern", reader.text("pattern"), pattern_text(product));
     ProductSchedule schedule;
+    std::vector<std::string> places;
     for (const toml::node& phase : reader.array("phases")) {
-        schedule.mappings.push_back(
-            read_mapping(phase, fmt::format("{} phase {}", where, schedule.mappings.size() + 1)));
+        places.push_back(
+            fmt::format("{} phase {}", place(file, phase, product), schedule.mappings.size() + 1));
+        schedule.mappings.push_back(read_mapping(phase, places.back()));
     }
+    places.push_back(where);
+    check_product(config, product, schedule.mappings, places);
     return schedule;
+}
+
+[[noreturn]] void refuse_count(const std::string& where, size_t there, const Workload& workload) {
+    refuse("{}: the schedule is for another network: it has {} products, {} has {}", where, there,
+           workload.name, workload.products.size());
 }
 
 }  // namespace
 
 void check(const SatConfig& config, const Workload& workload, const Schedule& schedule,
            const std::string& file) {
-    if (schedule.products.size() != workload.products.size()) {
-        refuse("{}: the schedule is for another network: it has {} products, {} has {}", file,
-               schedule.products.size(), workload.name, workload.products.size());
-    }
+    if (schedule.products.size() != workload.products.size())
+        refuse_count(file, schedule.products.size(), workload);
     for (size_t i = 0; i < workload.products.size(); ++i) {
         const Product& product = workload.products[i];
         const std::vector<Mapping>& mappings = schedule.products[i].mappings;
         const std::string where = fmt::format("{}: {} {}", file, product.layer, to_string(product.stage));
-        const size_t expected = phases(product).size();
-        if (mappings.size() != expected)
-            refuse("{}: has {} phases, the product has {}", where, mappings.size(), expected);
-        for (size_t phase = 0; phase < mappings.size(); ++phase) {
-            if (product.is_sparse() && mappings[phase].indexed != product.sparse) {
-                refuse("{} phase {}: the indexed operand must be the N:M one", where, phase + 1);
-            }
-            const Piece piece = pieces(product, mappings[phase].indexed)[phase];
-            const std::string why = why_illegal(config, piece, mappings[phase]);
-            if (!why.empty()) refuse("{} phase {}: does not fit this machine: {}", where, phase + 1, why);
-        }
+        std::vector<std::string> places;
+        for (size_t phase = 0; phase < mappings.size(); ++phase)
+            places.push_back(fmt::format("{} phase {}", where, phase + 1));
+        places.push_back(where);
+        check_product(config, product, mappings, places);
     }
 }
 
@@ -146,14 +167,16 @@ Schedule parse_schedule(std::string_view text, const std::string& file, const Sa
     if (reader.whole("version") != 1)
         refuse("{}: version {} is unknown; this program reads version 1", file, reader.whole("version"));
     const toml::array& products = reader.array("product");
-    if (products.size() != workload.products.size()) {
-        refuse("{}: the schedule is for another network: it has {} products, {} has {}", file,
-               products.size(), workload.name, workload.products.size());
-    }
+    if (products.empty()) refuse_count(file, 0, workload);
     Schedule schedule;
-    for (size_t i = 0; i < products.size(); ++i)
-        schedule.products.push_back(read_product(products[i], workload.products[i], file));
-    check(config, workload, schedule, file);
+    const size_t both = std::min(products.size(), workload.products.size());
+    for (size_t i = 0; i < both; ++i)
+        schedule.products.push_back(read_product(products[i], workload.products[i], file, config));
+    if (products.size() != workload.products.size()) {
+        // The first product that is too much, or the last before those that are missing.
+        const toml::node& node = products[std::min(both, products.size() - 1)];
+        refuse_count(fmt::format("{}:{}", file, node.source().begin.line), products.size(), workload);
+    }
     return schedule;
 }
 

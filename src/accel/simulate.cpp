@@ -46,7 +46,7 @@ std::vector<Dataflow> systolic_choices(const std::string& name) {
     if (name == "is") return {Dataflow::is};
     if (name == "auto") return {Dataflow::ws, Dataflow::os, Dataflow::is};
     const std::array<std::string, 4> known = {"ws", "os", "is", "auto"};
-    refuse("dataflow '{}' is unknown{}", name, suggestion(name, known));
+    refuse("--dataflow {}: is none of ws, os, is and auto{}", name, suggestion(name, known));
 }
 
 }  // namespace

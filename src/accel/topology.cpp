@@ -107,7 +107,11 @@ class Parser {
             // Some shipped headers say "IFMAP Width" twice: the first one is the height.
             if (column == "IFMAP Width" && !columns_.contains("IFMAP Height")) column = "IFMAP Height";
             if (!cells[i].empty()) columns_in_header_ = i + 1;
-            if (!column.empty()) columns_.try_emplace(std::string(column), i);
+            if (column.empty()) continue;
+            const auto [known, fresh] = columns_.try_emplace(std::string(column), i);
+            if (!fresh)
+                refuse("{}:{}: columns {} and {} of the header are both '{}'", file_, line_,
+                       known->second + 1, i + 1, column);
         }
         gemm_ = columns_.contains("M") && columns_.contains("N") && columns_.contains("K");
         static const std::vector<std::string> conv = {"Layer name",    "IFMAP Height", "IFMAP Width",
@@ -144,10 +148,10 @@ class Parser {
         if (count == 0) return;
         const std::string_view name = cell("Layer name");
         if (count == 1 && !name.empty()) return;  // the title of a section
-        if (name.empty()) refuse("{}:{}: column 'Layer name' is empty", file_, line_);
+        if (name.empty()) refuse("{} is empty", place("Layer name"));
         for (size_t i = columns_in_header_; i < cells_.size(); ++i) {
             if (!cells_[i].empty())
-                refuse("{}:{}: cell {} '{}' is beyond the header's last column", file_, line_, i + 1,
+                refuse("{}:{}: column {}: '{}' is beyond the header's last column", file_, line_, i + 1,
                        cells_[i]);
         }
         Product product = gemm_ ? gemm_row() : conv_row();
@@ -209,12 +213,16 @@ class Parser {
         const auto second = colon ? std::from_chars(first.ptr + 1, end, m) : first;
         if (!colon || second.ec != std::errc{} || second.ptr != end || n < 1 || m < 1 || n > m ||
             m > Pattern::max_m) {
-            refuse("{}:{}: column 'Sparsity': '{}' is not N:M with 1 <= N <= M <= {}", file_, line_, text,
-                   Pattern::max_m);
+            refuse("{}: '{}' is not N:M with 1 <= N <= M <= {}", place("Sparsity"), text, Pattern::max_m);
         }
         if (n == m) return;
         product.sparse = Operand::b;
         product.pattern = {n, m};
+    }
+
+    /// "net.csv:3: column 5 'Filter Width'".
+    std::string place(const std::string& column) const {
+        return fmt::format("{}:{}: column {} '{}'", file_, line_, columns_.at(column) + 1, column);
     }
 
     std::string_view cell(const std::string& column) const {
@@ -224,23 +232,20 @@ class Parser {
 
     int64_t number(const std::string& column) const {
         const std::string_view text = cell(column);
-        if (text.empty()) refuse("{}:{}: column '{}' is empty", file_, line_, column);
+        if (text.empty()) refuse("{} is empty", place(column));
         int64_t value = 0;
         const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
         if (error != std::errc{} || rest != text.data() + text.size()) {
-            refuse("{}:{}: column '{}': '{}' is not an integer", file_, line_, column, text);
+            refuse("{}: '{}' is not an integer", place(column), text);
         }
         if (value < 1 || value > largest_size) {
-            refuse("{}:{}: column '{}': {} is not between 1 and {}", file_, line_, column, value,
-                   largest_size);
+            refuse("{}: {} is not between 1 and {}", place(column), value, largest_size);
         }
         return value;
     }
 
     void check_fits(const char* column, int64_t kernel, int64_t input) const {
-        if (kernel > input)
-            refuse("{}:{}: column '{}': {} is larger than the input's {}", file_, line_, column, kernel,
-                   input);
+        if (kernel > input) refuse("{}: {} is larger than the input's {}", place(column), kernel, input);
     }
 
     void check_countable(const ConvGeometry& c) const {

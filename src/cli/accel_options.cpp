@@ -1,6 +1,7 @@
 #include "cli/accel_options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "enmesh/accel/topology.hpp"
@@ -59,8 +60,11 @@ accel::SatConfig load_sat(const AccelOptions& options) {
     if (options.dataflow.empty()) return config;
     if (options.dataflow == "is")
         refuse("--dataflow is: SAT runs ws, os or auto; is belongs to --accel systolic");
-    const std::vector<accel::Parameter> list = accel::parameters(config);
-    accel::apply_setting(list, "features.dataflow=" + options.dataflow);
+    const std::vector<std::string> known = {"ws", "os", "auto"};
+    if (std::find(known.begin(), known.end(), options.dataflow) == known.end())
+        refuse("--dataflow {}: is none of ws, os and auto{}", options.dataflow,
+               suggestion(options.dataflow, known));
+    config.dataflow = options.dataflow;
     return config;
 }
 

@@ -96,6 +96,7 @@ std::string subject_of(const Options& options, accel::SatConfig config) {
     std::string text = fmt::format("{} {} {} {} {} {} {} {}", a.topology, m.model, m.classes.value_or(0),
                                    m.image, m.width, m.batch, m.method, m.pattern);
     for (const RecipeOverride& layer : m.overrides) text += fmt::format(" {}={}", layer.layers, layer.sparse);
+    if (m.on_demand) text += " on-demand";
     const std::string machine = accel::to_toml(accel::parameters(config));
     return fmt::format("{} machine {:016x}", text, std::hash<std::string>{}(machine));
 }

@@ -97,7 +97,13 @@ Backend requested_backend(const RunRequest& request) {
         refuse("--dtype {}: this build computes in f32", request.dtype);
     require_between("--threads", request.threads, 0, 4096);
     if (request.threads > 0) set_threads(request.threads);
-    if (sat) return sat_backend(accel::load_sat_config(request.sat_config, request.sat_settings));
+    if (sat) {
+        accel::SatConfig config = accel::load_sat_config(request.sat_config, {});
+        const std::vector<accel::Parameter> parameters = accel::parameters(config);
+        for (const std::string& setting : request.sat_settings)
+            accel::apply_setting(parameters, setting, "--sat-set");
+        return sat_backend(config);
+    }
     return cpu_backend(cpu::parse_kernel_choice(request.plan));
 }
 

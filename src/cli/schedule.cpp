@@ -20,6 +20,8 @@ struct Options {
 
 void run(const Options& options) {
     if (options.accel.accel != "sat") refuse("--accel {}: only sat is scheduled", options.accel.accel);
+    if (!options.check.empty() && (!options.out.empty() || !options.json.empty()))
+        refuse("--check writes nothing: leave out {}", options.out.empty() ? "--json" : "--out");
     const accel::Workload workload = load_workload(options.accel);
     const accel::SatConfig config = load_sat(options.accel);
     if (!options.check.empty()) {

@@ -20,7 +20,7 @@ struct Options {
     AccelOptions accel;
     std::string json, csv, trace, schedule, out;
     bool print_config = false, exact = false;
-    uint64_t seed = 1;
+    std::optional<uint64_t> seed;  ///< 1 if not given
     std::string layer, stage;
     std::optional<int64_t> state_at;
 };
@@ -42,8 +42,8 @@ void print_registers(const Options& options) {
     const accel::Schedule schedule = options.schedule.empty()
                                          ? accel::find_schedule(config, workload)
                                          : accel::read_schedule(options.schedule, config, workload);
-    write_result("-", accel::registers_at(config, workload, schedule, options.seed, chosen(options),
-                                          *options.state_at));
+    write_result("-", accel::registers_at(config, workload, schedule, options.seed.value_or(1),
+                                          chosen(options), *options.state_at));
 }
 
 accel::Report run_systolic(const Options& options) {
@@ -88,7 +88,7 @@ accel::Report run_sat(const Options& options) {
     accel::Report report = accel::simulate(config, workload, schedule);
     if (options.exact) {
         const accel::ExactRun exact =
-            accel::run_exact(config, workload, schedule, report, options.seed, chosen(options));
+            accel::run_exact(config, workload, schedule, report, options.seed.value_or(1), chosen(options));
         std::fputs(exact_text(exact).c_str(), stderr);
         report.exact = exact;
     }
@@ -122,6 +122,34 @@ std::string config_text(const AccelOptions& options) {
     return accel::to_toml(accel::parameters(gpu));
 }
 
+/// Refuses options that would be ignored.
+void check_options(const Options& options, bool sat) {
+    const bool steps = options.exact, shows = options.state_at.has_value();
+    const std::array<std::pair<const char*, bool>, 4> files = {{{"--json", !options.json.empty()},
+                                                                {"--csv", !options.csv.empty()},
+                                                                {"--trace", !options.trace.empty()},
+                                                                {"--out", !options.out.empty()}}};
+    if (options.print_config) {
+        const bool names_step = !options.accel.model.model.empty() || !options.accel.topology.empty();
+        if (names_step || steps || shows || !options.schedule.empty())
+            refuse(
+                "--print-config prints the machine alone and stops: leave out --model, --topology, "
+                "--schedule, --exact and --state-at");
+    }
+    for (const auto& [name, given] : files)
+        if (given && (options.print_config || shows))
+            refuse("{} writes no report: leave out {}", shows ? "--state-at" : "--print-config", name);
+    if ((options.json == "-") + (options.csv == "-") + (options.trace == "-") > 1)
+        refuse("only one of --json, --csv and --trace can go to standard output");
+    if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
+    if (!sat && steps) refuse("--exact goes with --accel sat");
+    if (!sat && shows) refuse("--state-at goes with --accel sat");
+    if (steps && shows) refuse("--exact and --state-at exclude each other");
+    const bool chooses = !options.layer.empty() || !options.stage.empty();
+    if (chooses && !steps && !shows) refuse("--layer and --stage go with --exact or --state-at");
+    if (options.seed.has_value() && !steps && !shows) refuse("--seed goes with --exact or --state-at");
+}
+
 void run(const Options& options) {
     const std::string& accel = options.accel.accel;
     std::vector<std::string> gpus = accel::gpu_names(), known = gpus;
@@ -129,18 +157,11 @@ void run(const Options& options) {
     if (std::find(known.begin(), known.end(), accel) == known.end())
         refuse("--accel {}: no such accelerator{}", accel, suggestion(accel, known));
     const bool sat = accel == "sat";
+    check_options(options, sat);
     if (options.print_config) {
         write_result("-", config_text(options.accel));
         return;
     }
-    if ((options.json == "-") + (options.csv == "-") + (options.trace == "-") > 1)
-        refuse("only one of --json, --csv and --trace can go to standard output");
-    if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
-    if (!sat && options.exact) refuse("--exact goes with --accel sat");
-    if (!sat && options.state_at.has_value()) refuse("--state-at goes with --accel sat");
-    const bool chooses = !options.layer.empty() || !options.stage.empty();
-    if (chooses && !options.exact && !options.state_at.has_value())
-        refuse("--layer and --stage go with --exact or --state-at");
     if (options.state_at.has_value()) return print_registers(options);
     write_all(options, sat                   ? run_sat(options)
                        : accel == "systolic" ? run_systolic(options)
@@ -170,8 +191,7 @@ void add_simulate(CLI::App& app) {
     command->add_option("--layer", options->layer,
                         "the layer that --exact and --state-at run (all; the first)");
     command->add_option("--stage", options->stage, "its product: FF, BP or WG (all; the first)");
-    command->add_option("--seed", options->seed, "of the values of --exact and --state-at")
-        ->capture_default_str();
+    command->add_option("--seed", options->seed, "of the values of --exact and --state-at (1)");
     command->add_option(
         "--out", options->out,
         "folder for report.json, report.csv, trace.json, and SAT's schedule.toml and config.toml");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 
@@ -249,6 +250,70 @@ TEST(Schedule, RefusesWhatDoesNotFit) {
         refusal([&] { parse_schedule("version = 1", "s.toml", config, w); }).find("key 'product' is missing"),
         std::string::npos);
     EXPECT_NE(refusal([&] { parse_schedule("not toml", "s.toml", config, w); }).find("s.toml:1"),
+              std::string::npos);
+}
+
+/// The line of a text on which `what` begins, from 1.
+int64_t line_of(const std::string& text, size_t at) {
+    return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+}
+
+TEST(Schedule, NamesTheLineOfAMisfit) {
+    const SatConfig config;
+    const Workload w = small_network();
+    const std::string text = to_toml(config, w, find_schedule(config, w));
+    const auto place = [&](size_t at) { return fmt::format("s.toml:{}: ", line_of(text, at)); };
+
+    const size_t second = text.find("[[product]]", text.find("[[product]]") + 1);
+    Workload other = w;
+    other.products[1].layer = "conv9";
+    std::string message = refusal([&] { parse_schedule(text, "s.toml", config, other); });
+    EXPECT_TRUE(message.starts_with(place(second))) << message;
+
+    other = w;
+    other.products.pop_back();
+    message = refusal([&] { parse_schedule(text, "s.toml", config, other); });
+    EXPECT_TRUE(message.starts_with(place(text.rfind("[[product]]")))) << message;
+    other = w;
+    other.products.push_back(w.products.back());
+    message = refusal([&] { parse_schedule(text, "s.toml", config, other); });
+    EXPECT_TRUE(message.starts_with(place(text.rfind("[[product]]")))) << message;
+
+    const size_t phase = text.find("{ dataflow");
+    SatConfig tiny = config;
+    tiny.input_buffer_bytes = 64;
+    message = refusal([&] { parse_schedule(text, "s.toml", tiny, w); });
+    EXPECT_TRUE(message.starts_with(place(phase))) << message;
+    EXPECT_NE(message.find("phase 1: does not fit this step on this machine"), std::string::npos) << message;
+
+    std::string broken = text;
+    broken.replace(broken.find("order = \"", phase) + 9, 3, "mmk");
+    message = refusal([&] { parse_schedule(broken, "s.toml", config, w); });
+    EXPECT_TRUE(message.starts_with(place(phase))) << message;
+}
+
+TEST(Schedule, SaysThatOneSidePregeneratesAndTheOtherDoesNot) {
+    const SatConfig config;
+    Workload w = small_network();
+    make_sparse(w, {2, 8});
+    Workload on_demand = w;
+    for (Product& p : on_demand.products)
+        if (p.is_sparse()) p.b_is_parameter = false;
+    const std::string pregenerated = to_toml(config, w, find_schedule(config, w)),
+                      needed = to_toml(config, on_demand, find_schedule(config, on_demand));
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(pregenerated, "s.toml", config, on_demand);
+              }).find("this one is packed when it is needed (a gradient, or a step with --on-demand)"),
+              std::string::npos);
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(needed, "s.toml", config, w);
+              }).find("it packs weights when they are needed (as --on-demand"),
+              std::string::npos);
+    SatConfig off = config;
+    off.pregeneration = false;
+    EXPECT_NE(refusal([&] {
+                  parse_schedule(pregenerated, "s.toml", off, w);
+              }).find("features.pregeneration is off"),
               std::string::npos);
 }
 

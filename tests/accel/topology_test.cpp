@@ -88,22 +88,30 @@ TEST(Topology, ToleratesWhatShippedFilesContain) {
 
 TEST(Topology, NamesFileLineAndColumn) {
     EXPECT_EQ(refusal(std::string(conv_header) + "A, 5, 5, 3, x, 1, 1, 1,\n"),
-              "net.csv:2: column 'Filter Width': 'x' is not an integer");
+              "net.csv:2: column 5 'Filter Width': 'x' is not an integer");
     EXPECT_EQ(refusal(std::string(conv_header) + "\nA, 5, 5, 3, 3, , 1, 1,\n"),
-              "net.csv:3: column 'Channels' is empty");
+              "net.csv:3: column 6 'Channels' is empty");
     EXPECT_EQ(refusal(std::string(conv_header) + "A, 5, 5, 7, 3, 1, 1, 1,\n"),
-              "net.csv:2: column 'Filter Height': 7 is larger than the input's 5");
+              "net.csv:2: column 4 'Filter Height': 7 is larger than the input's 5");
     EXPECT_EQ(refusal(std::string(conv_header) + "A, 5, 5, 3, 3, 1, 0, 1,\n"),
-              "net.csv:2: column 'Num Filter': 0 is not between 1 and 2147483648");
+              "net.csv:2: column 7 'Num Filter': 0 is not between 1 and 2147483648");
     EXPECT_EQ(refusal("Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, "
                       "Strides,\nA,5,5,3,3,1,1,\n"),
               "net.csv:1: the header has no column 'Num Filter'");
     EXPECT_EQ(refusal("Layer, M, N, K, Sparsity,\nA, 5, 5, 8, 5:4,\n"),
-              "net.csv:2: column 'Sparsity': '5:4' is not N:M with 1 <= N <= M <= 16");
+              "net.csv:2: column 5 'Sparsity': '5:4' is not N:M with 1 <= N <= M <= 16");
     EXPECT_EQ(refusal("Layer, M, N, K,\nA, 5, 5, 8, 9,\n"),
-              "net.csv:2: cell 5 '9' is beyond the header's last column");
-    EXPECT_EQ(refusal("Layer, M, N, K,\n, 5, 5, 8,\n"), "net.csv:2: column 'Layer name' is empty");
-    EXPECT_EQ(refusal("Layer, M, N, K,\nA, 5, 5,\n"), "net.csv:2: column 'K' is empty");
+              "net.csv:2: column 5: '9' is beyond the header's last column");
+    EXPECT_EQ(refusal("Layer, M, N, K,\n, 5, 5, 8,\n"), "net.csv:2: column 1 'Layer name' is empty");
+    EXPECT_EQ(refusal("Layer, M, N, K,\nA, 5, 5,\n"), "net.csv:2: column 4 'K' is empty");
+}
+
+TEST(Topology, RefusesAColumnThatIsThereTwice) {
+    EXPECT_EQ(refusal("Layer, M, N, K, N,\nA, 5, 5, 8, 5,\n"),
+              "net.csv:1: columns 3 and 5 of the header are both 'N'");
+    EXPECT_EQ(refusal("Layer, IFMAP Height, IFMAP Width, IFMAP Width, Filter Height, Filter Width, Channels, "
+                      "Num Filter, Strides,\nA,5,5,5,3,3,1,1,1,\n"),
+              "net.csv:1: columns 3 and 4 of the header are both 'IFMAP Width'");
 }
 
 TEST(Topology, RefusesFilesThatAreNoTopology) {

@@ -89,6 +89,10 @@ TEST_F(SimulateCli, ScheduleReplaysAndIsCheckedAgainstNetworkAndMachine) {
     o = run("simulate --model resnet9 --batch 16 --method bdwp --pattern 2:8 --schedule " + path("s.toml"));
     EXPECT_EQ(o.code, 2);
     EXPECT_NE(o.err.find("the schedule is for another network"), std::string::npos) << o.err;
+    o = run("simulate " + model + "--on-demand --schedule " + path("s.toml"));
+    EXPECT_EQ(o.code, 2);
+    EXPECT_NE(o.err.find("s.toml:"), std::string::npos) << o.err;
+    EXPECT_NE(o.err.find("--on-demand"), std::string::npos) << o.err;
     o = run("simulate " + model + "--set features.interleaving=off --schedule " + path("s.toml"));
     EXPECT_EQ(o.code, 2);
     EXPECT_NE(o.err.find("features.interleaving is off"), std::string::npos) << o.err;
@@ -152,6 +156,40 @@ TEST_F(SimulateCli, RunsOneLayerAndShowsItsRegisters) {
         EXPECT_EQ(o.code, 2) << arguments;
         EXPECT_NE(o.err.find(message), std::string::npos) << arguments << ": " << o.err;
     }
+}
+
+TEST_F(SimulateCli, RefusesOptionsThatWouldBeIgnored) {
+    const std::string lenet = "simulate --model lenet5 --batch 1 ";
+    const std::array<std::pair<std::string, std::string>, 17> cases = {{
+        {lenet + "--exact --state-at 3", "--exact and --state-at exclude each other"},
+        {lenet + "--seed 7", "--seed goes with --exact or --state-at"},
+        {lenet + "--state-at 3 --json -", "--state-at writes no report: leave out --json"},
+        {lenet + "--state-at 3 --out " + path("o"), "--state-at writes no report: leave out --out"},
+        {"simulate --print-config --schedule s.toml", "--print-config prints the machine alone"},
+        {"simulate --print-config --exact", "--print-config prints the machine alone"},
+        {"simulate --print-config --csv x.csv", "--print-config writes no report: leave out --csv"},
+        {"simulate --model lenet5 --print-config", "--print-config prints the machine alone"},
+        {lenet + "--dataflow zz", "--dataflow zz: is none of ws, os and auto"},
+        {lenet + "--accel systolic --dataflow wss", "--dataflow wss: is none of ws, os, is and auto"},
+        {"schedule --model lenet5 --check s.toml --out t.toml", "--check writes nothing: leave out --out"},
+        {"schedule --model lenet5 --check s.toml --json -", "--check writes nothing: leave out --json"},
+        {"schedule --model lenet5 --dataflow o", "--dataflow o: is none of"},
+        {"explore --model lenet5 --sweep rows=4 --sweep array=4x4 --out " + path("e"),
+         "--sweep rows and --sweep array both set array.rows"},
+        {"explore --model lenet5 --sweep arry=4x4 --out " + path("e"), "did you mean 'array'?"},
+        {"train --data digits --device sat --sat-set rosw=4 --out " + path("t"),
+         "--sat-set rosw: unknown key (did you mean 'rows'?)"},
+        {"train --data digits --device sat --sat-set rows=0 --out " + path("t"),
+         "--sat-set array.rows = 0 is not between 1 and 1024"},
+    }};
+    for (const auto& [arguments, message] : cases) {
+        const testing::ProgramResult o = run(arguments);
+        EXPECT_EQ(o.code, 2) << arguments;
+        EXPECT_NE(o.err.find(message), std::string::npos) << arguments << "\n" << o.err;
+        EXPECT_TRUE(testing::is_one_error_line(o.err)) << o.err;
+        EXPECT_TRUE(o.out.empty()) << o.out;
+    }
+    EXPECT_TRUE(fs::is_empty(folder_));
 }
 
 TEST_F(SimulateCli, RefusesBadRequestsInOneLine) {
