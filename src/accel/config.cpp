@@ -1,5 +1,6 @@
 #include "enmesh/accel/config.hpp"
 
+#include "accel/check_ranges.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
@@ -8,118 +9,69 @@ namespace {
 
 constexpr double mebi = 1024.0 * 1024.0;
 
+/// A parameter of an engine, with the engine's own limits.
+template <typename Engine>
+struct EngineParameters {
+    std::vector<Parameter>& list;
+    Engine& engine;
+    std::span<const ParameterRange<Engine>> ranges;
+
+    void add(const char* key, const char* unit, const char* about, const char* origin, int Engine::*field) {
+        const ParameterRange<Engine>& range = range_of(ranges, field);
+        list.push_back({key,
+                        unit,
+                        about,
+                        origin,
+                        &(engine.*field),
+                        static_cast<double>(range.least),
+                        static_cast<double>(range.most),
+                        {}});
+    }
+};
+
 void add_array(std::vector<Parameter>& list, SatConfig& config) {
     Stce& c = config.stce;
-    list.push_back({"array.rows", "", "rows of the array", "published: 32", &c.rows, 1, 1024, {}});
-    list.push_back({"array.cols", "", "columns of the array", "published: 32", &c.cols, 1, 1024, {}});
+    EngineParameters<Stce> array{list, c, stce_ranges()};
+    array.add("array.rows", "", "rows of the array", "published: 32", &Stce::rows);
+    array.add("array.cols", "", "columns of the array", "published: 32", &Stce::cols);
     list.push_back({"array.frequency_hz",
                     "Hz",
                     "clock of every engine",
                     "published: 200 MHz",
                     &c.clock_hz,
-                    1e6,
-                    1e10,
+                    least_clock_hz,
+                    most_clock_hz,
                     {}});
-    list.push_back({"array.adder_latency_cycles",
-                    "cycles",
-                    "latency of the FP32 adder",
-                    "ours: 4",
-                    &c.adder_latency,
-                    1,
-                    64,
-                    {}});
-    list.push_back({"array.max_group",
-                    "values",
-                    "largest M (and dense group) that a latch holds",
-                    "ours: 16",
-                    &c.max_group,
-                    1,
-                    16,
-                    {}});
-    list.push_back({"array.max_interleave",
-                    "",
-                    "accumulators in a set: outputs that an element serves in turn",
-                    "ours: 16",
-                    &c.max_interleave,
-                    1,
-                    64,
-                    {}});
-    list.push_back({"array.packed_values",
-                    "values",
-                    "packed entries that an element holds in a set",
-                    "ours: 64",
-                    &c.packed_values,
-                    1,
-                    4096,
-                    {}});
-    list.push_back({"array.packed_sets",
-                    "",
-                    "2 loads the next pass's packed groups while one runs, 1 in between",
-                    "ours: 2",
-                    &c.packed_sets,
-                    1,
-                    2,
-                    {}});
-    list.push_back({"array.latches", "", "group latches of an element", "ours: 2", &c.latches, 1, 64, {}});
-    list.push_back({"array.row_link_values",
-                    "values/cycle",
-                    "width of a row's link",
-                    "ours: 1",
-                    &c.row_link_values,
-                    1,
-                    16,
-                    {}});
-    list.push_back({"array.column_link_values",
-                    "entries/cycle",
-                    "width of a column's link",
-                    "ours: 1",
-                    &c.column_link_values,
-                    1,
-                    64,
-                    {}});
-    list.push_back({"array.accumulator_sets",
-                    "",
-                    "2 drains an output-stationary tile while the next computes, 1 in between",
-                    "ours: 2",
-                    &c.accumulator_sets,
-                    1,
-                    2,
-                    {}});
+    array.add("array.adder_latency_cycles", "cycles", "latency of the FP32 adder", "ours: 4",
+              &Stce::adder_latency);
+    array.add("array.max_group", "values", "largest M (and dense group) that a latch holds", "ours: 16",
+              &Stce::max_group);
+    array.add("array.max_interleave", "", "accumulators in a set: outputs that an element serves in turn",
+              "ours: 16", &Stce::max_interleave);
+    array.add("array.packed_values", "values", "packed entries that an element holds in a set", "ours: 64",
+              &Stce::packed_values);
+    array.add("array.packed_sets", "", "2 loads the next pass's packed groups while one runs, 1 in between",
+              "ours: 2", &Stce::packed_sets);
+    array.add("array.latches", "", "group latches of an element", "ours: 2", &Stce::latches);
+    array.add("array.row_link_values", "values/cycle", "width of a row's link", "ours: 1",
+              &Stce::row_link_values);
+    array.add("array.column_link_values", "entries/cycle", "width of a column's link", "ours: 1",
+              &Stce::column_link_values);
+    array.add("array.accumulator_sets", "",
+              "2 drains an output-stationary tile while the next computes, 1 in between", "ours: 2",
+              &Stce::accumulator_sets);
 }
 
 void add_engines(std::vector<Parameter>& list, SatConfig& c) {
-    list.push_back({"sore.groups_per_cycle",
-                    "groups/cycle",
-                    "groups of M values reduced to N",
-                    "ours: 8",
-                    &c.sore.groups_per_cycle,
-                    1,
-                    1024,
-                    {}});
-    list.push_back({"sore.latency_cycles",
-                    "cycles",
-                    "from a group's entry to its packed form",
-                    "ours: 4",
-                    &c.sore.latency_cycles,
-                    4,
-                    64,
-                    {}});
-    list.push_back({"wuve.lanes",
-                    "",
-                    "FP32 multiply-add lanes of the vector engine",
-                    "ours",
-                    &c.wuve.lanes,
-                    1,
-                    4096,
-                    {}});
-    list.push_back({"wuve.latency_cycles",
-                    "cycles",
-                    "first operand in to first result out",
-                    "ours: 8",
-                    &c.wuve.latency_cycles,
-                    1,
-                    256,
-                    {}});
+    EngineParameters<Sore> sore{list, c.sore, sore_ranges()};
+    sore.add("sore.groups_per_cycle", "groups/cycle", "groups of M values reduced to N", "ours: 8",
+             &Sore::groups_per_cycle);
+    sore.add("sore.latency_cycles", "cycles", "from a group's entry to its packed form", "ours: 4",
+             &Sore::latency_cycles);
+    EngineParameters<Wuve> wuve{list, c.wuve, wuve_ranges()};
+    wuve.add("wuve.lanes", "", "FP32 multiply-add lanes of the vector engine", "ours", &Wuve::lanes);
+    wuve.add("wuve.latency_cycles", "cycles", "first operand in to first result out", "ours: 8",
+             &Wuve::latency_cycles);
     list.push_back({"buffers.input_bytes",
                     "bytes",
                     "streamed operand, both halves",

@@ -60,8 +60,8 @@ VectorResult run_vector(const SatConfig& config, const VectorOp& op) {
     result.layer = op.layer;
     result.stage = op.stage;
     result.elements = op.elements;
-    result.lane_cycles = vector_cycles(config.wuve, row, op.elements);
-    result.activity.lane_ops = elements * row.lane_ops;
+    result.lane_cycles = vector_cycles(config.wuve, row, op.elements, op.rounds);
+    result.activity.lane_ops = elements * row.lane_ops * static_cast<double>(op.rounds);
     result.activity.dram_read_bytes = elements * row.read_bytes;
     result.activity.dram_write_bytes = elements * row.write_bytes;
     finish(config, result);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <numeric>
 
+#include "accel/check_ranges.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -13,12 +14,15 @@ uint32_t magnitude(float rank) { return std::bit_cast<uint32_t>(rank) & 0x7fffff
 
 }  // namespace
 
-void check(const Sore& sore) {
-    if (sore.groups_per_cycle < 1 || sore.groups_per_cycle > 1024)
-        refuse("sore.groups_per_cycle is {}: it must be 1..1024", sore.groups_per_cycle);
-    if (sore.latency_cycles < 4 || sore.latency_cycles > 64)
-        refuse("sore.latency_cycles is {}: it must be 4..64", sore.latency_cycles);
+std::span<const ParameterRange<Sore>> sore_ranges() {
+    static constexpr std::array ranges = {
+        ParameterRange<Sore>{"groups_per_cycle", &Sore::groups_per_cycle, 1, 1024},
+        ParameterRange<Sore>{"latency_cycles", &Sore::latency_cycles, 4, 64},
+    };
+    return ranges;
 }
+
+void check(const Sore& sore) { check_ranges("sore", sore, sore_ranges()); }
 
 int64_t sore_cycles(const Sore& sore, int64_t groups) noexcept {
     if (groups <= 0) return 0;

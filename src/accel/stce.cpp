@@ -3,15 +3,28 @@
 
 #include <algorithm>
 
+#include "accel/check_ranges.hpp"
 #include "accel/stce_form.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
 namespace {
 
-void check_range(const char* name, int value, int low, int high) {
-    if (value < low || value > high) refuse("stce.{} is {}: it must be {}..{}", name, value, low, high);
-}
+constexpr std::array ranges = {
+    ParameterRange<Stce>{"rows", &Stce::rows, 1, 1024},
+    ParameterRange<Stce>{"cols", &Stce::cols, 1, 1024},
+    ParameterRange<Stce>{"adder_latency", &Stce::adder_latency, 1, 64},
+    ParameterRange<Stce>{"max_group", &Stce::max_group, 1, Pattern::max_m},
+    ParameterRange<Stce>{"max_interleave", &Stce::max_interleave, 1, 64},
+    ParameterRange<Stce>{"packed_values", &Stce::packed_values, 1, 4096},
+    ParameterRange<Stce>{"packed_sets", &Stce::packed_sets, 1, 2},
+    // Two for one streamed row, two for each of 64 interleaved pixels.
+    ParameterRange<Stce>{"latches", &Stce::latches, 2, 128},
+    // Up to a whole group period: 64 x 16 values.
+    ParameterRange<Stce>{"row_link_values", &Stce::row_link_values, 1, 1024},
+    ParameterRange<Stce>{"column_link_values", &Stce::column_link_values, 1, 1024},
+    ParameterRange<Stce>{"accumulator_sets", &Stce::accumulator_sets, 1, 2},
+};
 
 }  // namespace
 
@@ -27,20 +40,12 @@ std::string to_string(Dataflow dataflow) {
     return "?";
 }
 
+std::span<const ParameterRange<Stce>> stce_ranges() { return ranges; }
+
 void check(const Stce& stce) {
-    check_range("rows", stce.rows, 1, 1024);
-    check_range("cols", stce.cols, 1, 1024);
-    check_range("adder_latency", stce.adder_latency, 1, 64);
-    check_range("max_group", stce.max_group, 1, 16);
-    check_range("max_interleave", stce.max_interleave, 1, 64);
-    check_range("packed_values", stce.packed_values, 1, 4096);
-    check_range("packed_sets", stce.packed_sets, 1, 2);
-    check_range("latches", stce.latches, 2, 128);
-    check_range("row_link_values", stce.row_link_values, 1, 1024);
-    check_range("column_link_values", stce.column_link_values, 1, 1024);
-    check_range("accumulator_sets", stce.accumulator_sets, 1, 2);
-    if (!(stce.clock_hz >= 1e3 && stce.clock_hz <= 1e11))
-        refuse("stce.clock_hz is {}: it must be 1e3..1e11", stce.clock_hz);
+    check_ranges("stce", stce, stce_ranges());
+    if (!(stce.clock_hz >= least_clock_hz && stce.clock_hz <= most_clock_hz))
+        refuse("stce.clock_hz is {}: it must be {:g}..{:g}", stce.clock_hz, least_clock_hz, most_clock_hz);
 }
 
 void check(const EngineProduct& product) {

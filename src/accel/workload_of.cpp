@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "accel/vector_kinds.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -39,7 +41,9 @@ class Reader {
         if (is_product(op))
             read_product(node);
         else if (const SgdUpdate* sgd = op.as<SgdUpdate>())
-            add_update(node, sgd->momentum != 0 ? "sgd_momentum_update" : "sgd_update");
+            add_update(node, sgd->nesterov        ? "sgd_nesterov_update"
+                             : sgd->momentum != 0 ? "sgd_momentum_update"
+                                                  : "sgd_update");
         else if (op.is<AdamWUpdate>())
             add_update(node, "adam_update");
         else if (op.is<GradientNorm>())
@@ -137,62 +141,45 @@ class Reader {
         product.pattern = nm->pattern;
     }
 
+    /// Everything between the products: a row of the vector engine's table, or a refusal. Packing by
+    /// magnitude is SORE's, and a reshape moves nothing.
     void read_vector(const Node& node) {
         const Operation& op = node.operation;
         const int64_t results = out(node).elements();
-        if (op.is<PackNm>() || op.is<Reshape>()) return;
-        if (op.is<Relu>())
-            add_vector(node, "relu_forward", results);
-        else if (op.is<ReluBackward>())
-            add_vector(node, "relu_backward", results);
-        else if (op.is<Gelu>())
-            add_vector(node, "gelu_forward", results);
-        else if (op.is<GeluBackward>())
-            add_vector(node, "gelu_backward", results);
+        if (op.is<Reshape>()) return;
+        if (const PackNm* pack = op.as<PackNm>())
+            read_pack(node, *pack);
+        else if (const SelectMask* select = op.as<SelectMask>())
+            read_mask(node, *select);
         else if (const Unary* unary = op.as<Unary>())
-            add_vector(node, is_piecewise_linear(unary->kind) ? "relu_forward" : "gelu_forward", results);
+            add_vector(node, unary_row(unary->kind, false), results);
         else if (const UnaryBackward* backward = op.as<UnaryBackward>())
-            add_vector(node, is_piecewise_linear(backward->kind) ? "relu_backward" : "gelu_backward",
-                       results);
+            add_vector(node, unary_row(backward->kind, true), results);
         else if (const BatchNorm* norm = op.as<BatchNorm>())
             add_vector(node, norm_kind(*norm), results);
-        else if (op.is<BatchNormBackward>())
-            add_vector(node, "batch_norm_backward", results);
-        else if (op.is<LayerNorm>())
-            add_vector(node, "layer_norm_forward", results);
-        else if (op.is<LayerNormBackward>())
-            add_vector(node, "layer_norm_backward", results);
-        else if (op.is<Softmax>())
-            add_vector(node, "softmax_forward", results);
-        else if (op.is<SoftmaxBackward>())
-            add_vector(node, "softmax_backward", results);
-        else if (op.is<CrossEntropy>())
-            add_vector(node, "cross_entropy", in(node, 0).elements());
-        else if (op.is<MaxPool2d>())
-            add_vector(node, "max_pool_forward", in(node, 0).elements());
-        else if (op.is<MaxPool2dBackward>())
-            add_vector(node, "max_pool_backward", results);
-        else if (op.is<AveragePool2d>() || op.is<GlobalAveragePool>())
-            add_vector(node, "avg_pool_forward", in(node, 0).elements());
-        else if (op.is<AveragePool2dBackward>() || op.is<GlobalAveragePoolBackward>())
-            add_vector(node, "avg_pool_backward", results);
-        else if (op.is<SumExcept>())
-            add_vector(node, "bias", in(node, 0).elements());
-        else if (op.is<SumTo>() || op.is<Reduce>())
-            add_vector(node, "add", in(node, 0).elements());
-        else if (op.is<Add>() || op.is<Subtract>() || op.is<Accumulate>() || op.is<ExponentialAverage>() ||
-                 op.is<SrDecay>())
-            add_vector(node, "add", results);
-        else if (op.is<Multiply>() || op.is<Divide>() || op.is<Scale>() || op.is<Dropout>() ||
-                 op.is<ApplyMask>() || op.is<CrossEntropyBackward>())
-            add_vector(node, "multiply", results);
+        else if (op.is<EmbeddingBackward>()) {
+            add_vector(node, "fill", results);
+            add_vector(node, "embedding_backward", in(node, 1).elements());
+        } else if (const VectorKind* kind = vector_kind(name(op)))
+            add_vector(node, kind->row, kind->of_input ? in(node, 0).elements() : results);
         else
-            add_vector(node, "copy", results);
+            refuse("layer {}: the vector engine knows no operation {}", node.layer, name(op));
     }
 
-    /// Comparisons and a multiply-add suffice; the others need special functions, as Gelu does.
-    static bool is_piecewise_linear(UnaryKind kind) {
-        return kind == UnaryKind::clip || kind == UnaryKind::hard_sigmoid || kind == UnaryKind::leaky_relu;
+    /// By a mask, SORE ranks by the mask's bytes; MVUE first has its values chosen and scaled by the lanes.
+    void read_pack(const Node& node, const PackNm& pack) {
+        const int64_t values = in(node, 0).elements();
+        if (pack.selection == Selection::mask) add_vector(node, "mask_rank", values);
+        if (pack.selection == Selection::mvue) add_vector(node, "mvue", values, pack.pattern.n);
+    }
+
+    /// A step bears its share of a mask that is renewed once a period.
+    void read_mask(const Node& node, const SelectMask& select) {
+        const int64_t weights = ceil_div(in(node, 0).elements(), select.period);
+        if (select.selection == Selection::transposable)
+            add_vector(node, "transposable_mask", weights, int64_t{select.pattern.n} * select.pattern.m);
+        else
+            add_vector(node, "select_mask", weights);
     }
 
     static const char* norm_kind(const BatchNorm& norm) {
@@ -202,11 +189,13 @@ class Reader {
     void read_gradient_norm(const Node& node) {
         int64_t elements = 0;
         for (size_t i = 1; i < node.inputs.size(); ++i) elements += in(node, i).elements();
-        add_vector(node, "gradient_scale", elements);
+        add_vector(node, "gradient_norm", elements);
     }
 
-    void add_vector(const Node& node, const char* kind, int64_t elements) {
-        if (elements > 0) workload_.vector_ops.push_back({kind, node.layer, node.stage, elements, position_});
+    void add_vector(const Node& node, std::string_view kind, int64_t elements, int64_t rounds = 1) {
+        if (elements > 0)
+            workload_.vector_ops.push_back(
+                {std::string(kind), node.layer, node.stage, elements, position_, rounds});
     }
 
     /// K × C at every kernel position; a vector is one row.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "accel/check_ranges.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -15,9 +16,13 @@ constexpr int special = special_lane_ops;
 // Statistics that run over a product's output are taken while it drains through the lanes: they cost
 // lane-operations, no DRAM bytes.
 constexpr std::array costs = {
+    // FP32 sums of the micro-batches' gradients.
+    VectorCost{"accumulate", 1, 1, 8, 4},
     // w, g, m, v in; w, m, v and the FP16 weight out. Decay, two moments (2 each), root, division, step.
     VectorCost{"adam_update", 1, 7 + 2 * special, 16, 14},
     VectorCost{"add", 1, 1, 4, 2},
+    // An FP32 weight gradient and a byte of mask in.
+    VectorCost{"apply_mask", 1, 1, 5, 4},
     VectorCost{"avg_pool_backward", 1, 1, 2, 2},
     VectorCost{"avg_pool_forward", 1, 1, 2, 2},
     // Two sums over dy and dy*xhat (read x, dy), then dx = a*dy + b*x + c (read x, dy again, write dx).
@@ -31,36 +36,76 @@ constexpr std::array costs = {
     VectorCost{"copy", 1, 1, 2, 2},
     // Maximum, exp, sum, division, minus target.
     VectorCost{"cross_entropy", 3, 3 + 2 * special, 2, 2},
+    // Probability minus target, over the batch.
+    VectorCost{"cross_entropy_backward", 1, 2, 2, 2},
+    VectorCost{"divide", 1, special, 4, 2},
+    // Comparison with a random number, product; the generator works beside the lanes.
+    VectorCost{"dropout", 1, 2, 2, 2},
+    // A gradient added to its row of the FP32 table gradient.
+    VectorCost{"embedding_backward", 1, 1, 6, 4},
+    VectorCost{"exponential_average", 1, 2, 8, 4},
+    // Zeros, FP32.
+    VectorCost{"fill", 1, 1, 0, 4},
     // tanh form: polynomial (3), exp, division, product; the backward adds the derivative's four.
     VectorCost{"gelu_backward", 1, 8 + 2 * special, 4, 2},
     VectorCost{"gelu_forward", 1, 4 + 2 * special, 2, 2},
-    // Clipping and scaling of a gradient by one factor; FP32 in and out.
-    VectorCost{"gradient_scale", 1, 1, 4, 4},
+    // The sum of squares of FP32 gradients; the factor that follows is an operand of the update.
+    VectorCost{"gradient_norm", 1, 1, 4, 0},
     VectorCost{"layer_norm_backward", 2, 4, 8, 2},
     VectorCost{"layer_norm_forward", 2, 3, 4, 2},
+    // A byte of mask on its way to SORE, where it takes the place of the rank.
+    VectorCost{"mask_rank", 1, 0, 1, 0},
     // One compare a window element is charged to the input; the argmax costs a byte.
     VectorCost{"max_pool_backward", 1, 1, 1, 2},
     VectorCost{"max_pool_forward", 1, 1, 2, 1},
     VectorCost{"multiply", 1, 1, 4, 2},
-    // Online reduction: one read of the FP16 values; SORE's packed output is charged by pattern, not here.
-    VectorCost{"pack", 1, 0, 2, 0},
+    // In each of N rounds a comparison with the threshold, a selection, a sum, a share of the group's
+    // division
+    // (8 over M values) and of the four operations that follow the last: share, cumulated share, comparison
+    // with the random number, value.
+    VectorCost{"mvue", 1, 8, 2, 2},
+    // At most a multiply-add, two comparisons and a product (hard swish); the backward has a derivative in
+    // place of the clipped line.
+    VectorCost{"piecewise_backward", 1, 4, 4, 2},
+    VectorCost{"piecewise_forward", 1, 4, 2, 2},
+    // A sum over axes; the results are few.
+    VectorCost{"reduce", 1, 1, 2, 0},
     VectorCost{"relu_backward", 1, 1, 4, 2},
     VectorCost{"relu_forward", 1, 1, 2, 2},
+    VectorCost{"scale", 1, 1, 2, 2},
+    // The FP32 masters in, a byte of mask out; SORE ranks.
+    VectorCost{"select_mask", 1, 0, 4, 1},
     // w, g, v in; w, v and the FP16 weight out: decay, momentum, step.
     VectorCost{"sgd_momentum_update", 1, 3, 12, 10},
+    VectorCost{"sgd_nesterov_update", 1, 4, 12, 10},
     // w, g in; w and the FP16 weight out.
     VectorCost{"sgd_update", 1, 2, 8, 6},
     VectorCost{"softmax_backward", 2, 3, 8, 2},
     VectorCost{"softmax_forward", 3, 3 + 2 * special, 6, 2},
+    // exp, log or root; the backward also a division and a product.
+    VectorCost{"special_backward", 1, 1 + 2 * special, 4, 2},
+    VectorCost{"special_forward", 1, special, 2, 2},
+    // FP32 gradient and weight, a byte that says what is kept: scale, decay where nothing is.
+    VectorCost{"sr_decay", 1, 2, 9, 4},
+    // In each of N*M augmentations of a tile's flow every element is visited twice: its potential forward,
+    // its
+    // flow back. Masters in, a byte of mask out.
+    VectorCost{"transposable_mask", 1, 2, 4, 1},
+    // Packed values and indices (at most what a copy reads) to their places.
+    VectorCost{"unpack", 1, 1, 2, 2},
 };
 
 }  // namespace
 
-void check(const Wuve& wuve) {
-    if (wuve.lanes < 1 || wuve.lanes > 4096) refuse("wuve.lanes is {}: it must be 1..4096", wuve.lanes);
-    if (wuve.latency_cycles < 1 || wuve.latency_cycles > 256)
-        refuse("wuve.latency_cycles is {}: it must be 1..256", wuve.latency_cycles);
+std::span<const ParameterRange<Wuve>> wuve_ranges() {
+    static constexpr std::array ranges = {
+        ParameterRange<Wuve>{"lanes", &Wuve::lanes, 1, 4096},
+        ParameterRange<Wuve>{"latency_cycles", &Wuve::latency_cycles, 1, 256},
+    };
+    return ranges;
 }
+
+void check(const Wuve& wuve) { check_ranges("wuve", wuve, wuve_ranges()); }
 
 std::span<const VectorCost> vector_costs() { return costs; }
 
@@ -73,21 +118,23 @@ const VectorCost& vector_cost(std::string_view name) {
     refuse("unknown vector operation '{}'{}", name, suggestion(name, names));
 }
 
-int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements) noexcept {
+int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements, int64_t rounds) noexcept {
     if (elements <= 0) return 0;
-    return int64_t{cost.passes} * wuve.latency_cycles + ceil_div(elements * cost.lane_ops, wuve.lanes);
+    return cost.passes * rounds * wuve.latency_cycles +
+           ceil_div(elements * cost.lane_ops * rounds, wuve.lanes);
 }
 
 int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& update) noexcept {
     const int64_t side = update.pattern.m > 0 ? update.pattern.m : Pattern::max_m;
     const int64_t tiles = ceil_div(update.rows, side) * ceil_div(update.cols, side) * update.repeats;
     if (tiles <= 0) return 0;
+    const int64_t abreast = std::max<int64_t>(1, wuve.lanes / (side * side));
+    const int64_t sets = ceil_div(tiles, abreast), last_tiles = tiles - (sets - 1) * abreast;
     const int64_t lanes_cycles = ceil_div(side * side, wuve.lanes) * update.lane_ops;
     const int64_t groups = update.directions * side;
-    const int64_t select_cycles = ceil_div(groups, sore.groups_per_cycle);
-    const int64_t last_selection = groups > 0 ? sore_cycles(sore, groups) : 0;
-    return wuve.latency_cycles + (tiles - 1) * std::max(lanes_cycles, select_cycles) + lanes_cycles +
-           last_selection;
+    const int64_t select_cycles = ceil_div(abreast * groups, sore.groups_per_cycle);
+    return wuve.latency_cycles + (sets - 1) * std::max(lanes_cycles, select_cycles) + lanes_cycles +
+           sore_cycles(sore, last_tiles * groups);
 }
 
 PackedTile update_tile(const SgdStep& step, Pattern pattern, std::span<float> masters,

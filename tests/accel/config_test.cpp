@@ -101,6 +101,43 @@ TEST(Config, RefusesWithFileLineAndNearestName) {
     EXPECT_NE(set_refusal("latency_cycles=4").find("could be"), std::string::npos);
 }
 
+/// The configuration and the engine's own check must draw the same line.
+void expect_one_range(const std::string& section, const auto& check_engine) {
+    SatConfig config;
+    int compared = 0;
+    for (const Parameter& parameter : parameters(config)) {
+        int* const* field = std::get_if<int*>(&parameter.field);
+        if (!parameter.key.starts_with(section + ".") || field == nullptr) continue;
+        const int kept = **field;
+        for (const double limit : {parameter.least, parameter.most}) {
+            const int outside = static_cast<int>(limit) + (limit == parameter.least ? -1 : 1);
+            **field = static_cast<int>(limit);
+            EXPECT_EQ(refusal([&] { check_engine(config); }), "(accepted)") << parameter.key;
+            **field = outside;
+            EXPECT_NE(refusal([&] { check_engine(config); }), "(accepted)") << parameter.key << outside;
+            EXPECT_NE(refusal([&] {
+                          apply_setting(parameters(config), fmt::format("{}={}", parameter.key, outside));
+                      }),
+                      "(accepted)");
+            **field = kept;
+        }
+        ++compared;
+    }
+    EXPECT_GE(compared, 2) << section;
+}
+
+TEST(Config, RangesAreTheEngines) {
+    expect_one_range("array", [](const SatConfig& c) { check(c.stce); });
+    expect_one_range("sore", [](const SatConfig& c) { check(c.sore); });
+    expect_one_range("wuve", [](const SatConfig& c) { check(c.wuve); });
+    EXPECT_EQ(set_refusal("latches=128"), "(accepted)");
+    EXPECT_EQ(set_refusal("frequency_hz=1e5"),
+              "--set array.frequency_hz = 100000 is not between 1000000 and 10000000000 Hz");
+    Stce slow;
+    slow.clock_hz = 1e5;
+    EXPECT_NE(refusal([&] { check(slow); }).find("stce.clock_hz"), std::string::npos);
+}
+
 TEST(Energy, TablesAreSourcedAndChecked) {
     for (const char* name : {"fpga", "asic"}) {
         const EnergyTable table = energy_table(name);

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "enmesh/accel/sore.hpp"
 #include "enmesh/accel/stce.hpp"
 #include "enmesh/accel/wuve.hpp"
 
@@ -76,6 +77,33 @@ TEST(StceDocumentation, TheWorkedExamplesAreWhatTheMachineDoes) {
             table += table_line(state_at(stce, product, mapping, streamed, packed, cycle)) + "\n";
         EXPECT_NE(documentation().find(table + "```"), std::string::npos) << "the machine does:\n" << table;
     }
+}
+
+/// A line of the text that has both.
+bool has_line(const std::string& text, const std::string& begin, const std::string& end) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+        if (line.find(begin) != std::string::npos && line.ends_with(end)) return true;
+    return false;
+}
+
+TEST(StceDocumentation, RangesAndDefaultsAreTheCodes) {
+    const std::string text = documentation();
+    for (const auto& range : stce_ranges()) {
+        const std::string end = fmt::format("| {} | {}..{} |", Stce{}.*range.field, range.least, range.most);
+        EXPECT_TRUE(has_line(text, fmt::format("`{}`", range.name), end)) << range.name << " " << end;
+    }
+    const auto in_words = [&](const auto& engine, const auto& ranges) {
+        for (const auto& range : ranges) {
+            const std::string words =
+                fmt::format("(default {}, {}..{})", engine.*range.field, range.least, range.most);
+            const size_t at = text.find(words);
+            ASSERT_NE(at, std::string::npos) << range.name << " " << words;
+            EXPECT_NE(text.substr(at - 80, 80).find(fmt::format("{}", range.name)), std::string::npos);
+        }
+    };
+    in_words(Sore{}, sore_ranges());
+    in_words(Wuve{}, wuve_ranges());
 }
 
 TEST(StceDocumentation, TheVectorTableIsTheCodes) {

@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "accel/vector_kinds.hpp"
+#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/wuve.hpp"
+#include "enmesh/base/error.hpp"
 #include "enmesh/models/models.hpp"
 
 namespace enmesh::accel {
@@ -74,6 +80,80 @@ TEST(WorkloadOf, UpdatesEveryParameterAndPacksBothForms) {
         parameters += step.graph.type(parameter.weights).shape.elements();
     EXPECT_EQ(updated, parameters);
     EXPECT_GT(packed, 0);
+}
+
+/// Every operation there is must be a product, an update, one whose attributes are looked at, or in the
+/// table.
+template <typename... Ops>
+void expect_all_charged(const std::variant<Ops...>*) {
+    constexpr std::array<std::string_view, 10> by_attributes = {
+        "adamw_update", "batch_norm",  "embedding_backward", "gradient_norm", "pack_nm",
+        "reshape",      "select_mask", "sgd_update",         "unary",         "unary_backward"};
+    const auto check_one = [&](std::string_view operation, bool product) {
+        const bool special =
+            std::find(by_attributes.begin(), by_attributes.end(), operation) != by_attributes.end();
+        const VectorKind* kind = vector_kind(operation);
+        EXPECT_EQ((product ? 1 : 0) + (special ? 1 : 0) + (kind != nullptr ? 1 : 0), 1) << operation;
+        if (kind != nullptr) {
+            EXPECT_EQ(vector_cost(kind->row).name, kind->row);
+        }
+    };
+    (check_one(Ops::name, is_product(Operation(Ops{}))), ...);
+}
+
+TEST(WorkloadOf, EveryOperationIsChargedByName) {
+    expect_all_charged(static_cast<const AnyOperation*>(nullptr));
+    EXPECT_EQ(vector_kind("no such operation"), nullptr);
+    for (int kind = 1; kind <= static_cast<int>(UnaryKind::power); ++kind)
+        for (const bool backward : {false, true}) {
+            const std::string_view row = unary_row(static_cast<UnaryKind>(kind), backward);
+            EXPECT_EQ(vector_cost(row).name, row);
+        }
+    EXPECT_THROW(unary_row(UnaryKind::none, false), Error);
+}
+
+int64_t elements_of(const Workload& w, const std::string& kind) {
+    int64_t sum = 0;
+    for (const VectorOp& op : w.vector_ops)
+        if (op.kind == kind) sum += op.elements;
+    return sum;
+}
+
+TEST(WorkloadOf, MasksAndMvueAreChargedAsSuch) {
+    const Workload plain = workload_of(step_of("resnet9", "bdwp", Pattern{2, 4}));
+    for (const char* kind : {"mvue", "mask_rank", "copy", "transposable_mask", "sr_decay"})
+        EXPECT_EQ(elements_of(plain, kind), 0) << kind;
+    const Workload mvue = workload_of(step_of("resnet9", "bdwp+mvue", Pattern{2, 4}));
+    EXPECT_GT(elements_of(mvue, "mvue"), 0);
+    for (const VectorOp& op : mvue.vector_ops) EXPECT_EQ(op.rounds, op.kind == "mvue" ? 2 : 1) << op.kind;
+    EXPECT_GT(elements_of(workload_of(step_of("resnet9", "bdwp+sr", Pattern{2, 4})), "sr_decay"), 0);
+
+    const TrainingStep step = step_of("resnet9", "transposable", Pattern{2, 4});
+    const Workload masks = workload_of(step);
+    EXPECT_GT(elements_of(masks, "mask_rank"), 0);
+    EXPECT_GT(elements_of(masks, "transposable_mask"), 0);
+    EXPECT_LE((elements_of(masks, "transposable_mask") - 100) * step.recipe.mask_period,
+              elements_of(masks, "mask_rank"));
+    for (const VectorOp& op : masks.vector_ops)
+        EXPECT_EQ(op.rounds, op.kind == "transposable_mask" ? 8 : 1) << op.kind;
+}
+
+TEST(WorkloadOf, TrainingOnSatAddsTheLossScaleToTheStep) {
+    ModelOptions options;
+    options.batch = 64;
+    const Graph graph = build_model("resnet9", options);
+    Graph scaled = graph;
+    scaled.add_input("loss_scale", {Shape{}, DType::f32, {}});
+    const Recipe recipe = make_recipe("bdwp", Pattern{2, 8});
+    const Workload alone = workload_of(build_training_step(graph, recipe, {})),
+                   trained = workload_of(build_training_step(scaled, recipe, {}));
+    EXPECT_EQ(elements_of(trained, "multiply"), elements_of(alone, "multiply") + 64 * 10);
+    EXPECT_EQ(trained.vector_ops.size(), alone.vector_ops.size() + 1);
+    const SatConfig config;
+    const auto cycles = [&](const Workload& w) {
+        return simulate(config, w, find_schedule(config, w)).total_cycles;
+    };
+    EXPECT_EQ(cycles(trained), cycles(alone) + 28);
 }
 
 TEST(WorkloadOf, AttentionIsBatchedPerHeadAndImage) {

@@ -24,6 +24,7 @@ TEST(Wuve, VectorCyclesByHand) {
     const VectorCost cost = {"x", 2, 3, 0, 0};
     EXPECT_EQ(vector_cycles({32, 8}, cost, 1000), 16 + 94);
     EXPECT_EQ(vector_cycles({32, 8}, cost, 0), 0);
+    EXPECT_EQ(vector_cycles({32, 8}, cost, 1000, 4), 64 + 375);
 }
 
 TEST(Wuve, UpdateCyclesByHand) {
@@ -33,32 +34,71 @@ TEST(Wuve, UpdateCyclesByHand) {
     // One selector: selection takes 16 cycles a tile and sets the pace.
     EXPECT_EQ(update_cycles({32, 8}, {1, 4}, update), 8 + 31 * 16 + 6 + (16 + 4));
     EXPECT_EQ(update_cycles({32, 8}, {8, 4}, {16, 17, 9, 3, {}, 0}), 8 + 18 * 8 * 3);
+    // 2:4 on 32 lanes: two 4 x 4 tiles side by side, 35 tiles in 18 sets, the last one of a single tile; 16
+    // groups of a set at 4 a cycle take 4 cycles, longer than the lanes' 3.
+    EXPECT_EQ(update_cycles({32, 8}, {4, 4}, {20, 28, 1, 3, {2, 4}, 2}), 8 + 17 * 4 + 3 + (2 + 4));
+    EXPECT_EQ(update_cycles({32, 8}, {8, 4}, {20, 28, 1, 3, {2, 4}, 1}), 8 + 18 * 3 + (1 + 4));
+    // 31 lanes hold one tile of 16, as 17 do; 16 too.
+    for (const int lanes : {16, 17, 31})
+        EXPECT_EQ(update_cycles({lanes, 8}, {8, 4}, {20, 28, 1, 3, {2, 4}, 0}), 8 + 35 * 3);
 }
 
-/// The same figure, cycle by cycle: lanes count down a tile, a delay line of the lanes' latency carries it to
-/// SORE, whose selectors take groups; the last packed group is written SORE's latency after its entry.
-int64_t stepped_update(const Wuve& wuve, const Sore& sore, int64_t tiles, int side, int lane_ops,
-                       int groups) {
-    const auto lanes_tile = static_cast<int64_t>((side * side + wuve.lanes - 1) / wuve.lanes) * lane_ops;
+/// What the lanes do in their slots, lane by lane: each lane of each slot is given one element of one tile. A
+/// set is the tiles that lie in the lanes at once.
+struct LaneSets {
+    std::vector<int64_t> tiles;  ///< of each set
+    int64_t slots = 0;           ///< of a set; each takes lane_ops cycles
+};
+
+LaneSets lane_by_lane(int lanes, int64_t tiles, int side) {
+    LaneSets sets;
+    const int elements = side * side;
+    for (int64_t tile = 0; tile < tiles;) {
+        std::vector<std::vector<std::pair<int64_t, int>>> slots;  // [slot][lane] -> tile, element
+        int64_t held = 0;
+        do {  // another tile joins while the lanes that are free hold all of it
+            for (int element = 0; element < elements; ++element) {
+                if (slots.empty() || static_cast<int>(slots.back().size()) == lanes) slots.emplace_back();
+                slots.back().emplace_back(tile + held, element);
+            }
+            ++held;
+        } while (tile + held < tiles && slots.size() == 1 &&
+                 lanes - static_cast<int>(slots.back().size()) >= elements);
+        for (const auto& slot : slots) EXPECT_LE(static_cast<int>(slot.size()), lanes);
+        if (tile == 0) sets.slots = static_cast<int64_t>(slots.size());
+        EXPECT_EQ(static_cast<int64_t>(slots.size()), sets.slots);
+        sets.tiles.push_back(held);
+        tile += held;
+    }
+    return sets;
+}
+
+/// The same figure, cycle by cycle: lanes count down a set of tiles, a delay line of the lanes' latency
+/// carries it to SORE, whose selectors take its groups; the last packed group is written SORE's latency after
+/// its entry.
+int64_t stepped_update(const Wuve& wuve, const Sore& sore, const LaneSets& sets, int lane_ops,
+                       int64_t groups_of_tile) {
+    const int64_t set_cycles = sets.slots * lane_ops;
+    const size_t count = sets.tiles.size();
     std::vector<bool> line(static_cast<size_t>(wuve.latency_cycles), false);
-    int64_t cycle = 0, lanes_left = lanes_tile, finished = 0, ready = 0, groups_left = 0, packed = 0,
-            last = 0;
-    while (packed < tiles) {
+    size_t finished = 0, ready = 0, begun = 0, packed = 0;
+    int64_t cycle = 0, lanes_left = set_cycles, groups_left = 0, last = 0;
+    while (packed < count) {
         const bool arrives = line.back();
         line.pop_back();
-        if (groups == 0 && arrives && ++packed == tiles) last = cycle + 1;
-        if (groups_left == 0 && ready > 0 && groups > 0) {
+        if (groups_of_tile == 0 && arrives && ++packed == count) last = cycle + 1;
+        if (groups_left == 0 && ready > 0 && groups_of_tile > 0) {
             --ready;
-            groups_left = groups;
+            groups_left = groups_of_tile * sets.tiles[begun++];
         }
         if (groups_left > 0) {
             groups_left -= std::min<int64_t>(groups_left, sore.groups_per_cycle);
-            if (groups_left == 0 && ++packed == tiles) last = cycle + 1 + sore.latency_cycles;
+            if (groups_left == 0 && ++packed == count) last = cycle + 1 + sore.latency_cycles;
         }
-        const bool hands_over = finished < tiles && --lanes_left == 0;
+        const bool hands_over = finished < count && --lanes_left == 0;
         if (hands_over) {
             ++finished;
-            lanes_left = lanes_tile;
+            lanes_left = set_cycles;
         }
         line.insert(line.begin(), hands_over);
         ready += arrives;  // written to the tile buffer in this cycle, read from the next
@@ -69,8 +109,9 @@ int64_t stepped_update(const Wuve& wuve, const Sore& sore, int64_t tiles, int si
 
 TEST(Wuve, UpdateEqualsAMachineSteppedCycleByCycle) {
     Random random(3);
+    int abreast = 0;
     for (int trial = 0; trial < 500; ++trial) {
-        const int side = static_cast<int>(2 + random.below(15));
+        const int side = static_cast<int>(2 + random.below(trial % 2 == 0 ? 15 : 4));
         const Wuve wuve = {static_cast<int>(1 + random.below(64)), static_cast<int>(1 + random.below(12))};
         const Sore sore = {static_cast<int>(1 + random.below(16)), static_cast<int>(4 + random.below(4))};
         const int directions = static_cast<int>(random.below(3)),
@@ -80,8 +121,12 @@ TEST(Wuve, UpdateEqualsAMachineSteppedCycleByCycle) {
         const int64_t tiles = ((rows + side - 1) / side) * ((cols + side - 1) / side);
         const WeightUpdate update = {rows, cols, 1, lane_ops, {1, side}, directions};
         ASSERT_EQ(update_cycles(wuve, sore, update),
-                  stepped_update(wuve, sore, tiles, side, lane_ops, directions * side));
+                  stepped_update(wuve, sore, lane_by_lane(wuve.lanes, tiles, side), lane_ops,
+                                 int64_t{directions} * side))
+            << wuve.lanes << " lanes, tiles of " << side;
+        abreast += wuve.lanes >= 2 * side * side;
     }
+    EXPECT_GE(abreast, 50);
 }
 
 TEST(Wuve, ATileComesOutPackedBothWays) {

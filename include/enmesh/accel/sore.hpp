@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "enmesh/accel/ranges.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/pattern.hpp"
 
@@ -14,10 +15,11 @@
 namespace enmesh::accel {
 
 struct Sore {
-    int groups_per_cycle = 8;  ///< parallel selectors, 1..1024 (ours)
+    int groups_per_cycle = 8;  ///< parallel selectors (ours)
     int latency_cycles =
-        4;  ///< from a group's entry to its packed form: 4 stages, more are output registers; 4..64 (ours)
+        4;  ///< from a group's entry to its packed form: 4 stages, more are output registers (ours)
 };
+std::span<const ParameterRange<Sore>> sore_ranges();
 void check(const Sore& sore);
 
 /// Cycles to reduce `groups` groups: ceil(groups / groups_per_cycle) + latency_cycles; 0 for none.

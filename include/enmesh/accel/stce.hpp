@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "enmesh/accel/ranges.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/pattern.hpp"
 
@@ -26,13 +27,14 @@ enum class Dataflow : uint8_t {
 };
 std::string to_string(Dataflow dataflow);
 
-/// The array's parameters. The defaults are our design (docs/sat.md), sized for 32 x 32 elements at 200 MHz.
+/// The array's parameters; stce_ranges() says what they may be. The defaults are our design (docs/sat.md),
+/// sized for 32 x 32 elements at 200 MHz.
 struct Stce {
-    int rows = 32;            ///< R, 1..1024
-    int cols = 32;            ///< C, 1..1024
-    int adder_latency = 4;    ///< L, cycles from issue to a usable sum, 1..64
-    int max_group = 16;       ///< largest M and D a latch holds, 1..16
-    int max_interleave = 16;  ///< accumulators in a set: the largest I, 1..64
+    int rows = 32;            ///< R
+    int cols = 32;            ///< C
+    int adder_latency = 4;    ///< L, cycles from issue to a usable sum
+    int max_group = 16;       ///< largest M and D a latch holds
+    int max_interleave = 16;  ///< accumulators in a set: the largest I
     int packed_values =
         64;               ///< packed entries (value and index) an element holds in a set: I*N must fit (WS)
     int packed_sets = 2;  ///< 2: the next pass's packed groups load while one runs; 1: in between
@@ -45,7 +47,10 @@ struct Stce {
     friend bool operator==(const Stce&, const Stce&) = default;
 };
 
-/// Refuses parameters outside the ranges above, naming the parameter.
+std::span<const ParameterRange<Stce>> stce_ranges();
+inline constexpr double least_clock_hz = 1e6, most_clock_hz = 1e10;
+
+/// Refuses parameters outside their ranges, naming the parameter.
 void check(const Stce& stce);
 
 struct EngineProduct {

@@ -94,6 +94,7 @@ struct VectorOp {
     Stage stage = Stage::FF;
     int64_t elements = 0;
     int64_t position = 0;
+    int64_t rounds = 1;  ///< how often the lanes go over every element
 };
 
 /// The weight update of one parameter, a rows × cols matrix (output × input channels) at each of `repeats`

@@ -13,9 +13,10 @@
 namespace enmesh::accel {
 
 struct Wuve {
-    int lanes = 32;          ///< FP32 multiply-add lanes, 1..4096 (ours)
-    int latency_cycles = 8;  ///< first operand in to first result out, paid once a pass; 1..256 (ours)
+    int lanes = 32;          ///< FP32 multiply-add lanes (ours)
+    int latency_cycles = 8;  ///< first operand in to first result out, paid once a pass (ours)
 };
+std::span<const ParameterRange<Wuve>> wuve_ranges();
 void check(const Wuve& wuve);
 
 /// What a vector operation costs, per element of its main tensor. Origin: ours, derived in docs/sat.md.
@@ -34,8 +35,10 @@ std::span<const VectorCost> vector_costs();
 /// The row of `name`; refuses an unknown one with the nearest.
 const VectorCost& vector_cost(std::string_view name);
 
-/// passes * latency + ceil(elements * lane_ops / lanes); 0 for no elements.
-int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements) noexcept;
+/// rounds * passes * latency + ceil(rounds * elements * lane_ops / lanes); 0 for no elements. `rounds`: how
+/// often the lanes go over every element (mvue, transposable_mask; else 1).
+int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements,
+                      int64_t rounds = 1) noexcept;
 
 /// The weight update of one layer, as a rows x cols matrix (output channels x input channels at one kernel
 /// position, times `repeats` kernel positions).
@@ -48,9 +51,11 @@ struct WeightUpdate {
     int directions = 0;  ///< pre-generated packed forms: 2 (FF's along cols, BP's along rows), 1 or 0
 };
 
-/// Tiles of M x M (16 x 16 without a pattern), ragged edges charged whole. A tile takes
-/// max(ceil(M*M / lanes) * lane_ops, ceil(directions * M / groups_per_cycle)): SORE packs one tile while the
-/// lanes update the next. Then the pipeline's latency and, if anything is packed, the last tile's selection.
+/// Tiles of M x M (16 x 16 without a pattern), ragged edges charged whole. The lanes work on a set of
+/// b = max(1, floor(lanes / M*M)) tiles side by side, the last set on what is left. A set takes
+/// max(ceil(M*M / lanes) * lane_ops, ceil(b * directions * M / groups_per_cycle)): SORE packs one set while
+/// the lanes update the next. Then the pipeline's latency and, if anything is packed, the last set's
+/// selection.
 int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& update) noexcept;
 
 /// SGD with momentum as the lanes compute it: each lane operation is an FP32 multiply, rounded, then an FP32
