@@ -18,6 +18,11 @@ std::string lost(double magnitude, double kept) {
     return fmt::format("{:.2f} %", magnitude > 0 ? 100 * (1 - kept / magnitude) : 0.0);
 }
 
+/// The tensor, and its layer where the name does not tell it.
+std::string shown(const std::string& name, const std::string& layer) {
+    return layer.empty() || name.starts_with(layer) ? name : fmt::format("{} of {}", name, layer);
+}
+
 ordered_json groups_json(const PruneReport& report) {
     ordered_json groups = ordered_json::array();
     for (const SearchedGroup& group : report.groups) {
@@ -46,9 +51,12 @@ std::string json_text(const PruneReport& report) {
                           {"kept", layer.kept},
                           {"seconds", layer.seconds},
                           {"exact", layer.exact}});
+        if (!layer.layer.empty()) layers.back()["layer"] = layer.layer;
     }
-    for (const LeftDense& tensor : report.left_dense)
+    for (const LeftDense& tensor : report.left_dense) {
         left.push_back({{"name", tensor.name}, {"reason", tensor.reason}});
+        if (!tensor.layer.empty()) left.back()["layer"] = tensor.layer;
+    }
     ordered_json json = {
         {"pattern", to_string(report.options.pattern)}, {"layers", layers}, {"left_dense", left}};
     if (report.has_graph && report.options.permute) {
@@ -63,14 +71,15 @@ std::string json_text(const PruneReport& report) {
 
 void print_table(const PruneReport& report) {
     size_t width = 5;
-    for (const PrunedLayer& layer : report.layers) width = std::max(width, layer.name.size());
+    for (const PrunedLayer& layer : report.layers)
+        width = std::max(width, shown(layer.name, layer.layer).size());
     fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7}\n", "layer", width, "rows", "cols", "lost plain",
                "lost", "seconds");
     PrunedLayer total;
     for (const PrunedLayer& layer : report.layers) {
-        fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", layer.name, width, layer.rows,
-                   layer.cols, lost(layer.magnitude, layer.kept_plain), lost(layer.magnitude, layer.kept),
-                   layer.seconds);
+        fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", shown(layer.name, layer.layer), width,
+                   layer.rows, layer.cols, lost(layer.magnitude, layer.kept_plain),
+                   lost(layer.magnitude, layer.kept), layer.seconds);
         total.magnitude += layer.magnitude;
         total.kept_plain += layer.kept_plain;
         total.kept += layer.kept;
@@ -79,7 +88,7 @@ void print_table(const PruneReport& report) {
     fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", "all", width, "", "",
                lost(total.magnitude, total.kept_plain), lost(total.magnitude, total.kept), total.seconds);
     for (const LeftDense& tensor : report.left_dense)
-        fmt::print("left dense: {}  ({})\n", tensor.name, tensor.reason);
+        fmt::print("left dense: {}  ({})\n", shown(tensor.name, tensor.layer), tensor.reason);
     if (!report.has_graph || !report.options.permute) return;
     for (const SearchedGroup& group : report.groups) {
         fmt::print("{}: {} channels read by {}{}{}\n", group.permuted ? "permuted" : "searched, order kept",

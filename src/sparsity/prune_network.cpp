@@ -23,14 +23,19 @@ std::vector<int64_t> identity(int64_t count) {
 
 TensorHeader header_of(const Value& value) { return {value.name, "F32", value.type.shape}; }
 
+/// Weights and the (first) layer that they are of.
+struct ChosenWeights {
+    std::string name, layer;
+};
+
 /// The weights that are pruned, in the graph's order; the others go to plan.left_dense.
-std::vector<std::string> choose_weights(const Graph& graph, const Recipe& recipe, NetworkPlan& plan) {
+std::vector<ChosenWeights> choose_weights(const Graph& graph, const Recipe& recipe, NetworkPlan& plan) {
     std::map<std::string, LayerDecision> decisions;
     for (LayerDecision& decision : decide_layers(graph, recipe)) {
         if (decision.stage == Stage::FF) decisions.emplace(decision.layer, decision);
     }
     // Weights of several layers are pruned if all of them take N:M weights.
-    std::vector<std::string> order;
+    std::vector<ChosenWeights> order;
     std::map<std::string, std::string> reasons;
     for (const Node& node : graph.nodes()) {
         if (!node.operation.is<Conv2d>() && !node.operation.is<Linear>() && !node.operation.is<MatMul>())
@@ -41,15 +46,15 @@ std::vector<std::string> choose_weights(const Graph& graph, const Recipe& recipe
         if (weights.role != Role::parameter) reason = "its weights are a constant, not a parameter";
         if (reason.empty() && node.operation.is<MatMul>()) reason = "its weights differ from image to image";
         const auto [found, is_new] = reasons.emplace(weights.name, reason);
-        if (is_new) order.push_back(weights.name);
+        if (is_new) order.push_back({weights.name, node.layer});
         if (found->second.empty()) found->second = reason;
     }
-    std::vector<std::string> chosen;
-    for (const std::string& name : order) {
-        if (reasons[name].empty()) {
-            chosen.push_back(name);
+    std::vector<ChosenWeights> chosen;
+    for (const ChosenWeights& each : order) {
+        if (reasons[each.name].empty()) {
+            chosen.push_back(each);
         } else {
-            plan.left_dense.push_back({name, reasons[name]});
+            plan.left_dense.push_back({each.name, reasons[each.name], each.layer});
         }
     }
     return chosen;
@@ -60,21 +65,23 @@ class NetworkPlanner {
     NetworkPlanner(const Graph& graph, const WeightSource& source, NetworkPlan& plan)
         : graph_(graph), source_(source), plan_(plan) {}
 
-    void measure(const std::vector<std::string>& chosen) {
-        for (const std::string& name : chosen) {
+    void measure(const std::vector<ChosenWeights>& chosen) {
+        for (const auto& [name, layer] : chosen) {
             const Tensor tensor = weights(name);
             PruneOptions options = plan_.options;
             options.permute = false;
             const TensorHeader header = header_of(value(name));
             plan_.layers.push_back(
                 plan_layer(header, float_weights(header, tensor.as<std::byte>()), options));
+            plan_.layers.back().layer = layer;
         }
     }
 
-    void search(const std::vector<std::string>& chosen,
-                const std::function<void(size_t, size_t, const std::string&)>& progress) {
+    void search(const std::function<void(size_t, size_t, const std::string&)>& progress) {
         const Timer timer;
-        plan_.channels = find_channel_groups(graph_, source_, chosen, plan_.options.pattern.m);
+        std::vector<std::string> names;
+        for (const PrunedLayer& layer : plan_.layers) names.push_back(layer.name);
+        plan_.channels = find_channel_groups(graph_, source_, names, plan_.options.pattern.m);
         const std::vector<ChannelGroup>& groups = plan_.channels.groups;
         for (const ChannelGroup& group : groups) plan_.permutations.push_back(identity(group.channels));
         double cost_left = 0;
@@ -210,10 +217,9 @@ NetworkPlan plan_network(const Graph& graph, const WeightSource& source, const P
                          const std::function<void(size_t, size_t, const std::string&)>& progress) {
     NetworkPlan plan;
     plan.options = options;
-    const std::vector<std::string> chosen = choose_weights(graph, pruning_recipe(options, overrides), plan);
     NetworkPlanner planner(graph, source, plan);
-    planner.measure(chosen);
-    if (options.permute) planner.search(chosen, progress);
+    planner.measure(choose_weights(graph, pruning_recipe(options, overrides), plan));
+    if (options.permute) planner.search(progress);
     return plan;
 }
 

@@ -56,6 +56,7 @@ struct PrunedLayer {
     double seconds = 0;
     bool exact = false;                  ///< no permutation keeps more
     std::vector<int64_t> permutation{};  ///< empty: none searched
+    std::string layer{};                 ///< of a network: the layer that the weights are of
 };
 
 /// "" or why a tensor cannot be pruned to this pattern.

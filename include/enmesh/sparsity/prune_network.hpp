@@ -10,9 +10,10 @@
 
 namespace enmesh {
 
-/// A tensor or layer that is not pruned.
+/// A tensor that is not pruned.
 struct LeftDense {
     std::string name, reason;
+    std::string layer{};  ///< of a network
 };
 
 /// A channel group and what its search found.
