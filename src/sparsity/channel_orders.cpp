@@ -111,44 +111,54 @@ bool ChannelOrders::divide(ChannelRun run, int64_t at, const std::string& reason
     return true;
 }
 
+bool ChannelOrders::meet(ChannelRun p, ChannelRun q, const std::string& reason) {
+    if (p.space == q.space || (p.fixed() && q.fixed())) return false;
+    if (p.fixed()) {
+        bind(q.space, fixed(channels(q.space), reason_of(p)));
+    } else if (q.fixed()) {
+        bind(p.space, fixed(channels(p.space), reason_of(q)));
+    } else if (q.inner % p.inner == 0) {
+        bind(p.space, {{q.space, q.inner / p.inner}});
+    } else if (p.inner % q.inner == 0) {
+        bind(q.space, {{p.space, p.inner / q.inner}});
+    } else {
+        fix({p, q}, reason);
+    }
+    return true;
+}
+
 void ChannelOrders::unify(const ChannelOrder& a, const ChannelOrder& b, const std::string& reason) {
     ENMESH_ASSERT(extent(a) == extent(b));
     ChannelOrder left = resolved(a), right = resolved(b);
-    // Every turn either takes a run off both or binds a space, of which there is a finite number.
-    while (!left.empty()) {
-        ChannelRun &p = left.front(), &q = right.front();
+    size_t i = 0, j = 0;
+    // What is still to be compared, after a space in it may have been bound.
+    const auto resolve_rest = [&] {
+        left = resolved({left.begin() + static_cast<std::ptrdiff_t>(i), left.end()});
+        right = resolved({right.begin() + static_cast<std::ptrdiff_t>(j), right.end()});
+        i = j = 0;
+    };
+    // Every turn either passes a run or binds a space, of which there is a finite number.
+    while (i < left.size()) {
+        ChannelRun &p = left[i], &q = right[j];
         const int64_t common = std::min(extent(p), extent(q));
-        if (extent(p) != extent(q)) {
-            ChannelRun& longer = extent(p) > common ? p : q;
-            ChannelOrder& side = extent(p) > common ? left : right;
-            if (longer.fixed()) {
-                const ChannelRun rest{longer.space, longer.inner - common};
-                longer.inner = common;
-                side.insert(side.begin() + 1, rest);
-            } else {
-                divide(longer, common, reason);
-                left = resolved(left);
-                right = resolved(right);
-            }
+        if (extent(p) == extent(q)) {
+            const ChannelRun first = p, second = q;
+            ++i;
+            ++j;
+            if (meet(first, second, reason)) resolve_rest();
             continue;
         }
-        if (p.fixed() && !q.fixed()) {
-            bind(q.space, fixed(channels(q.space), reason_of(p)));
-        } else if (q.fixed() && !p.fixed()) {
-            bind(p.space, fixed(channels(p.space), reason_of(q)));
-        } else if (!p.fixed() && p.space != q.space) {
-            if (q.inner % p.inner == 0) {
-                bind(p.space, {{q.space, q.inner / p.inner}});
-            } else if (p.inner % q.inner == 0) {
-                bind(q.space, {{p.space, p.inner / q.inner}});
-            } else {
-                fix({p, q}, reason);
-            }
+        const bool left_longer = extent(p) > common;
+        const ChannelRun longer = left_longer ? p : q;
+        if (longer.fixed()) {
+            // The shorter run meets the part that it covers.
+            meet(left_longer ? q : p, {longer.space, common}, reason);
+            (left_longer ? p : q).inner -= common;
+            ++(left_longer ? j : i);
+        } else {
+            divide(longer, common, reason);
         }
-        left.erase(left.begin());
-        right.erase(right.begin());
-        left = resolved(left);
-        right = resolved(right);
+        resolve_rest();
     }
 }
 

@@ -64,6 +64,8 @@ class ChannelOrders {
     int reason_id(const std::string& reason);
     void bind(int space, ChannelOrder order);
     void append_resolved(ChannelRun run, int64_t times, ChannelOrder& to) const;
+    /// Makes two runs of equal extent move alike; whether a space was bound.
+    bool meet(ChannelRun p, ChannelRun q, const std::string& reason);
     bool divide(ChannelRun run, int64_t at, const std::string& reason);
     std::pair<ChannelOrder, ChannelOrder> split_in_two(const ChannelOrder& order, int64_t outer,
                                                        int64_t inner, const std::string& reason);

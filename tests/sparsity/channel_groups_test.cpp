@@ -16,9 +16,22 @@ using testing::product_weights;
 using testing::random_permutations;
 using testing::rearranged;
 
+/// Resolved, with what is fixed for several reasons in one run.
+ChannelOrder plain(const ChannelOrders& orders, const ChannelOrder& order) {
+    ChannelOrder runs;
+    for (const ChannelRun run : orders.resolved(order)) {
+        if (run.fixed() && !runs.empty() && runs.back().fixed()) {
+            runs.back().inner += run.inner;
+        } else {
+            runs.push_back(run);
+        }
+    }
+    return runs;
+}
+
 std::string text(const ChannelOrders& orders, const ChannelOrder& order) {
     std::vector<std::string> parts;
-    for (const ChannelRun run : orders.resolved(order)) {
+    for (const ChannelRun run : plain(orders, order)) {
         parts.push_back(run.fixed() ? fmt::format("fixed {}", run.inner)
                                     : fmt::format("{} x {}", orders.channels(run.space), run.inner));
     }
@@ -70,6 +83,45 @@ TEST(channel_orders, flattened_maps_travel_with_their_channel) {
     // A cut through a channel's elements leaves nothing to move.
     orders.slice(flat, 0, 7, "cut");
     EXPECT_EQ(text(orders, channels), "fixed 6");
+}
+
+/// After any demands the two sides of the last one consist of the same runs, and no axis has changed its
+/// size.
+TEST(channel_orders, what_was_made_to_move_alike_does) {
+    Random random(3);
+    for (int trial = 0; trial < 300; ++trial) {
+        ChannelOrders orders;
+        constexpr int64_t extent = 24;
+        std::vector<ChannelOrder> axes;
+        const auto axis = [&]() -> ChannelOrder {
+            if (!axes.empty() && random.below(3) == 0) return axes[random.below(axes.size())];
+            std::vector<ChannelOrder> parts;
+            for (int64_t left = extent; left > 0;) {
+                const auto channels = static_cast<int64_t>(1 + random.below(static_cast<uint64_t>(left)));
+                const auto inner = static_cast<int64_t>(1 + random.below(3));
+                if (channels * inner > left) continue;
+                parts.push_back(
+                    random.below(8) == 0
+                        ? orders.fixed(channels * inner, "random")
+                        : orders.merged({orders.free(channels), orders.fixed(inner, "inner")}, "merge"));
+                left -= channels * inner;
+            }
+            return orders.concatenated(parts, "many");
+        };
+        for (int i = 0; i < 6; ++i) {
+            axes.push_back(axis());
+            const ChannelOrder other = axes[random.below(axes.size())];
+            if (random.below(3) == 0) orders.slice(other, random.below(12), 13 + random.below(11), "slice");
+            orders.unify(axes.back(), other, "unify");
+            EXPECT_EQ(text(orders, axes.back()), text(orders, other));
+            const ChannelOrder x = plain(orders, axes.back()), y = plain(orders, other);
+            for (size_t run = 0; run < std::min(x.size(), y.size()); ++run) {
+                if (x[run].fixed()) continue;
+                EXPECT_EQ(x[run].space, y[run].space);
+            }
+        }
+        for (const ChannelOrder& each : axes) EXPECT_EQ(orders.extent(orders.resolved(each)), extent);
+    }
 }
 
 /// Random permutations forced through a network must not change what it gives, and must move something.
