@@ -23,9 +23,9 @@ void append(ChannelOrder& to, ChannelRun run) {
 }  // namespace
 
 int ChannelOrders::reason_id(const std::string& reason) {
-    const auto found = std::find(reasons_.begin(), reasons_.end(), reason);
-    if (found == reasons_.end()) reasons_.push_back(reason);
-    return static_cast<int>(std::find(reasons_.begin(), reasons_.end(), reason) - reasons_.begin());
+    const auto [found, is_new] = reason_ids_.emplace(reason, static_cast<int>(reasons_.size()));
+    if (is_new) reasons_.push_back(reason);
+    return found->second;
 }
 
 ChannelOrder ChannelOrders::fixed(int64_t extent, const std::string& reason) {

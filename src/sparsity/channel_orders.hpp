@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -72,6 +73,7 @@ class ChannelOrders {
 
     mutable std::vector<Space> spaces_;  ///< what is bound is shortened when it is resolved
     std::vector<std::string> reasons_;
+    std::map<std::string, int> reason_ids_;
 };
 
 }  // namespace enmesh

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "enmesh/base/compare.hpp"
+#include "enmesh/models/builder.hpp"
 #include "enmesh/models/models.hpp"
 #include "sparsity/network_runner.hpp"
 
@@ -99,6 +100,33 @@ TEST_P(ZooPruning, searched_permutations_leave_the_function_and_pruned_weights_a
 }
 
 INSTANTIATE_TEST_SUITE_P(models, ZooPruning, ::testing::ValuesIn(model_names()));
+
+TEST(prune_network, grouped_convolutions_are_searched_inside_a_group) {
+    GraphBuilder b;
+    const ValueId images = b.graph().add_input("images", {{2, 3, 6, 6}, DType::f32, {}});
+    ConvOptions grouped;
+    grouped.groups = 2;
+    ValueId maps = b.conv_bn_relu(images, "stem", "stem_bn", "stem_relu", 16);
+    maps = b.conv_bn_relu(maps, "grouped", "grouped_bn", "grouped_relu", 24, grouped);
+    maps = b.conv_bn_relu(maps, "last", "last_bn", "last_relu", 8, square_conv(1));
+    const ValueId scores = b.linear(b.global_average_pool(maps, "pool"), "fc", 5);
+    const Graph graph = std::move(b).finish(scores);
+    const WeightSource source = noisy_values();
+    NetworkPlan plan = plan_network(graph, source, {.pattern = pattern, .permute = true, .prune = false}, {});
+    ASSERT_EQ(plan.layers.size(), 2U);
+    // One order for the inputs of both groups, and one for the outputs of each.
+    ASSERT_EQ(plan.groups.size(), 3U);
+    EXPECT_EQ(plan.groups[0].channels, 8);
+    EXPECT_EQ(plan.groups[1].channels, 12);
+    EXPECT_TRUE(plan.layers[0].exact);
+    for (const SearchedGroup& group : plan.groups) EXPECT_TRUE(group.permuted);
+    const Comparison same =
+        compare(outputs(graph, pruned_weights(plan, source)).f32(), outputs(graph, source).f32(), 1e-4);
+    EXPECT_TRUE(same.ok()) << same.describe();
+    plan.options.prune = true;
+    for (const char* name : {"grouped.weight", "last.weight"})
+        EXPECT_TRUE(is_nm(pruned_weights(plan, source)(graph.value(graph.find(name))))) << name;
+}
 
 TEST(prune_network, skipped_and_asked_for_layers) {
     const Graph graph = small("resnet18");
