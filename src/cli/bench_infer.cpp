@@ -50,8 +50,11 @@ class Contestant {
         const Timer timer;
         executor_->gradients({});
         const double seconds = timer.seconds();
-        for (const float logit : executor_->read(executor_->step().logits).f32()) {
-            if (!std::isfinite(logit)) fail("{}: a logit is {}", title(), logit);
+        const Tensor logits = executor_->read(executor_->step().logits);
+        for (const float logit : logits.f32()) {
+            if (!std::isfinite(logit))
+                fail("{}: a logit is {}; first not finite: {}", title(), logit,
+                     executor_->first_non_finite({}));
         }
         return seconds;
     }

@@ -37,9 +37,9 @@ class KernelTrial {
     Buffer prepared_, workspace_, out_;
 };
 
-/// Times what a step asks of every kernel that accepts the problem (the reference only if it is alone):
-/// preparing the weights, then the product. On random operands, interleaved; returns the one with the
-/// smallest median.
-std::string fastest_kernel(const products::Problem& problem);
+/// Times what a step asks of every kernel that accepts the problem (the reference only if it is alone): the
+/// product and, where `weights_change` from step to step, preparing them. On random operands, interleaved;
+/// returns the one with the smallest median.
+std::string fastest_kernel(const products::Problem& problem, bool weights_change);
 
 }  // namespace enmesh::cpu

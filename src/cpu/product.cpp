@@ -84,10 +84,12 @@ std::string chosen_kernel(Machine& machine, const products::Problem& problem) {
     const auto& planned = machine.options().plan.kernels;
     if (const auto found = planned.find(product); found != planned.end()) return found->second;
     if (machine.options().choice == KernelChoice::defaults) return "";
-    std::string kernel = machine.cache().find(product);
+    const bool weights_change = machine.step().trains();
+    const std::string measured = weights_change ? product : product + " prepared once";
+    std::string kernel = machine.cache().find(measured);
     if (!kernel.empty() || machine.options().choice == KernelChoice::cached) return kernel;
-    kernel = fastest_kernel(problem);
-    machine.cache().remember(product, kernel);
+    kernel = fastest_kernel(problem, weights_change);
+    machine.cache().remember(measured, kernel);
     return kernel;
 }
 

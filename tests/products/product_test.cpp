@@ -57,6 +57,8 @@ std::vector<float> run(const Product& product, const Inputs& inputs, const Epilo
     const auto diff_dst =
         blocked(inputs.diff_dst, problem.block, conv.n, conv.k, conv.out_h() * conv.out_w());
     Buffer prepared(product.prepared_bytes()), workspace(product.workspace_bytes());
+    // Whatever was there before, NaNs included, must not matter.
+    for (Buffer* const buffer : {&prepared, &workspace}) std::memset(buffer->data(), 0xff, buffer->bytes());
     if (problem.stage != Stage::wg) {
         if (problem.sparse == Operand::weights) {
             product.prepare(pack_weights(conv, problem.stage, problem.pattern, inputs.weights),
