@@ -70,8 +70,8 @@ void add_engines(std::vector<Parameter>& list, SatConfig& c) {
              &Sore::latency_cycles);
     EngineParameters<Wuve> wuve{list, c.wuve, wuve_ranges()};
     wuve.add("wuve.lanes", "", "FP32 multiply-add lanes of the vector engine", "ours", &Wuve::lanes);
-    wuve.add("wuve.latency_cycles", "cycles", "first operand in to first result out", "ours: 8",
-             &Wuve::latency_cycles);
+    wuve.add("wuve.latency_cycles", "cycles", "least time from an element's turn in a lane to its result",
+             "ours: 8", &Wuve::latency_cycles);
     list.push_back({"buffers.input_bytes",
                     "bytes",
                     "streamed operand, both halves",
@@ -118,7 +118,7 @@ void add_features(std::vector<Parameter>& list, SatConfig& c) {
     list.push_back({"features.double_buffering",
                     "",
                     "transfers overlap computation",
-                    "",
+                    "ours: on",
                     &c.double_buffering,
                     0,
                     1,
@@ -126,7 +126,7 @@ void add_features(std::vector<Parameter>& list, SatConfig& c) {
     list.push_back({"features.interleaving",
                     "",
                     "an element serves several outputs in turn",
-                    "",
+                    "published: on",
                     &c.interleaving,
                     0,
                     1,
@@ -134,7 +134,7 @@ void add_features(std::vector<Parameter>& list, SatConfig& c) {
     list.push_back({"features.pregeneration",
                     "",
                     "the weight update writes the packed weights of the next FF and BP",
-                    "",
+                    "published: on",
                     &c.pregeneration,
                     0,
                     1,
@@ -142,21 +142,25 @@ void add_features(std::vector<Parameter>& list, SatConfig& c) {
     list.push_back({"features.dataflow",
                     "",
                     "ws, os, or the better one for each product",
-                    "",
+                    "published: the better one",
                     &c.dataflow,
                     0,
                     0,
                     {"ws", "os", "auto"}});
-    list.push_back({"energy.table", "", "fpga, asic, or a file", "", &c.energy, 0, 0, {}});
+    list.push_back({"energy.table", "", "fpga, asic, or a file", "ours: fpga", &c.energy, 0, 0, {}});
 }
 
 void add_vector(std::vector<Parameter>& list, SatConfig& c) {
     for (VectorCost& cost : c.vector) {
         const std::string key = fmt::format("vector.{}.", cost.name);
-        list.push_back({key + "passes", "", "", "", &cost.passes, 1, 64, {}});
-        list.push_back({key + "lane_ops", "", "", "", &cost.lane_ops, 0, 4096, {}});
-        list.push_back({key + "read_bytes", "", "", "", &cost.read_bytes, 0, 4096, {}});
-        list.push_back({key + "write_bytes", "", "", "", &cost.write_bytes, 0, 4096, {}});
+        const auto add = [&](const char* name, const char* unit, const char* about, int* field, double least,
+                             double most) {
+            list.push_back({key + name, unit, about, "ours: docs/sat.md", field, least, most, {}});
+        };
+        add("passes", "", "sweeps over the tensor that cannot be merged", &cost.passes, 1, 64);
+        add("lane_ops", "multiply-adds/element", "work of the lanes", &cost.lane_ops, 0, 4096);
+        add("read_bytes", "bytes/element", "read from DRAM", &cost.read_bytes, 0, 4096);
+        add("write_bytes", "bytes/element", "written to DRAM", &cost.write_bytes, 0, 4096);
     }
 }
 
@@ -192,8 +196,8 @@ std::vector<Parameter> parameters(SatConfig& config) {
 }
 
 std::vector<Parameter> parameters(SystolicConfig& c) {
-    return {{"array.rows", "", "rows of the array", "", &c.rows, 1, 65536, {}},
-            {"array.cols", "", "columns of the array", "", &c.cols, 1, 65536, {}},
+    return {{"array.rows", "", "rows of the array", "ours: 32", &c.rows, 1, 65536, {}},
+            {"array.cols", "", "columns of the array", "ours: 32", &c.cols, 1, 65536, {}},
             {"array.frequency_hz",
              "Hz",
              "clock, for the time in seconds",

@@ -224,6 +224,16 @@ Axis cut(int64_t size, int64_t tile) {
     return axis;
 }
 
+int64_t EngineTable::times(size_t i) const {
+    return ((i & 4) != 0 ? 1 : m.count - 1) * ((i & 2) != 0 ? 1 : n.count - 1) *
+           ((i & 1) != 0 ? 1 : k.count - 1);
+}
+
+EngineProduct EngineTable::part(const Piece& piece, size_t i) const {
+    return {(i & 4) != 0 ? m.last : m.tile, (i & 2) != 0 ? n.last : n.tile, (i & 1) != 0 ? k.last : k.tile,
+            piece.engine.pattern};
+}
+
 EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
     EngineTable table;
     if (mapping.streaming) {
@@ -236,14 +246,9 @@ EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapp
     table.n = cut(piece.engine.n, mapping.tile_n);
     table.k = cut(piece.engine.k, mapping.tile_k);
     for (size_t i = 0; i < 8; ++i) {
-        const bool last_m = (i & 4) != 0, last_n = (i & 2) != 0, last_k = (i & 1) != 0;
-        const int64_t times = (last_m ? 1 : table.m.count - 1) * (last_n ? 1 : table.n.count - 1) *
-                              (last_k ? 1 : table.k.count - 1);
-        if (times == 0) continue;
-        const EngineProduct part{last_m ? table.m.last : table.m.tile, last_n ? table.n.last : table.n.tile,
-                                 last_k ? table.k.last : table.k.tile, piece.engine.pattern};
-        table.tile[i] = closed_form(config.stce, part, mapping.engine);
-        table.total += times * table.tile[i].cycles;
+        if (table.times(i) == 0) continue;
+        table.tile[i] = closed_form(config.stce, table.part(piece, i), mapping.engine);
+        table.total += table.times(i) * table.tile[i].cycles;
     }
     return table;
 }
@@ -306,26 +311,31 @@ void add_times(EngineCycles& sum, const EngineCycles& one, int64_t times) {
     sum.load += times * one.load;
 }
 
-/// Movement inside the chip, from the array's own tiling: every column tile streams all rows, every row tile
-/// sends or loads all groups.
+/// Movement inside the chip in one repeat, from the array's own tiling of every buffer tile: each column tile
+/// streams all rows of the buffer tile, each row tile sends or loads all its groups, each pass writes all its
+/// sums and, unless its chains begin at +0, reads them.
 Activity inside(const SatConfig& config, const Piece& piece, const Mapping& mapping,
-                const EngineCycles& engine) {
-    EngineMapping whole = mapping.engine;
-    if (whole.dataflow == Dataflow::ws) whole.tile_m = mapping.tile_m;
-    const EngineTiling t = tiling(config.stce, piece.engine, whole);
-    const double streamed = static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.k) *
-                            piece.streamed.bytes * static_cast<double>(t.col_tiles);
-    const double values = static_cast<double>(piece.engine.n) * static_cast<double>(piece.engine.k);
-    const double indexed = detail::IndexedBytes(piece).buffer(values) * static_cast<double>(t.row_tiles);
-    const double sums = 4.0 * static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.n);
+                const detail::EngineTable& table) {
+    const detail::IndexedBytes bytes(piece);
+    double streamed = 0, indexed = 0, sums = 0;
+    for (size_t i = 0; i < 8; ++i) {
+        const double times = static_cast<double>(table.times(i));
+        if (times == 0) continue;
+        const EngineProduct part = mapping.streaming ? piece.engine : table.part(piece, i);
+        const EngineTiling t = tiling(config.stce, part, mapping.engine);
+        const double m = static_cast<double>(part.m), n = static_cast<double>(part.n),
+                     k = static_cast<double>(part.k);
+        streamed += times * m * k * piece.streamed.bytes * static_cast<double>(t.col_tiles);
+        indexed += times * bytes.buffer(n * k) * static_cast<double>(t.row_tiles);
+        sums += times * 4 * m * n * static_cast<double>(t.reduction_passes);
+    }
+    const double fresh = 4.0 * static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.n);
     const bool ws = mapping.engine.dataflow == Dataflow::ws;
-    const double passes = static_cast<double>(t.reduction_passes);
     Activity a;
-    a.multiply_adds = static_cast<double>(engine.useful + engine.tail);
-    a.link_bytes = streamed * config.stce.cols + sums * config.stce.rows * passes +
-                   indexed * config.stce.rows * (ws ? 0.5 : 1.0);
-    a.buffer_read_bytes = streamed + indexed + sums * (passes - 1);
-    a.buffer_write_bytes = sums * passes;
+    a.link_bytes =
+        streamed * config.stce.cols + sums * config.stce.rows + indexed * config.stce.rows * (ws ? 0.5 : 1.0);
+    a.buffer_read_bytes = streamed + indexed + sums - fresh;
+    a.buffer_write_bytes = sums;
     return a;
 }
 
@@ -477,13 +487,11 @@ PieceCost cost(const SatConfig& config, const Piece& piece, const Mapping& mappi
     const detail::Timing one = detail::timing(config, piece, mapping, table);
     const detail::Timing ahead = detail::pack_ahead(config, piece, mapping);
     PieceCost result;
-    for (size_t i = 0; i < 8; ++i) {
-        const int64_t times = ((i & 4) != 0 ? 1 : table.m.count - 1) *
-                              ((i & 2) != 0 ? 1 : table.n.count - 1) * ((i & 1) != 0 ? 1 : table.k.count - 1);
-        if (times > 0) add_times(result.engine, table.tile[i], times * piece.repeat);
-    }
+    for (size_t i = 0; i < 8; ++i)
+        if (table.times(i) > 0) add_times(result.engine, table.tile[i], table.times(i) * piece.repeat);
     const double repeat = static_cast<double>(piece.repeat);
-    result.activity = inside(config, piece, mapping, result.engine);
+    result.activity = inside(config, piece, mapping, table);
+    result.activity.multiply_adds = static_cast<double>(result.engine.useful + result.engine.tail);
     result.activity.link_bytes *= repeat;
     result.activity.dram_read_bytes = repeat * one.read_bytes + ahead.read_bytes;
     result.activity.dram_write_bytes = repeat * one.write_bytes + ahead.write_bytes;

@@ -18,6 +18,9 @@ struct EngineTable {
     Axis m, n, k;
     std::array<EngineCycles, 8> tile;
     int64_t total = 0;  ///< engine cycles over all tiles
+
+    int64_t times(size_t i) const;                           ///< how often tile i occurs
+    EngineProduct part(const Piece& piece, size_t i) const;  ///< its product
 };
 EngineTable engine_table(const SatConfig& config, const Piece& piece, const Mapping& mapping);
 

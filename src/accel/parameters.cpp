@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 
 #include "accel/toml_reader.hpp"
 #include "enmesh/accel/config.hpp"
@@ -149,17 +150,18 @@ void apply_setting(std::span<const Parameter> parameters, std::string_view setti
 
 std::string to_toml(std::span<const Parameter> parameters) {
     std::string text, section;
+    std::set<std::string> said;  // a comment that was there for the same key elsewhere is not repeated
     for (const Parameter& parameter : parameters) {
         const size_t dot = parameter.key.rfind('.');
         if (const std::string here = parameter.key.substr(0, dot); here != section) {
             text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", here);
             section = here;
         }
-        if (!parameter.about.empty()) {
-            text += fmt::format("# {}{}{}\n", parameter.about,
-                                parameter.unit.empty() ? "" : fmt::format(" [{}]", parameter.unit),
-                                parameter.origin.empty() ? "" : "; " + parameter.origin);
-        }
+        const std::string comment = fmt::format(
+            "# {}{}{}\n", parameter.about, parameter.unit.empty() ? "" : fmt::format(" [{}]", parameter.unit),
+            parameter.origin.empty() ? "" : "; " + parameter.origin);
+        if (!parameter.about.empty() && said.insert(last_part(parameter.key) + comment).second)
+            text += comment;
         text += fmt::format("{} = {}\n", last_part(parameter.key), value_text(parameter));
     }
     return text;

@@ -118,10 +118,15 @@ const VectorCost& vector_cost(std::string_view name) {
     refuse("unknown vector operation '{}'{}", name, suggestion(name, names));
 }
 
+int64_t pipeline_cycles(const Wuve& wuve, int lane_ops) noexcept {
+    return std::max<int64_t>(wuve.latency_cycles, int64_t{lane_ops} + 2 + (lane_ops % 2 == 0 ? 1 : 0));
+}
+
 int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements, int64_t rounds) noexcept {
     if (elements <= 0) return 0;
-    return cost.passes * rounds * wuve.latency_cycles +
-           ceil_div(elements * cost.lane_ops * rounds, wuve.lanes);
+    return cost.passes * rounds *
+               pipeline_cycles(wuve, static_cast<int>(ceil_div(cost.lane_ops, cost.passes))) +
+           ceil_div(elements, wuve.lanes) * cost.lane_ops * rounds;
 }
 
 int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& update) noexcept {
@@ -133,8 +138,8 @@ int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& up
     const int64_t lanes_cycles = ceil_div(side * side, wuve.lanes) * update.lane_ops;
     const int64_t groups = update.directions * side;
     const int64_t select_cycles = ceil_div(abreast * groups, sore.groups_per_cycle);
-    return wuve.latency_cycles + (sets - 1) * std::max(lanes_cycles, select_cycles) + lanes_cycles +
-           sore_cycles(sore, last_tiles * groups);
+    return pipeline_cycles(wuve, update.lane_ops) + (sets - 1) * std::max(lanes_cycles, select_cycles) +
+           lanes_cycles + sore_cycles(sore, last_tiles * groups);
 }
 
 PackedTile update_tile(const SgdStep& step, Pattern pattern, std::span<float> masters,

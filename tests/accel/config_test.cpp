@@ -101,6 +101,20 @@ TEST(Config, RefusesWithFileLineAndNearestName) {
     EXPECT_NE(set_refusal("latency_cycles=4").find("could be"), std::string::npos);
 }
 
+TEST(Config, EveryParameterSaysWhatItIsAndWhereItsDefaultComesFrom) {
+    SatConfig sat;
+    SystolicConfig systolic;
+    for (const std::vector<Parameter>& list : {parameters(sat), parameters(systolic)})
+        for (const Parameter& parameter : list) {
+            EXPECT_FALSE(parameter.about.empty()) << parameter.key;
+            EXPECT_TRUE(parameter.origin.starts_with("ours") || parameter.origin.starts_with("published"))
+                << parameter.key;
+            if (parameter.key.ends_with("bytes") || parameter.key.ends_with("cycles")) {
+                EXPECT_FALSE(parameter.unit.empty()) << parameter.key;
+            }
+        }
+}
+
 /// The configuration and the engine's own check must draw the same line.
 void expect_one_range(const std::string& section, const auto& check_engine) {
     SatConfig config;

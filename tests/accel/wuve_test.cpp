@@ -22,9 +22,35 @@ TEST(Wuve, TheTableIsSortedAndSane) {
 
 TEST(Wuve, VectorCyclesByHand) {
     const VectorCost cost = {"x", 2, 3, 0, 0};
-    EXPECT_EQ(vector_cycles({32, 8}, cost, 1000), 16 + 94);
+    EXPECT_EQ(vector_cycles({32, 8}, cost, 1000), 16 + 32 * 3);
     EXPECT_EQ(vector_cycles({32, 8}, cost, 0), 0);
-    EXPECT_EQ(vector_cycles({32, 8}, cost, 1000, 4), 64 + 375);
+    EXPECT_EQ(vector_cycles({32, 8}, cost, 1000, 4), 4 * (16 + 32 * 3));
+}
+
+/// One lane, register by register: an element enters every `ops` cycles, its operations issue two cycles
+/// after one another (the second half one later if they are even in number), a result leaves two cycles after
+/// the last one issued, and a read and a write register lie around it.
+TEST(Wuve, ALaneNeverHasTwoOperationsInACycle) {
+    for (int ops = 1; ops <= 24; ++ops) {
+        constexpr int elements = 40;
+        std::vector<int> issued(static_cast<size_t>(elements * ops + 2 * ops + 8), 0);
+        int64_t first_result = 0, last_result = 0;
+        for (int element = 0; element < elements; ++element) {
+            int64_t before = -2, issue = 0;
+            for (int op = 0; op < ops; ++op) {
+                issue = element * ops + 1 + 2 * op + (ops % 2 == 0 && op >= ops / 2 ? 1 : 0);
+                EXPECT_GE(issue, before + 2);
+                EXPECT_EQ(issued[static_cast<size_t>(issue)]++, 0) << ops << " operations, cycle " << issue;
+                before = issue;
+            }
+            last_result = issue + 2 + 1;  // multiply, add, write
+            if (element == 0) first_result = last_result;
+        }
+        EXPECT_EQ(ops + pipeline_cycles({1, 1}, ops), first_result) << ops;
+        EXPECT_EQ(vector_cycles({1, 1}, {"x", 1, ops, 0, 0}, elements), last_result) << ops;
+    }
+    EXPECT_EQ(pipeline_cycles({32, 8}, 3), 8);
+    EXPECT_EQ(pipeline_cycles({32, 8}, 23), 25);
 }
 
 TEST(Wuve, UpdateCyclesByHand) {
@@ -80,7 +106,7 @@ int64_t stepped_update(const Wuve& wuve, const Sore& sore, const LaneSets& sets,
                        int64_t groups_of_tile) {
     const int64_t set_cycles = sets.slots * lane_ops;
     const size_t count = sets.tiles.size();
-    std::vector<bool> line(static_cast<size_t>(wuve.latency_cycles), false);
+    std::vector<bool> line(static_cast<size_t>(pipeline_cycles(wuve, lane_ops)), false);
     size_t finished = 0, ready = 0, begun = 0, packed = 0;
     int64_t cycle = 0, lanes_left = set_cycles, groups_left = 0, last = 0;
     while (packed < count) {

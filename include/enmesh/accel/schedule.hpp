@@ -112,9 +112,9 @@ struct Schedule {
     std::vector<ProductSchedule> products;
 };
 
-/// The fastest legal mapping of every phase (ties: fewer DRAM bytes, then the earlier one), by exhaustive
-/// search over the tilings that docs/schedule.md lists, pruned by lower bounds only. Equal products are
-/// searched once. Refuses a product that no mapping fits, saying which buffer lacks how much.
+/// The fastest legal mapping of every phase (ties: the one visited first), by exhaustive search over the
+/// tilings that docs/schedule.md lists, pruned by lower bounds only. Equal products are searched once.
+/// Refuses a product that no mapping fits, saying which buffer lacks how much.
 Schedule find_schedule(const SatConfig& config, const Workload& workload);
 ProductSchedule find_mappings(const SatConfig& config, const Product& product);
 

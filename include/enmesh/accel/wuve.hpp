@@ -14,7 +14,7 @@ namespace enmesh::accel {
 
 struct Wuve {
     int lanes = 32;          ///< FP32 multiply-add lanes (ours)
-    int latency_cycles = 8;  ///< first operand in to first result out, paid once a pass (ours)
+    int latency_cycles = 8;  ///< least time from an element's turn in a lane to its result (ours)
 };
 std::span<const ParameterRange<Wuve>> wuve_ranges();
 void check(const Wuve& wuve);
@@ -35,8 +35,13 @@ std::span<const VectorCost> vector_costs();
 /// The row of `name`; refuses an unknown one with the nearest.
 const VectorCost& vector_cost(std::string_view name);
 
-/// rounds * passes * latency + ceil(rounds * elements * lane_ops / lanes); 0 for no elements. `rounds`: how
-/// often the lanes go over every element (mvue, transposable_mask; else 1).
+/// Cycles from the end of an element's turn in a lane (the `lane_ops` cycles that are its own) to its result:
+/// lane_ops + 2, one more if they are even in number, and at least latency_cycles (docs/sat.md, "A lane").
+int64_t pipeline_cycles(const Wuve& wuve, int lane_ops) noexcept;
+
+/// rounds * (passes * pipeline_cycles + ceil(elements / lanes) * lane_ops), the pipeline of the lane
+/// operations of one pass; 0 for no elements. `rounds`: how often the lanes go over every element (mvue,
+/// transposable_mask; else 1).
 int64_t vector_cycles(const Wuve& wuve, const VectorCost& cost, int64_t elements,
                       int64_t rounds = 1) noexcept;
 
