@@ -12,9 +12,12 @@ namespace {
 
 std::string last_part(const std::string& key) { return key.substr(key.rfind('.') + 1); }
 
-std::vector<std::string> keys_of(std::span<const Parameter> parameters) {
+/// The keys that may have been meant by an unknown one; the hundreds of the vector table only where it is.
+std::vector<std::string> keys_near(std::span<const Parameter> parameters, const std::string& unknown) {
     std::vector<std::string> keys;
-    for (const Parameter& parameter : parameters) keys.push_back(parameter.key);
+    for (const Parameter& parameter : parameters)
+        if (unknown.starts_with("vector.") || !parameter.key.starts_with("vector."))
+            keys.push_back(parameter.key);
     return keys;
 }
 
@@ -84,7 +87,7 @@ void assign_table(std::span<const Parameter> parameters, const toml::table& tabl
             if (parameter.key == key) found = &parameter;
         }
         if (found == nullptr)
-            refuse("{}unknown key '{}'{}", where, key, suggestion(key, keys_of(parameters)));
+            refuse("{}unknown key '{}'{}", where, key, suggestion(key, keys_near(parameters, key)));
         assign_node(*found, node, where);
     }
 }
@@ -99,11 +102,11 @@ const Parameter& find_setting(std::span<const Parameter> parameters, const std::
         found = &parameter;
     }
     if (found != nullptr) return *found;
-    std::vector<std::string> names = keys_of(parameters);
+    std::vector<std::string> names = keys_near(parameters, key);
     if (key.find('.') == std::string::npos) {
         std::vector<std::string> short_names;
         for (const std::string& name : names) {
-            if (!name.starts_with("vector.")) short_names.push_back(last_part(name));
+            short_names.push_back(last_part(name));
         }
         std::sort(short_names.begin(), short_names.end());
         short_names.erase(std::unique(short_names.begin(), short_names.end()), short_names.end());

@@ -20,7 +20,7 @@ struct Options {
     AccelOptions accel;
     std::string json, csv, trace, schedule, out;
     bool print_config = false, exact = false;
-    std::optional<uint64_t> seed;  ///< 1 if not given
+    std::optional<int64_t> seed;  ///< 1 if not given
     std::string layer, stage;
     std::optional<int64_t> state_at;
 };
@@ -36,14 +36,16 @@ accel::ProductChoice chosen(const Options& options) {
     return choice;
 }
 
+uint64_t seed_of(const Options& options) { return static_cast<uint64_t>(options.seed.value_or(1)); }
+
 void print_registers(const Options& options) {
     const accel::Workload workload = load_workload(options.accel);
     const accel::SatConfig config = load_sat(options.accel);
     const accel::Schedule schedule = options.schedule.empty()
                                          ? accel::find_schedule(config, workload)
                                          : accel::read_schedule(options.schedule, config, workload);
-    write_result("-", accel::registers_at(config, workload, schedule, options.seed.value_or(1),
-                                          chosen(options), *options.state_at));
+    write_result("-", accel::registers_at(config, workload, schedule, seed_of(options), chosen(options),
+                                          *options.state_at));
 }
 
 accel::Report run_systolic(const Options& options) {
@@ -88,7 +90,7 @@ accel::Report run_sat(const Options& options) {
     accel::Report report = accel::simulate(config, workload, schedule);
     if (options.exact) {
         const accel::ExactRun exact =
-            accel::run_exact(config, workload, schedule, report, options.seed.value_or(1), chosen(options));
+            accel::run_exact(config, workload, schedule, report, seed_of(options), chosen(options));
         std::fputs(exact_text(exact).c_str(), stderr);
         report.exact = exact;
     }
@@ -147,6 +149,7 @@ void check_options(const Options& options, bool sat) {
     if (steps && shows) refuse("--exact and --state-at exclude each other");
     const bool chooses = !options.layer.empty() || !options.stage.empty();
     if (chooses && !steps && !shows) refuse("--layer and --stage go with --exact or --state-at");
+    if (options.seed.value_or(0) < 0) refuse("--seed {}: must be 0 or more", *options.seed);
     if (options.seed.has_value() && !steps && !shows) refuse("--seed goes with --exact or --state-at");
 }
 

@@ -90,6 +90,9 @@ TEST(Config, RefusesWithFileLineAndNearestName) {
               "sat.toml:3: memory.efficiency must be a finite number");
     EXPECT_NE(toml_refusal("[array\n").find("sat.toml:1:"), std::string::npos);
     EXPECT_EQ(set_refusal("rosw=3"), "--set rosw: unknown key (did you mean 'rows'?)");
+    EXPECT_EQ(toml_refusal("foo = 1").find("vector."), std::string::npos);
+    EXPECT_NE(toml_refusal("[vector.add]\npases = 1").find("did you mean 'vector.add.passes'?"),
+              std::string::npos);
     EXPECT_EQ(set_refusal("rows"), "--set rows: is not of the form key=value");
     EXPECT_EQ(set_refusal("rows=three"), "--set array.rows: 'three' is not a number");
     EXPECT_EQ(set_refusal("rows=-1"), "--set array.rows = -1 is not between 1 and 1024");

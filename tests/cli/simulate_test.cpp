@@ -160,7 +160,8 @@ TEST_F(SimulateCli, RunsOneLayerAndShowsItsRegisters) {
 
 TEST_F(SimulateCli, RefusesOptionsThatWouldBeIgnored) {
     const std::string lenet = "simulate --model lenet5 --batch 1 ";
-    const std::array<std::pair<std::string, std::string>, 17> cases = {{
+    const std::array<std::pair<std::string, std::string>, 18> cases = {{
+        {lenet + "--exact --seed -3", "--seed -3: must be 0 or more"},
         {lenet + "--exact --state-at 3", "--exact and --state-at exclude each other"},
         {lenet + "--seed 7", "--seed goes with --exact or --state-at"},
         {lenet + "--state-at 3 --json -", "--state-at writes no report: leave out --json"},
