@@ -158,6 +158,7 @@ class Parser {
         product.layer = std::string(name);
         product.b_is_parameter = true;
         read_pattern(product);
+        check_countable(product);
         workload_.products.push_back(std::move(product));
     }
 
@@ -248,6 +249,14 @@ class Parser {
         if (kernel > input) refuse("{}: {} is larger than the input's {}", place(column), kernel, input);
     }
 
+    void check_countable(const Product& product) const {
+        const double work = static_cast<double>(product.m) * static_cast<double>(product.n) *
+                            static_cast<double>(product.k) * static_cast<double>(product.batch);
+        if (!(work < 1e18))
+            refuse("{}:{}: layer {} has {:.3g} multiply-adds, more than can be counted", file_, line_,
+                   product.layer, work);
+    }
+
     void check_countable(const ConvGeometry& c) const {
         const double rows = static_cast<double>(c.images) * static_cast<double>(c.out_height) *
                             static_cast<double>(c.out_width);
@@ -273,13 +282,6 @@ class Parser {
 Workload parse_topology(std::string_view text, const std::string& name) {
     Workload workload = Parser(text, name).parse();
     workload.name = name;
-    for (const Product& product : workload.products) {
-        const double work = static_cast<double>(product.m) * static_cast<double>(product.n) *
-                            static_cast<double>(product.k) * static_cast<double>(product.batch);
-        if (!(work < 1e18))
-            refuse("{}: layer {} has {:.3g} multiply-adds, more than can be counted", name, product.layer,
-                   work);
-    }
     return workload;
 }
 

@@ -74,6 +74,8 @@ TEST_F(SimulateCli, SatGivesTheContractsFields) {
         }
         EXPECT_GT(p["utilization"].get<double>(), 0);
         EXPECT_LE(p["utilization"].get<double>(), 1);
+        EXPECT_GT(p["engine_cycles"].get<int64_t>(), 0);
+        EXPECT_LE(p["engine_cycles"].get<int64_t>(), p["cycles"].get<int64_t>());
     }
 }
 
