@@ -16,10 +16,37 @@ ResNet-9 at 0.375 of its width ({parameters:,} parameters), CIFAR-10, 10 epochs 
 
     scripts/results/accuracy.sh CIFAR10_FOLDER RUNS_FOLDER
 
-Test accuracy after the last epoch in percent; gap: to dense, of the means; spread: standard deviation over the seeds. Multiply-adds: of FF, BP
+Test accuracy after the last epoch in percent; gap: to dense, of the same seeds; spread: standard deviation over the seeds. Multiply-adds: of FF, BP
 and WG of a step, against dense. Minutes: of training and evaluation, on AMD Zen 3 (AVX2) beside other work; they are no benchmark.
 
 """
+
+
+def mean(values):
+    return statistics.mean(values.values())
+
+
+def row(title, values, *more):
+    """A line of a table: the seeds' values, their mean and spread, and what else there is."""
+    spread = f"{statistics.stdev(values.values()):.2f}" if len(values) > 1 else ""
+    cells = [f"{values[seed]:.2f}" if seed in values else "" for seed in SEEDS]
+    return "| " + " | ".join([title, *cells, f"{mean(values):.2f}", spread, *more]) + " |\n"
+
+
+def gap(reference, values):
+    """How far values lie below the reference, over the seeds that both have; None where there is none."""
+    both = [seed for seed in values if seed in reference]
+    return statistics.mean(reference[seed] - values[seed] for seed in both) if both else None
+
+
+def signed(number):
+    return "" if number is None else f"{number:+.2f}"
+
+
+def write_page(page, lines):
+    temporary = page.with_suffix(".part")
+    temporary.write_text("".join(lines))
+    temporary.rename(page)
 
 
 def main():
@@ -35,36 +62,25 @@ def main():
     lines = [HEAD.format(parameters=next(iter(found.values()))["parameters"])]
     lines.append("| method | " + " | ".join(f"seed {seed}" for seed in SEEDS) +
                  " | mean | spread | gap | multiply-adds | minutes |\n|" + "---|" * (len(SEEDS) + 6) + "\n")
-    means = {}
+    accuracy = {key: {seed: 100 * found[key, seed]["test_accuracy"] for seed in SEEDS if (key, seed) in found}
+                for _, key in METHODS}
     for title, key in METHODS:
-        of_seed = {seed: found[key, seed] for seed in SEEDS if (key, seed) in found}
-        if not of_seed:
+        if not accuracy[key]:
             continue
-        accuracy = {seed: 100 * run["test_accuracy"] for seed, run in of_seed.items()}
-        means[key] = statistics.mean(accuracy.values())
-        spread = f"{statistics.stdev(accuracy.values()):.2f}" if len(accuracy) > 1 else ""
-        # The gap compares equal seeds, so that a half-finished table does not mix them.
-        shared = [seed for seed in of_seed if ("dense", seed) in found]
-        gap = ""
-        if key != "dense" and shared:
-            gap = f"{statistics.mean(100 * found['dense', s]['test_accuracy'] - accuracy[s] for s in shared):+.2f}"
-        run = next(iter(of_seed.values()))
-        share = sum(run["sparse_multiply_adds"].values()) / sum(run["multiply_adds"].values())
-        minutes = statistics.median(run["seconds"] for run in of_seed.values()) / 60
-        cells = [f"{accuracy[seed]:.2f}" if seed in accuracy else "" for seed in SEEDS]
-        lines.append(f"| {title} | " + " | ".join(cells) +
-                     f" | {means[key]:.2f} | {spread} | {gap} | {share:.2f} | {minutes:.0f} |\n")
+        of_seed = [found[key, seed] for seed in accuracy[key]]
+        below = None if key == "dense" else gap(accuracy["dense"], accuracy[key])
+        share = sum(of_seed[0]["sparse_multiply_adds"].values()) / sum(of_seed[0]["multiply_adds"].values())
+        minutes = statistics.median(run["seconds"] for run in of_seed) / 60
+        lines.append(row(title, accuracy[key], signed(below), f"{share:.2f}", f"{minutes:.0f}"))
     missing = len(METHODS) * len(SEEDS) - len(found)
     if missing:
         lines.append(f"\n{missing} of {len(METHODS) * len(SEEDS)} runs have not ended yet: their cells are empty, and gaps are of the seeds "
                      "that both methods have.\n")
-    elif means["dense"] - means["bdwp28"] <= GAP_AIM:
+    elif gap(accuracy["dense"], accuracy["bdwp28"]) <= GAP_AIM:
         lines.append(f"\nBDWP 2:8 stays within the {GAP_AIM} points that were aimed at.\n")
     else:
         lines.append(f"\nBDWP 2:8 loses more than the {GAP_AIM} points that were aimed at.\n")
-    temporary = page.with_suffix(".part")
-    temporary.write_text("".join(lines))
-    temporary.rename(page)
+    write_page(page, lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import pathlib
 import statistics
 import sys
 
-SEEDS = [1, 2, 3]
+from accuracy import SEEDS, gap, row, signed, write_page
+
 AIM = 0.3
 
 HEAD = """# Dense, pruned 2:4, retrained
@@ -52,23 +53,15 @@ def main():
         missing += len(SEEDS) - len(known)
         if not known:
             continue
-        spread = f"{statistics.stdev(known.values()):.2f}" if len(known) > 1 else ""
-        both = [s for s in known if dense[s] is not None]
-        gap = ""
-        if title != "dense" and both:
-            gaps[title] = statistics.mean(dense[s] - known[s] for s in both)
-            gap = f"{gaps[title]:+.2f}"
-        cells = [f"{known[s]:.2f}" if s in known else "" for s in SEEDS]
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {statistics.mean(known.values()):.2f} | {spread} | {gap} | "
-                     f"{'' if share is None else f'{share:.1f} %'} |\n")
+        if title != "dense":
+            gaps[title] = gap({s: v for s, v in dense.items() if v is not None}, known)
+        lines.append(row(title, known, signed(gaps.get(title)), "" if share is None else f"{share:.1f} %"))
     if missing:
         lines.append(f"\n{missing} of {len(rows) * len(SEEDS)} figures are not known yet: their cells are empty, and gaps are of the seeds that both have.\n")
     else:
         best = min(gap for title, gap in gaps.items() if title.endswith(", retrained"))
         lines.append(f"\nThe aim was {AIM} points below dense after retraining; the better of the two ends {best:+.2f} points below.\n")
-    temporary = page.with_suffix(".part")
-    temporary.write_text("".join(lines))
-    temporary.rename(page)
+    write_page(page, lines)
 
 
 if __name__ == "__main__":
