@@ -1,5 +1,7 @@
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -7,9 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/half.hpp"
+#include "enmesh/onnx/export.hpp"
 #include "enmesh/sparsity/codec.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 
@@ -19,9 +24,117 @@ namespace {
 using nlohmann::ordered_json;
 
 struct PackArguments {
-    std::string input, layout, pattern, out, json;
-    bool flush_zeros = false;
+    std::string input, layout, pattern, dtype, out, json, model, image;
+    bool flush_zeros = false, raw = false;
 };
+
+/// What is packed, a tensor at a time.
+struct PackSource {
+    std::vector<TensorHeader> headers;
+    std::function<NamedTensor(size_t)> read;
+    Metadata metadata;
+    std::vector<std::string> left_out;  ///< tensors of the file that are no weights
+};
+
+NamedTensor named(const TensorHeader& header, const Tensor& tensor) {
+    NamedTensor result{header, Buffer(header.bytes())};
+    std::memcpy(result.data.data(), tensor.data(), header.bytes());
+    return result;
+}
+
+/// Parameters and running statistics of a network.
+PackSource network_source(const Graph& graph, const onnx::TensorSource& weights) {
+    PackSource source;
+    std::vector<Value> values;
+    for (const Value& value : graph.values()) {
+        if (value.role != Role::parameter && value.role != Role::state) continue;
+        source.headers.push_back({value.name, safetensors_dtype(value.type.dtype), value.type.shape});
+        values.push_back(value);
+    }
+    source.read = [headers = source.headers, values, weights](size_t index) {
+        return named(headers[index], weights(values[index]));
+    };
+    return source;
+}
+
+PackSource onnx_source(const PackArguments& arguments) {
+    if (!arguments.model.empty())
+        refuse("--model goes with a checkpoint, {} is a whole model", arguments.input);
+    if (arguments.raw) refuse("--raw goes with a checkpoint, {} is an ONNX file", arguments.input);
+    ModelRequest request;
+    request.model = arguments.input;
+    request.image = arguments.image;
+    request.batch = 2;
+    return network_source(requested_onnx(request).graph, onnx::initial_values());
+}
+
+/// The weights that a checkpoint's network computes with: the state of its training is left out.
+PackSource checkpoint_source(const PackArguments& arguments, const SafetensorsReader& reader) {
+    if (!arguments.image.empty()) refuse("--image: {} knows its images", arguments.input);
+    const auto network = std::make_shared<const CheckpointNetwork>(
+        load_network(arguments.input, arguments.model, !arguments.raw));
+    const Graph& graph = network->model.graph;
+    PackSource source = network_source(
+        graph, [network, weights = network->weights()](const Value& value) { return weights(value); });
+    source.metadata = first_metadata(network->info.model, network->info.recipe);
+    for (const TensorHeader& header : reader.tensors()) {
+        if (!graph.find(header.name).valid()) source.left_out.push_back(header.name);
+    }
+    return source;
+}
+
+PackSource source_of(const PackArguments& arguments) {
+    if (onnx::is_onnx_path(arguments.input)) return onnx_source(arguments);
+    const SafetensorsReader reader(arguments.input);
+    if (reader.metadata().contains(std::string(packed_metadata_key)))
+        refuse("{}: is packed already", arguments.input);
+    if (read_checkpoint_info(reader, arguments.input).is_checkpoint)
+        return checkpoint_source(arguments, reader);
+    const auto needs_network = [&](bool given, const char* option) {
+        if (given) refuse("{}: {} is neither an ONNX file nor a checkpoint of ours", option, arguments.input);
+    };
+    needs_network(!arguments.model.empty(), "--model");
+    needs_network(!arguments.image.empty(), "--image");
+    needs_network(arguments.raw, "--raw");
+    PackSource source;
+    source.headers.assign(reader.tensors().begin(), reader.tensors().end());
+    source.read = [reader](size_t index) { return reader.read(index); };
+    source.metadata = reader.metadata();
+    return source;
+}
+
+/// Every element by `round`, which must not leave the range.
+template <typename Narrow, typename Round>
+NamedTensor rounded(const NamedTensor& tensor, const std::string& dtype, const Round& round) {
+    TensorHeader header = tensor;
+    header.dtype = dtype;
+    NamedTensor result{header, Buffer(header.bytes())};
+    const auto from = tensor.data.as<float>();
+    const auto to = result.data.as<Narrow>();
+    for (size_t i = 0; i < from.size(); ++i) {
+        to[i] = round(from[i]);
+        if (!std::isfinite(to_float(to[i])))
+            refuse("--dtype: element {} of '{}' is {}, beyond the range of {}", i, tensor.name, from[i],
+                   dtype);
+    }
+    return result;
+}
+
+/// "F16", "BF16" or "": what F32 weights become.
+std::string narrow_dtype(const std::string& asked) {
+    if (asked.empty()) return "";
+    if (asked == "f16") return "F16";
+    if (asked == "bf16") return "BF16";
+    refuse("--dtype {}: f16 or bf16 expected{}", asked,
+           suggestion(asked, std::vector<std::string>{"f16", "bf16"}));
+}
+
+/// Weights of two or more dimensions; biases, norms and running statistics stay F32.
+NamedTensor narrowed(NamedTensor tensor, const std::string& dtype) {
+    if (dtype.empty() || tensor.dtype != "F32" || tensor.shape.rank() < 2) return tensor;
+    if (dtype == "F16") return rounded<Half>(tensor, dtype, [](float value) { return to_half(value); });
+    return rounded<BFloat16>(tensor, dtype, [](float value) { return to_bfloat16(value); });
+}
 
 struct Kept {
     std::string name, reason;
@@ -31,6 +144,8 @@ struct PackedFile {
     std::vector<PackedWeights> packed;
     std::vector<NamedTensor> dense;
     std::vector<Kept> left_dense;  ///< of `dense`, those of two or more dimensions
+    std::vector<std::string> left_out;
+    size_t converted = 0;  ///< from F32
 };
 
 /// -0 becomes +0: masks applied by multiplication leave -0 behind, which would count as a value.
@@ -40,6 +155,12 @@ void flush_negative_zeros(NamedTensor& tensor) {
     };
     if (tensor.dtype == "F32") flush(tensor.data.as<uint32_t>(), uint32_t{0x80000000});
     if (tensor.dtype == "F16" || tensor.dtype == "BF16") flush(tensor.data.as<uint16_t>(), uint16_t{0x8000});
+}
+
+/// Whether 2:4 weights only lack a dtype that the layouts of tensor cores hold 2:4 in.
+bool waits_for_dtype(const NamedTensor& tensor, PackedLayout layout) {
+    return layout != PackedLayout::nm && tensor.dtype == "F32" &&
+           why_not_packable(tensor, tensor.data.as<std::byte>(), PackedLayout::nm, {2, 4}).empty();
 }
 
 /// The pattern to pack with, or the reason why not.
@@ -56,41 +177,74 @@ std::pair<std::optional<Pattern>, std::string> choose_pattern(const NamedTensor&
         pattern = tensor_core_pattern(tensor.dtype);
     }
     std::string reason = why_not_packable(tensor, data, layout, *pattern);
-    if (!reason.empty()) return {std::nullopt, std::move(reason)};
+    if (!reason.empty()) {
+        if (waits_for_dtype(tensor, layout))
+            reason = fmt::format("{} holds 2:4 of F16, BF16 and I8: give --dtype f16", to_string(layout));
+        return {std::nullopt, std::move(reason)};
+    }
+    if (asked.empty() && tensor.shape[1] < pattern->m) {
+        return {std::nullopt,
+                fmt::format("{} input channels are fewer than M = {}", tensor.shape[1], pattern->m)};
+    }
     return {pattern, ""};
 }
 
-PackedFile pack_all(const SafetensorsReader& reader, const PackArguments& arguments, PackedLayout layout) {
+/// Packs and unpacks again; nullopt, with the reason, where nothing is saved and no pattern was asked for.
+std::pair<std::optional<PackedWeights>, std::string> pack_tensor(const NamedTensor& tensor,
+                                                                 PackedLayout layout,
+                                                                 const std::string& asked) {
+    const auto [pattern, reason] = choose_pattern(tensor, layout, asked);
+    if (!pattern) return {std::nullopt, reason};
+    PackedWeights packed = pack_weights(tensor, tensor.data.as<std::byte>(), layout, *pattern);
+    if (asked.empty() && packed.bytes() >= tensor.bytes()) {
+        return {std::nullopt,
+                fmt::format("packed it takes {} bytes, dense {}", packed.bytes(), tensor.bytes())};
+    }
+    const NamedTensor again = unpack_weights(packed);
+    ENMESH_ASSERT(std::memcmp(again.data.data(), tensor.data.data(), tensor.data.bytes()) == 0);
+    return {std::move(packed), ""};
+}
+
+/// Why nothing is packed, from the tensor that comes closest to it.
+[[noreturn]] void refuse_empty(const PackedFile& file, const PackArguments& arguments) {
+    if (file.left_dense.empty())
+        refuse("{}: no tensor can be packed (none has two dimensions)", arguments.input);
+    const Kept* told = &file.left_dense[0];
+    for (const Kept& each : file.left_dense) {
+        if (each.reason.find("--dtype") == std::string::npos) continue;
+        told = &each;
+        break;
+    }
+    refuse("{}: no tensor can be packed ('{}': {})", arguments.input, told->name, told->reason);
+}
+
+PackedFile pack_all(const PackSource& source, const PackArguments& arguments, PackedLayout layout) {
+    const std::string dtype = narrow_dtype(arguments.dtype);
     PackedFile result;
-    for (size_t i = 0; i < reader.tensors().size(); ++i) {
-        NamedTensor tensor = reader.read(i);
+    result.left_out = source.left_out;
+    for (size_t i = 0; i < source.headers.size(); ++i) {
+        NamedTensor tensor = narrowed(source.read(i), dtype);
+        if (tensor.dtype != source.headers[i].dtype) ++result.converted;
         if (arguments.flush_zeros) flush_negative_zeros(tensor);
-        const auto [pattern, reason] = choose_pattern(tensor, layout, arguments.pattern);
-        if (pattern) {
-            result.packed.push_back(pack_weights(tensor, tensor.data.as<std::byte>(), layout, *pattern));
-            const NamedTensor again = unpack_weights(result.packed.back());
-            ENMESH_ASSERT(std::memcmp(again.data.data(), tensor.data.data(), tensor.data.bytes()) == 0);
+        auto [packed, reason] = pack_tensor(tensor, layout, arguments.pattern);
+        if (packed) {
+            result.packed.push_back(std::move(*packed));
             continue;
         }
         if (tensor.shape.rank() >= 2) result.left_dense.push_back({tensor.name, reason});
         result.dense.push_back(std::move(tensor));
     }
-    if (result.packed.empty()) {
-        refuse("{}: no tensor can be packed{}", arguments.input,
-               result.left_dense.empty()
-                   ? std::string(" (none has two dimensions)")
-                   : fmt::format(" ('{}': {})", result.left_dense[0].name, result.left_dense[0].reason));
-    }
+    if (result.packed.empty()) refuse_empty(result, arguments);
     return result;
 }
 
-void write_packed(const SafetensorsReader& reader, const PackedFile& file, const std::string& out) {
+void write_packed(const PackSource& source, const PackedFile& file, const std::string& out) {
     std::vector<TensorView> views(file.dense.begin(), file.dense.end());
     for (const PackedWeights& weights : file.packed) {
         views.emplace_back(weights.values, weights.value_data.data());
         views.emplace_back(weights.indices, weights.index_data.data());
     }
-    Metadata metadata = reader.metadata();
+    Metadata metadata = source.metadata;
     metadata[std::string(packed_metadata_key)] = packed_metadata(file.packed);
     save_safetensors(out, views, metadata);
 }
@@ -107,7 +261,10 @@ ordered_json to_json(const PackedFile& file) {
     }
     for (const Kept& tensor : file.left_dense)
         left.push_back({{"name", tensor.name}, {"reason", tensor.reason}});
-    return {{"tensors", tensors}, {"left_dense", left}};
+    return {{"tensors", tensors},
+            {"left_dense", left},
+            {"left_out", file.left_out},
+            {"converted", file.converted}};
 }
 
 void print_table(const PackedFile& file, const std::string& out) {
@@ -120,6 +277,10 @@ void print_table(const PackedFile& file, const std::string& out) {
     }
     for (const Kept& tensor : file.left_dense)
         fmt::print("left dense: {}  ({})\n", tensor.name, tensor.reason);
+    if (file.converted > 0) fmt::print("rounded from F32: {} tensors\n", file.converted);
+    if (!file.left_out.empty())
+        fmt::print("left out, of the training: {} tensors such as {}\n", file.left_out.size(),
+                   file.left_out[0]);
     fmt::print("packed {} tensors, {} -> {} bytes ({:.4f} of dense); wrote {}\n", file.packed.size(), dense,
                packed, static_cast<double>(packed) / static_cast<double>(dense), out);
 }
@@ -127,11 +288,12 @@ void print_table(const PackedFile& file, const std::string& out) {
 void run_pack(const PackArguments& arguments) {
     const PackedLayout layout = parse_packed_layout(arguments.layout);
     if (!arguments.pattern.empty()) parse_pattern(arguments.pattern);
-    const SafetensorsReader reader(arguments.input);
-    if (reader.metadata().contains(std::string(packed_metadata_key)))
-        refuse("{}: is packed already", arguments.input);
-    const PackedFile file = pack_all(reader, arguments, layout);
-    write_packed(reader, file, arguments.out);
+    narrow_dtype(arguments.dtype);
+    require_writable_target(arguments.out);
+    require_writable_target(arguments.json);
+    const PackSource source = source_of(arguments);
+    const PackedFile file = pack_all(source, arguments, layout);
+    write_packed(source, file, arguments.out);
     if (arguments.json == "-") {
         fmt::print("{}\n", to_json(file).dump(2));
         return;
@@ -145,16 +307,28 @@ void run_pack(const PackArguments& arguments) {
 void add_pack(CLI::App& app) {
     CLI::App* command = app.add_subcommand("pack", "Store N:M weights compactly, bit for bit");
     const auto arguments = std::make_shared<PackArguments>();
-    command->add_option("IN", arguments->input, "A safetensors file, pruned")->required();
+    command->add_option("IN", arguments->input, "A pruned checkpoint, ONNX model or safetensors file")
+        ->required();
     command->add_option("--layout", arguments->layout, "nm, nv24 or cutlass24")->required();
     command->add_option("--pattern", arguments->pattern, "N:M; by default what saves most for each tensor");
+    command
+        ->add_option("--dtype", arguments->dtype, "f16 or bf16: round F32 weights to it, to the nearest even")
+        ->type_name("DTYPE");
+    command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
+    command
+        ->add_option("--model", arguments->model,
+                     "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
+        ->type_name("FILE.onnx");
+    command->add_option("--image", arguments->image, "Of an ONNX model that leaves its images' size open")
+        ->type_name("CxHxW");
     command->add_flag("--flush-zeros", arguments->flush_zeros, "Store -0 as +0 (not bit-exact then)");
     command->add_option("--out", arguments->out, "The packed safetensors file")->required();
     command->add_option("--json", arguments->json, "Write the result as JSON (- for standard output)");
     command->footer(
         "Examples:\n"
         "  enmesh pack model24.safetensors --layout nm --out packed.safetensors\n"
-        "  enmesh pack model24.safetensors --layout cutlass24 --out packed.safetensors");
+        "  enmesh pack runs/asp/best.safetensors --dtype f16 --layout cutlass24 --out packed.safetensors\n"
+        "  enmesh pack model24.onnx --dtype bf16 --layout nv24 --out packed.safetensors");
     command->callback([arguments] { run_pack(*arguments); });
 }
 

@@ -56,9 +56,9 @@ void check_description(const ModelDescription& there, const ModelDescription& he
 /// dashes. Refuses unknown keys with the nearest name.
 void apply_config(CLI::App& command, const std::filesystem::path& file);
 
-/// Refuses a value outside [low, high].
-/// Refuses a result file that could not be written, before the work: "" and "-" are fine.
+/// Fails, before the work, for a result file that could not be written: "" and "-" are fine.
 void require_writable_target(const std::string& file);
+/// Refuses a value outside [low, high].
 void require_between(const char* option, double value, double low, double high);
 
 /// "conv1 FF, BP: first layer" for every layer that the recipe leaves dense.

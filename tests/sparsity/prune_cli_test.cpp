@@ -7,11 +7,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/half.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/onnx/import.hpp"
@@ -113,7 +116,10 @@ TEST_F(PruneCommand, PrunesPermutesPacksAndUnpacks) {
     EXPECT_EQ(read_file(path("unpacked")), read_file(path("out")));
     EXPECT_LT(fs::file_size(path("packed")), fs::file_size(path("out")));
     ASSERT_EQ(run("prune " + path("in") + " --pattern 1:2 --out " + path("half")).code, 0);
-    ASSERT_EQ(run("pack " + path("half") + " --layout cutlass24 --out " + path("packed")).code, 0);
+    // Padded to 32 rows these are larger than dense, which only a pattern that is asked for accepts.
+    EXPECT_EQ(run("pack " + path("half") + " --layout cutlass24 --out " + path("none")).code, 2);
+    ASSERT_EQ(run("pack " + path("half") + " --layout cutlass24 --pattern 1:2 --out " + path("packed")).code,
+              0);
     ASSERT_EQ(run("unpack " + path("packed") + " --out " + path("unpacked")).code, 0);
     EXPECT_EQ(read_file(path("unpacked")), read_file(path("half")));
 }
@@ -231,6 +237,109 @@ TEST_F(PruneCommand, RetrainingKeepsTheMasksOfAPrunedModelAlsoAfterResuming) {
     ran = run(train + " --epochs 2 --resume");
     ASSERT_EQ(ran.code, 0) << ran.err;
     expect_masks();
+}
+
+/// The three 2:4 layers of `unpacked` against F32 weights that were rounded.
+template <typename Narrow, typename Round>
+void expect_rounded(const std::string& unpacked, const std::function<Tensor(const std::string&)>& weights,
+                    const std::string& dtype, const Round& round) {
+    const SafetensorsFile file = load_safetensors(unpacked);
+    for (const char* name : {"conv1.weight", "conv2.weight", "conv3.weight", "conv4.weight", "fc.weight"}) {
+        const NamedTensor* const tensor = file.find(name);
+        ASSERT_NE(tensor, nullptr) << name;
+        EXPECT_EQ(tensor->dtype, dtype) << name;
+        const Tensor want = weights(name);
+        EXPECT_EQ(tensor->shape, want.shape()) << name;
+        const auto bits = tensor->data.as<uint16_t>();
+        for (size_t i = 0; i < bits.size(); ++i)
+            ASSERT_EQ(bits[i], Narrow(round(want.f32()[i])).bits) << name << " " << i;
+    }
+    EXPECT_EQ(file.find("bn1.weight")->dtype, "F32");
+    for (const NamedTensor& tensor : file.tensors) EXPECT_FALSE(tensor.name.ends_with(".velocity"));
+}
+
+TEST_F(PruneCommand, ARetrainedCheckpointAndAnOnnxFileGoToTensorCoresRounded) {
+    const std::string onnx = (folder_ / "pruned.onnx").string(), runs = (folder_ / "run").string();
+    save_network(path("net"));
+    ASSERT_EQ(run("prune " + path("net") + " --pattern 2:4 --out " + path("pruned")).code, 0);
+    const Ran trained = run("train --model digits_cnn --init " + path("pruned") +
+                            " --data digits --image 1x8x8 --batch 1437 --epochs 1 --method asp --pattern 2:4 "
+                            "--threads 1 --ema 0.5 --out " +
+                            runs);
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    const std::string checkpoint = runs + "/last.safetensors", out = " --out " + path("out");
+    expect_refused("pack " + checkpoint + " --layout cutlass24" + out, "give --dtype f16");
+    const Ran packed = run("pack " + checkpoint + " --layout cutlass24 --dtype f16 --raw --json -" + out);
+    ASSERT_EQ(packed.code, 0) << packed.err;
+    const auto report = nlohmann::json::parse(packed.out);
+    ASSERT_EQ(report.at("tensors").size(), 3U);
+    for (const auto& tensor : report.at("tensors"))
+        EXPECT_EQ(tensor.at("packed_bytes").get<int64_t>() * 16, tensor.at("dense_bytes").get<int64_t>() * 9);
+    EXPECT_EQ(report.at("left_dense").size(), 2U);  // first layer and classifier
+    EXPECT_GT(report.at("left_out").size(), 0U);
+    ASSERT_EQ(run("unpack " + path("out") + " --out " + path("unpacked")).code, 0);
+    EXPECT_LT(static_cast<double>(fs::file_size(path("out"))) - 4096,
+              static_cast<double>(fs::file_size(path("unpacked"))) -
+                  7.0 / 16 * report.at("tensors").at(0).at("dense_bytes").get<double>());
+    const SafetensorsFile masters = load_safetensors(checkpoint);
+    const auto half = [](float value) { return to_half(value); };
+    expect_rounded<Half>(
+        path("unpacked"), [&](const std::string& name) { return masters.find(name)->tensor(); }, "F16", half);
+    fs::remove(path("out"));
+    // As eval does, averages are taken where there are any.
+    ASSERT_EQ(run("pack " + checkpoint + " --layout nv24 --dtype f16 --out " + path("average")).code, 0);
+    ASSERT_EQ(run("unpack " + path("average") + " --out " + path("unpacked")).code, 0);
+    const auto average = [&](const std::string& name) { return masters.find(name + ".average")->tensor(); };
+    expect_rounded<Half>(path("unpacked"), average, "F16", half);
+
+    ASSERT_EQ(run("prune " + path("net") + " --pattern 2:4 --out " + onnx).code, 0);
+    ASSERT_EQ(run("pack " + onnx + " --layout nv24 --dtype bf16 --out " + path("core")).code, 0);
+    ASSERT_EQ(run("unpack " + path("core") + " --out " + path("unpacked")).code, 0);
+    const onnx::Model model = onnx::import(onnx);
+    expect_rounded<BFloat16>(
+        path("unpacked"),
+        [&](const std::string& name) { return initial_value(model.graph.value(model.graph.find(name)), 0); },
+        "BF16", [](float value) { return to_bfloat16(value); });
+    // Unrounded, the unpacked weights are the file's own.
+    ASSERT_EQ(run("pack " + onnx + " --layout nm --out " + path("nm")).code, 0);
+    ASSERT_EQ(run("unpack " + path("nm") + " --out " + path("unpacked")).code, 0);
+    const std::string eval = "eval --data digits --json - --model " + onnx;
+    EXPECT_EQ(run(eval + " --init " + path("unpacked")).out, run(eval).out);
+}
+
+TEST_F(PruneCommand, PacksOnlyWhatThatMakesSmaller) {
+    SafetensorsFile file;
+    const auto add = [&](const char* name, Shape shape, float value) {
+        TensorHeader header{name, "F32", std::move(shape)};
+        NamedTensor tensor{header, Buffer(header.bytes())};
+        const auto elements = tensor.data.as<float>();
+        for (size_t i = 0; i < elements.size(); ++i) elements[i] = i % 4 < 2 ? value : 0.0F;
+        file.tensors.push_back(std::move(tensor));
+    };
+    add("depthwise", {32, 1, 3, 3}, 1);
+    add("small", {1, 4}, 1);
+    add("wide", {64, 128}, 65519.0F);  // the largest that still rounds to a finite F16
+    save_safetensors(path("in"), file);
+    const std::string pack = "pack " + path("in") + " --layout cutlass24 --out " + path("out");
+    const Ran ran = run(pack + " --dtype f16 --json -");
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const auto report = nlohmann::json::parse(ran.out);
+    ASSERT_EQ(report.at("tensors").size(), 1U);
+    EXPECT_EQ(report.at("tensors").at(0).at("name"), "wide");
+    std::map<std::string, std::string> reasons;
+    for (const auto& each : report.at("left_dense")) reasons[each.at("name")] = each.at("reason");
+    EXPECT_EQ(reasons.at("depthwise"), "1 input channels are fewer than M = 4");
+    EXPECT_NE(reasons.at("small").find("dense 8"), std::string::npos) << reasons.at("small");
+    // A pattern that is asked for is taken at its word.
+    EXPECT_EQ(run(pack + " --dtype f16 --pattern 2:4").code, 0);
+    EXPECT_EQ(load_safetensors(path("out")).find("small"), nullptr);
+    fs::remove(path("out"));
+    expect_refused(pack, "cutlass24 holds 2:4 of F16, BF16 and I8: give --dtype f16");
+    file.tensors[2].data.as<float>()[4] = -65520.0F;
+    save_safetensors(path("in"), file);
+    expect_refused(pack + " --dtype f16", "element 4 of 'wide' is -65520, beyond the range of F16");
+    expect_refused(pack + " --dtype f8", "f16 or bf16 expected");
+    EXPECT_EQ(run(pack + " --dtype bf16").code, 0);
 }
 
 TEST_F(PruneCommand, RefusesWrongRequests) {
