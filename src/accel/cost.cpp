@@ -39,7 +39,7 @@ struct Runs {
 struct Tile {
     int64_t engine = 0;
     double streamed = 0, indexed = 0, partial_in = 0, store = 0;  // bytes
-    double packing = 0;                                           // values through SORE
+    IndexedPart packing;                                          // through SORE
 };
 
 class Walk {
@@ -49,7 +49,7 @@ class Walk {
           piece_(piece),
           mapping_(mapping),
           table_(table),
-          indexed_bytes_(piece),
+          indexed_(piece),
           bytes_per_cycle_(config.bytes_per_cycle()) {
         axes_ = {table.m, table.n, table.k};
         for (size_t p = 0; p < 3; ++p) position_[static_cast<size_t>(mapping.order[p])] = p;
@@ -105,9 +105,9 @@ class Walk {
             t.streamed = static_cast<double>(piece_.streamed.values(m.size, k.size)) * piece_.streamed.bytes;
         }
         if (first || changed(Loop::n, Loop::k, level)) {
-            const double values = static_cast<double>(piece_.indexed.values(n.size, k.size));
-            t.indexed = indexed_bytes_.dram(mapping_, values);
-            if (mapping_.pack == Pack::on_load) t.packing = values;
+            const IndexedPart part = indexed_.stored(n.size, k.size);
+            t.indexed = indexed_.dram(mapping_, part);
+            if (mapping_.pack == Pack::on_load) t.packing = part;
         }
         const double outputs = static_cast<double>(m.size) * static_cast<double>(n.size);
         if (spilled_ && !k.is_first) t.partial_in = 4 * outputs;
@@ -119,27 +119,23 @@ class Walk {
     }
 
     int64_t dram(double bytes) const { return static_cast<int64_t>(std::ceil(bytes / bytes_per_cycle_)); }
-    int64_t sore(double values) const {
-        if (values == 0) return 0;
-        return sore_cycles(config_.sore, static_cast<int64_t>(std::ceil(values / piece_.engine.pattern.m)));
-    }
 
     void count_traffic(const Tile& t, int64_t times) {
         const double count = static_cast<double>(times);
         sum_.read_bytes += count * (t.streamed + t.indexed + t.partial_in);
         sum_.write_bytes += count * t.store;
-        sum_.packed_values += count * t.packing;
+        sum_.packed_values += count * static_cast<double>(t.packing.values);
     }
 
     void add_slots(const std::array<Run, 3>& runs, const Tile& t, int64_t times) {
         count_traffic(t, times);
         const bool ends = runs[0].is_last && runs[1].is_last && runs[2].is_last;
-        slot(t.engine, t.streamed + t.indexed + t.partial_in, ends ? 0 : t.store, t.packing, times);
+        slot(t.engine, t.streamed + t.indexed + t.partial_in, ends ? 0 : t.store, t.packing.groups, times);
         if (ends) sum_.bandwidth += dram(t.store);
     }
 
-    void slot(int64_t engine, double load, double store, double packing, int64_t times) {
-        const int64_t transfer = dram(load + store), reduce = sore(packing);
+    void slot(int64_t engine, double load, double store, int64_t groups, int64_t times) {
+        const int64_t transfer = dram(load + store), reduce = sore_cycles(config_.sore, groups);
         if (config_.double_buffering) {
             const int64_t fed = std::max(engine, transfer);
             sum_.bandwidth += times * (fed - engine);
@@ -157,7 +153,8 @@ class Walk {
                                          Runs(at(2), Range::first_only).run[0]};
         const Tile t = tile(runs, 0, true);
         count_traffic(t, 1);
-        const int64_t load = dram(t.streamed + t.indexed), reduce = sore(t.packing);
+        const int64_t load = dram(t.streamed + t.indexed),
+                      reduce = sore_cycles(config_.sore, t.packing.groups);
         sum_.bandwidth += load;
         sum_.packing += std::max(load, reduce) - load;
         const bool ends = runs[0].is_last && runs[1].is_last && runs[2].is_last;
@@ -169,7 +166,7 @@ class Walk {
     const Piece& piece_;
     const Mapping& mapping_;
     const EngineTable& table_;
-    const IndexedBytes indexed_bytes_;
+    const IndexedSize indexed_;
     const double bytes_per_cycle_;
     std::array<Axis, 3> axes_;
     std::array<size_t, 3> position_{};
@@ -184,28 +181,27 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
     const EngineTiling tiles = tiling(config.stce, piece.engine, mapping.engine);
     const double depth = static_cast<double>(piece.engine.k);
     const double rows = static_cast<double>(piece.engine.m), cols = static_cast<double>(piece.engine.n);
+    const IndexedSize indexed(piece);
+    const IndexedPart panel = indexed.panel(piece.engine.n, piece.engine.k);
     Timing sum;
     sum.engine = table.total;
     sum.read_bytes = rows * depth * piece.streamed.bytes * static_cast<double>(tiles.col_tiles) +
-                     IndexedBytes(piece).dram(mapping, cols * depth) * static_cast<double>(tiles.row_tiles);
+                     indexed.dram(mapping, panel) * static_cast<double>(tiles.row_tiles);
     sum.write_bytes = rows * cols * piece.bytes_per_output;
     if (mapping.pack == Pack::on_load)
-        sum.packed_values = cols * depth * static_cast<double>(tiles.row_tiles);
-    const double chunk = static_cast<double>(std::min(mapping.tile_k, piece.engine.k));
+        sum.packed_values = static_cast<double>(panel.values) * static_cast<double>(tiles.row_tiles);
+    const int64_t chunk = std::min(mapping.tile_k, piece.engine.k);
     const double first_rows = static_cast<double>(std::min(tiles.rows_per_tile, piece.engine.m));
-    const double first_cols = static_cast<double>(std::min(tiles.cols_per_tile, piece.engine.n));
+    const int64_t first_cols = std::min(tiles.cols_per_tile, piece.engine.n);
     const auto dram = [&](double bytes) {
         return static_cast<int64_t>(std::ceil(bytes / config.bytes_per_cycle()));
     };
-    const double first =
-        first_rows * chunk * piece.streamed.bytes + IndexedBytes(piece).dram(mapping, first_cols * chunk);
-    const double last = first_rows * first_cols * piece.bytes_per_output;
+    const double first = first_rows * static_cast<double>(chunk) * piece.streamed.bytes +
+                         indexed.dram(mapping, indexed.panel(first_cols, chunk));
+    const double last = first_rows * static_cast<double>(first_cols) * piece.bytes_per_output;
     const int64_t transfer = dram(sum.read_bytes + sum.write_bytes - first - last);
     const int64_t reduce =
-        sum.packed_values == 0
-            ? 0
-            : sore_cycles(config.sore,
-                          static_cast<int64_t>(std::ceil(sum.packed_values / piece.engine.pattern.m)));
+        mapping.pack == Pack::on_load ? sore_cycles(config.sore, panel.groups * tiles.row_tiles) : 0;
     const int64_t fed = std::max(sum.engine, transfer);
     sum.bandwidth = config.double_buffering ? fed - sum.engine : transfer;
     sum.packing =
@@ -215,6 +211,37 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
 }
 
 }  // namespace
+
+IndexedSize::IndexedSize(const Piece& piece)
+    : source_(piece.indexed),
+      pattern_(piece.engine.pattern),
+      dense_(piece.engine.dense()),
+      depth_(piece.engine.k),
+      bytes_(piece.indexed.bytes),
+      group_bytes_(dense_ ? 0 : pattern_.n * (bytes_ + pattern_.index_bits() / 8.0)) {}
+
+IndexedPart IndexedSize::stored(int64_t rows, int64_t depth) const {
+    const int64_t values = source_.values(rows, depth);
+    return {values, dense_ ? 0 : stored_groups(source_, pattern_, rows, depth)};
+}
+
+IndexedPart IndexedSize::panel(int64_t rows, int64_t depth) const {
+    return {rows * depth, dense_ ? 0 : rows * packed_groups(pattern_, depth)};
+}
+
+double IndexedSize::largest(int64_t rows, int64_t depth, bool streaming) const {
+    const auto bytes = [&](int64_t k) { return buffer(streaming ? panel(rows, k) : stored(rows, k)); };
+    return dense_ ? bytes(depth) : std::max(bytes(depth), bytes(cut(depth_, depth).last));
+}
+
+int64_t stored_groups(const Piece::Source& source, Pattern pattern, int64_t rows, int64_t depth) {
+    const int64_t groups = packed_groups(pattern, depth);
+    if (!source.im2col) return rows * groups;
+    const int64_t values = source.values(rows, depth), whole = values / depth;
+    return whole * groups +
+           static_cast<int64_t>(std::ceil(static_cast<double>(values - whole * depth) *
+                                          static_cast<double>(groups) / static_cast<double>(depth)));
+}
 
 Axis cut(int64_t size, int64_t tile) {
     Axis axis;
@@ -261,14 +288,12 @@ Timing timing(const SatConfig& config, const Piece& piece, const Mapping& mappin
 Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
     Timing sum;
     if (mapping.pack != Pack::ahead || piece.values_to_pack == 0) return sum;
-    const double values = static_cast<double>(piece.values_to_pack);
-    sum.read_bytes = values * piece.indexed.bytes;
-    sum.write_bytes = IndexedBytes(piece).buffer(values);
-    sum.packed_values = values;
+    sum.packed_values = static_cast<double>(piece.values_to_pack);
+    sum.read_bytes = sum.packed_values * piece.indexed.bytes;
+    sum.write_bytes = IndexedSize(piece).buffer({piece.values_to_pack, piece.groups_to_pack});
     const int64_t transfer =
         static_cast<int64_t>(std::ceil((sum.read_bytes + sum.write_bytes) / config.bytes_per_cycle()));
-    sum.packing =
-        std::max(transfer, sore_cycles(config.sore, ceil_div(piece.values_to_pack, piece.engine.pattern.m)));
+    sum.packing = std::max(transfer, sore_cycles(config.sore, piece.groups_to_pack));
     return sum;
 }
 
@@ -316,7 +341,7 @@ void add_times(EngineCycles& sum, const EngineCycles& one, int64_t times) {
 /// sums and, unless its chains begin at +0, reads them.
 Activity inside(const SatConfig& config, const Piece& piece, const Mapping& mapping,
                 const detail::EngineTable& table) {
-    const detail::IndexedBytes bytes(piece);
+    const detail::IndexedSize size(piece);
     double streamed = 0, indexed = 0, sums = 0;
     for (size_t i = 0; i < 8; ++i) {
         const double times = static_cast<double>(table.times(i));
@@ -326,7 +351,7 @@ Activity inside(const SatConfig& config, const Piece& piece, const Mapping& mapp
         const double m = static_cast<double>(part.m), n = static_cast<double>(part.n),
                      k = static_cast<double>(part.k);
         streamed += times * m * k * piece.streamed.bytes * static_cast<double>(t.col_tiles);
-        indexed += times * bytes.buffer(n * k) * static_cast<double>(t.row_tiles);
+        indexed += times * size.buffer(size.panel(part.n, part.k)) * static_cast<double>(t.row_tiles);
         sums += times * 4 * m * n * static_cast<double>(t.reduction_passes);
     }
     const double fresh = 4.0 * static_cast<double>(piece.engine.m) * static_cast<double>(piece.engine.n);
@@ -372,6 +397,22 @@ int64_t Piece::Source::values(int64_t rows, int64_t depth) const {
     return std::min(touched, rows * depth);
 }
 
+namespace {
+
+/// Packed groups of the whole indexed operand: a matrix's rows are packed phase by phase, as each meets its
+/// own part of k; a convolution's stored operand once.
+int64_t groups_of_all(const Product& product, const Piece& piece, bool a_indexed) {
+    if (a_indexed) return detail::stored_groups(piece.indexed, product.pattern, product.m, product.k);
+    if (piece.indexed.im2col)
+        return detail::stored_groups(piece.indexed, product.pattern, product.n, product.k);
+    int64_t groups = 0;
+    for (const Phase& phase : phases(product))
+        groups += phase.count * product.n * packed_groups(product.pattern, phase.k());
+    return groups;
+}
+
+}  // namespace
+
 std::vector<Piece> pieces(const Product& product, Operand indexed) {
     const bool a_indexed = indexed == Operand::a;
     std::vector<Piece> result;
@@ -392,9 +433,8 @@ std::vector<Piece> pieces(const Product& product, Operand indexed) {
         // ahead.
         if (product.is_sparse() && result.empty()) {
             const int64_t rows = a_indexed ? product.m : product.n;
-            piece.values_to_pack =
-                product.batch *
-                (piece.indexed.im2col ? piece.indexed.values(rows, product.k) : rows * product.k);
+            piece.values_to_pack = product.batch * piece.indexed.values(rows, product.k);
+            piece.groups_to_pack = product.batch * groups_of_all(product, piece, a_indexed);
         }
         result.push_back(piece);
     }
@@ -413,10 +453,8 @@ BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapp
     } else {
         streamed = piece.streamed.values(rows, mapping.tile_k);
     }
-    const double indexed = static_cast<double>(
-        mapping.streaming ? cols * mapping.tile_k : piece.indexed.values(cols, mapping.tile_k));
-    return {halves * streamed * piece.streamed.bytes,
-            halves * static_cast<int64_t>(std::ceil(detail::IndexedBytes(piece).buffer(indexed))),
+    const double indexed = detail::IndexedSize(piece).largest(cols, mapping.tile_k, mapping.streaming);
+    return {halves * streamed * piece.streamed.bytes, halves * static_cast<int64_t>(std::ceil(indexed)),
             halves * rows * cols * 4};
 }
 
@@ -443,6 +481,8 @@ std::string why_illegal(const SatConfig& config, const Piece& piece, const Mappi
     }
     if (mapping.streaming && mapping.engine.dataflow != Dataflow::os)
         return "only output-stationary products stream";
+    if (mapping.streaming && !whole_k && piece.engine.dense() && mapping.tile_k % mapping.engine.group != 0)
+        return fmt::format("its chunk of {} along k cuts groups of {}", mapping.tile_k, mapping.engine.group);
     if (mapping.engine.dataflow == Dataflow::os && !mapping.streaming && !whole_k)
         return "output-stationary tiles hold all of k";
     if (piece.engine.dense() != (mapping.pack == Pack::none))

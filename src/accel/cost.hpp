@@ -41,24 +41,45 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
 /// buffers: what a test holds the search against.
 std::vector<std::vector<Mapping>> all_mappings(const SatConfig& config, const Product& product);
 
-/// Bytes of `values` elements of the indexed operand in the buffer and in DRAM (dense if it is packed on
-/// load).
-class IndexedBytes {
-  public:
-    explicit IndexedBytes(const Piece& piece)
-        : dense_(piece.engine.dense()),
-          bytes_(piece.indexed.bytes),
-          density_(dense_ ? 1 : piece.engine.pattern.density()),
-          packed_bytes_(dense_ ? bytes_ : bytes_ + piece.engine.pattern.index_bits() / 8.0) {}
+/// Packed groups of `rows` x `depth` of an operand as it is stored; a convolution's, without its duplicates,
+/// at the rate of its rows.
+int64_t stored_groups(const Piece::Source& source, Pattern pattern, int64_t rows, int64_t depth);
 
-    double buffer(double values) const { return values * density_ * packed_bytes_; }
-    double dram(const Mapping& mapping, double values) const {
-        return mapping.pack == Pack::on_load ? values * bytes_ : buffer(values);
+/// A part of the indexed operand: its elements, and the packed groups that hold what is kept of them (0 if
+/// the product is dense).
+struct IndexedPart {
+    int64_t values = 0, groups = 0;
+};
+
+/// Sizes of the indexed operand's parts in elements, packed groups and bytes. A group is N FP16 values and N
+/// indices of ceil(log2 M) bits, without padding.
+class IndexedSize {
+  public:
+    explicit IndexedSize(const Piece& piece);
+
+    /// `rows` x `depth` as it is stored: a convolution's operand without its duplicates, packed at the rate
+    /// of its rows.
+    IndexedPart stored(int64_t rows, int64_t depth) const;
+    /// The same, every row for itself, as it passes through the array.
+    IndexedPart panel(int64_t rows, int64_t depth) const;
+    /// The larger of a full tile and of the last one along k, whose ragged tail is kept whole.
+    double largest(int64_t rows, int64_t depth, bool streaming) const;
+
+    double buffer(const IndexedPart& part) const {
+        return dense_ ? static_cast<double>(part.values) * bytes_
+                      : static_cast<double>(part.groups) * group_bytes_;
+    }
+    /// Dense if SORE packs it on its way in.
+    double dram(const Mapping& mapping, const IndexedPart& part) const {
+        return mapping.pack == Pack::on_load ? static_cast<double>(part.values) * bytes_ : buffer(part);
     }
 
   private:
+    Piece::Source source_;
+    Pattern pattern_;
     bool dense_;
-    double bytes_, density_, packed_bytes_;
+    int64_t depth_;
+    double bytes_, group_bytes_;
 };
 
 }  // namespace enmesh::accel::detail

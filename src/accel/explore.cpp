@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -122,14 +123,26 @@ std::vector<std::string> targets_of(const std::string& key) {
     if (key == "array") return {"array.rows", "array.cols"};
     if (key == "pattern") return {};
     SatConfig config;
-    std::vector<std::string> targets, names = {"array", "pattern"};
+    std::vector<std::string> targets, keys;
+    std::map<std::string, int> named;  // how many parameters a short name means
+    const auto last_part = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
     for (const Parameter& parameter : parameters(config)) {
-        const std::string last = parameter.key.substr(parameter.key.rfind('.') + 1);
-        if (parameter.key == key || last == key) targets.push_back(parameter.key);
-        names.push_back(key.find('.') == std::string::npos ? last : parameter.key);
+        if (parameter.key == key || last_part(parameter.key) == key) targets.push_back(parameter.key);
+        keys.push_back(parameter.key);
+        ++named[last_part(parameter.key)];
     }
-    if (targets.empty()) refuse("--sweep {}: unknown key{}", key, suggestion(key, names));
-    return targets.size() == 1 ? targets : std::vector<std::string>{};
+    if (!targets.empty()) return targets.size() == 1 ? targets : std::vector<std::string>{};
+    std::vector<std::string> names = {"array", "pattern"};
+    for (const std::string& name : keys) {
+        const std::string last = last_part(name);
+        const bool vector_row = name.starts_with("vector.");
+        if (key.find('.') != std::string::npos) {
+            if (!vector_row || key.starts_with("vector.")) names.push_back(name);
+        } else if (!vector_row && named[last] == 1) {
+            names.push_back(last);
+        }
+    }
+    refuse("--sweep {}: unknown key{}", key, suggestion(key, names));
 }
 
 /// Two sweeps may not set the same parameter: the second would silently win.

@@ -35,19 +35,19 @@ Json bytes_object(const Activity& activity) {
 Json product_object(const ProductResult& result) {
     const Product& p = result.product;
     Json json = {{"layer", p.layer},
-            {"stage", to_string(p.stage)},
-            {"m", p.m},
-            {"n", p.n},
-            {"k", p.k},
-            {"batch", p.batch},
-            {"pattern", pattern_text(p)},
-            {"dataflow", result.dataflow},
-            {"start_cycle", result.start_cycle},
-            {"cycles", result.cycles},
-            {"multiply_adds", result.multiply_adds},
-            {"utilization", result.utilization},
-            {"stalls", to_json_object(result.stalls)},
-            {"bytes", bytes_object(result.activity)}};
+                 {"stage", to_string(p.stage)},
+                 {"m", p.m},
+                 {"n", p.n},
+                 {"k", p.k},
+                 {"batch", p.batch},
+                 {"pattern", pattern_text(p)},
+                 {"dataflow", result.dataflow},
+                 {"start_cycle", result.start_cycle},
+                 {"cycles", result.cycles},
+                 {"multiply_adds", result.multiply_adds},
+                 {"utilization", result.utilization},
+                 {"stalls", to_json_object(result.stalls)},
+                 {"bytes", bytes_object(result.activity)}};
     if (result.engine_cycles > 0) json["engine_cycles"] = result.engine_cycles;
     return json;
 }
@@ -103,19 +103,19 @@ double percent(double part, double whole) { return whole > 0 ? 100 * part / whol
 
 void add_product_rows(std::string& text, const Report& report) {
     text += fmt::format(
-        "{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
+        "{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
         "layer", "stage", "m", "n", "k", "batch", "pattern", "flow", "cycles", "util%", "fill%", "tail%",
-        "adder%", "bandw%", "pack%");
+        "adder%", "link%", "bandw%", "pack%");
     for (const ProductResult& r : report.products) {
         const double cycles = static_cast<double>(r.cycles);
         text += fmt::format(
             "{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6.1f} {:>6.1f} {:>6.1f} {:>6.1f} "
-            "{:>6.1f} {:>6.1f}\n",
+            "{:>6.1f} {:>6.1f} {:>6.1f}\n",
             shortened(r.product.layer, 24), to_string(r.product.stage), r.product.m, r.product.n, r.product.k,
             r.product.batch, pattern_text(r.product), r.dataflow, r.cycles, 100 * r.utilization,
             percent(r.stalls.fill_drain, cycles), percent(r.stalls.tail, cycles),
-            percent(r.stalls.adder_latency + r.stalls.row_link, cycles), percent(r.stalls.bandwidth, cycles),
-            percent(r.stalls.packing, cycles));
+            percent(r.stalls.adder_latency, cycles), percent(r.stalls.row_link, cycles),
+            percent(r.stalls.bandwidth, cycles), percent(r.stalls.packing, cycles));
     }
 }
 

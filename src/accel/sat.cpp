@@ -86,8 +86,11 @@ VectorResult run_update(const SatConfig& config, const Update& update) {
     result.activity.dram_read_bytes = elements * row.read_bytes;
     result.activity.dram_write_bytes = elements * row.write_bytes;
     if (directions > 0) {
-        const double packed = elements * update.pattern.density() * (2 + update.pattern.index_bits() / 8.0);
-        result.activity.dram_write_bytes += directions * packed;
+        // FF's rows run along the input channels, BP's along the output channels.
+        int64_t groups = update.rows * packed_groups(update.pattern, update.cols);
+        if (directions > 1) groups += update.cols * packed_groups(update.pattern, update.rows);
+        const double group_bytes = update.pattern.n * (2 + update.pattern.index_bits() / 8.0);
+        result.activity.dram_write_bytes += static_cast<double>(groups * update.repeats) * group_bytes;
         result.activity.packed_values = directions * elements;
     }
     finish(config, result);

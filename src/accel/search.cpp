@@ -260,10 +260,10 @@ class Search {
     /// Every operand crosses DRAM at least once; the engine takes at least what it takes untiled.
     void set_bounds(Candidate& candidate, const Piece& piece, const Mapping& mapping, int64_t compute) const {
         const EngineProduct& e = piece.engine;
+        const detail::IndexedSize indexed(piece);
         candidate.streamed_bytes =
             static_cast<double>(piece.streamed.values(e.m, e.k)) * piece.streamed.bytes;
-        candidate.indexed_bytes =
-            detail::IndexedBytes(piece).dram(mapping, static_cast<double>(piece.indexed.values(e.n, e.k)));
+        candidate.indexed_bytes = indexed.dram(mapping, indexed.stored(e.n, e.k));
         candidate.output_bytes = static_cast<double>(e.m) * static_cast<double>(e.n) * piece.bytes_per_output;
         const int64_t transfer =
             dram(candidate.streamed_bytes + candidate.indexed_bytes + candidate.output_bytes);
@@ -321,13 +321,11 @@ class Search {
         return mappings;
     }
 
-    /// The largest chunk that fits.
     void try_streaming(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
         for (const Mapping& mapping : streams(candidate)) {
             if (!fits(buffer_needs(config_, piece, mapping))) continue;
             consider(piece, mapping, detail::engine_table(config_, piece, mapping));
-            return;
         }
     }
 
@@ -349,7 +347,7 @@ class Search {
     void try_tilings(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
         const auto [form, ms, ns, ks] = Tilings(config_, piece, candidate.engine);
-        const detail::IndexedBytes indexed_bytes(piece);
+        const detail::IndexedSize indexed_size(piece);
         Mapping mapping = start(candidate);
         std::vector<int64_t> streamed(ms.size());
         for (const auto& k : ks) {
@@ -357,16 +355,15 @@ class Search {
             for (size_t i = 0; i < ms.size(); ++i) streamed[i] = piece.streamed.values(ms[i].size, k.size);
             for (const auto& n : ns) {
                 mapping.tile_n = n.size;
-                const auto indexed = static_cast<double>(piece.indexed.values(n.size, k.size));
+                const double indexed_load = indexed_size.dram(mapping, indexed_size.stored(n.size, k.size));
+                const auto weight_need =
+                    halves_ * static_cast<int64_t>(std::ceil(indexed_size.largest(n.size, k.size, false)));
                 const auto needs = [&](size_t i) {
-                    return BufferNeeds{
-                        halves_ * streamed[i] * piece.streamed.bytes,
-                        halves_ * static_cast<int64_t>(std::ceil(indexed_bytes.buffer(indexed))),
-                        halves_ * ms[i].size * n.size * 4};
+                    return BufferNeeds{halves_ * streamed[i] * piece.streamed.bytes, weight_need,
+                                       halves_ * ms[i].size * n.size * 4};
                 };
                 const auto first_loads = [&](size_t i) {
-                    return static_cast<double>(streamed[i]) * piece.streamed.bytes +
-                           indexed_bytes.dram(mapping, indexed);
+                    return static_cast<double>(streamed[i]) * piece.streamed.bytes + indexed_load;
                 };
                 // If the smallest m does not fit, no m does; nor is a larger first load faster.
                 if (!fits(needs(ms.size() - 1))) continue;

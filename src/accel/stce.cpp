@@ -148,8 +148,7 @@ EngineTiling tiling(const Stce& stce, const EngineProduct& product, const Engine
     } else {
         cut.values = product.pattern.n;
         cut.group = product.pattern.m;
-        const int64_t whole = product.k / cut.group;
-        cut.groups = whole + ceil_div(product.k - whole * cut.group, cut.values);
+        cut.groups = packed_groups(product.pattern, product.k);
     }
     const int64_t pixels = mapping.interleave_pixels ? mapping.interleave : 1;
     const int64_t columns = mapping.interleave_pixels ? 1 : mapping.interleave;

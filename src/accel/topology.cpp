@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cstdio>
 #include <map>
+#include <span>
 
+#include "base/edit_distance.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
@@ -40,8 +43,8 @@ std::string normalised(std::string_view text) {
     return result;
 }
 
-/// The name under which a column is known here; "" for one that is ignored.
-std::string_view column_of(const std::string& header) {
+/// Columns by their normalised headers.
+const std::map<std::string, std::string_view, std::less<>>& columns_by_header() {
     static const std::map<std::string, std::string_view, std::less<>> names = {
         {"layer", "Layer name"},
         {"layername", "Layer name"},
@@ -67,8 +70,26 @@ std::string_view column_of(const std::string& header) {
         {"m", "M"},
         {"n", "N"},
         {"k", "K"}};
-    const auto found = names.find(header);
-    return found == names.end() ? std::string_view{} : found->second;
+    return names;
+}
+
+/// The name under which a column is known here; "" for one that is ignored.
+std::string_view column_of(const std::string& header) {
+    const auto found = columns_by_header().find(header);
+    return found == columns_by_header().end() ? std::string_view{} : found->second;
+}
+
+/// The known column that a header seems to misspell: one or two letters amiss; "" if none is so near.
+std::string_view misspelt_column(const std::string& header) {
+    std::string_view best;
+    size_t best_distance = 3;
+    for (const auto& [name, column] : columns_by_header()) {
+        const size_t distance = edit_distance(header, name);
+        if (distance >= best_distance || 3 * distance > name.size()) continue;
+        best_distance = distance;
+        best = column;
+    }
+    return best;
 }
 
 class Parser {
@@ -93,6 +114,7 @@ class Parser {
         }
         if (!have_header) refuse("{}: is empty, a topology was expected", file_);
         if (workload_.products.empty()) refuse("{}: has a header but no layer", file_);
+        std::fputs(note_.c_str(), stderr);
         return std::move(workload_);
     }
 
@@ -102,17 +124,22 @@ class Parser {
                          ? '\t'
                          : ',';
         const std::vector<std::string_view> cells = split(line, delimiter_);
+        std::vector<std::pair<size_t, std::string_view>> unknown;
         for (size_t i = 0; i < cells.size(); ++i) {
             std::string_view column = column_of(normalised(cells[i]));
             // Some shipped headers say "IFMAP Width" twice: the first one is the height.
             if (column == "IFMAP Width" && !columns_.contains("IFMAP Height")) column = "IFMAP Height";
             if (!cells[i].empty()) columns_in_header_ = i + 1;
-            if (column.empty()) continue;
+            if (column.empty()) {
+                if (!normalised(cells[i]).empty()) unknown.emplace_back(i, cells[i]);
+                continue;
+            }
             const auto [known, fresh] = columns_.try_emplace(std::string(column), i);
             if (!fresh)
                 refuse("{}:{}: columns {} and {} of the header are both '{}'", file_, line_,
                        known->second + 1, i + 1, column);
         }
+        see_unknown(unknown);
         gemm_ = columns_.contains("M") && columns_.contains("N") && columns_.contains("K");
         static const std::vector<std::string> conv = {"Layer name",    "IFMAP Height", "IFMAP Width",
                                                       "Filter Height", "Filter Width", "Channels",
@@ -134,6 +161,20 @@ class Parser {
         for (const std::string& name : conv) {
             if (!columns_.contains(name)) refuse("{}:{}: the header has no column '{}'", file_, line_, name);
         }
+    }
+
+    /// A misspelt column would run its layers without it; others, as shipped files have them, are named once.
+    void see_unknown(std::span<const std::pair<size_t, std::string_view>> unknown) {
+        std::string unused;
+        for (const auto& [index, cell] : unknown) {
+            const std::string_view near = misspelt_column(normalised(cell));
+            if (!near.empty() && !columns_.contains(near))
+                refuse("{}:{}: column {}: '{}' is unknown (did you mean '{}'?)", file_, line_, index + 1,
+                       cell, near);
+            unused += fmt::format("{}{} '{}'", unused.empty() ? "" : ", ", index + 1, cell);
+        }
+        if (!unused.empty())
+            note_ = fmt::format("note: {}:{}: columns that are not used: {}\n", file_, line_, unused);
     }
 
     void read_row(std::string_view line) {
@@ -271,6 +312,7 @@ class Parser {
     Workload workload_;
     std::map<std::string, size_t, std::less<>> columns_;
     std::vector<std::string_view> cells_;
+    std::string note_;
     size_t columns_in_header_ = 0;
     int line_ = 0;
     char delimiter_ = ',';

@@ -5,8 +5,9 @@
 #include <numeric>
 #include <vector>
 
+#include "base/edit_distance.hpp"
+
 namespace enmesh {
-namespace {
 
 size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<size_t> row(b.size() + 1);
@@ -22,8 +23,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
     }
     return row[b.size()];
 }
-
-}  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
     std::string best;

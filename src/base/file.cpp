@@ -90,13 +90,16 @@ void write_file(const fs::path& path, std::string_view text) {
 
 void make_writable_directory(const fs::path& directory) {
     std::error_code code;
+    if (fs::exists(directory, code) && !fs::is_directory(directory, code))
+        refuse("{}: is not a directory", directory.string());
     fs::create_directories(directory, code);
-    if (code) refuse("{}: the directory cannot be made ({})", directory.string(), code.message());
-    if (!fs::is_directory(directory, code)) refuse("{}: is not a directory", directory.string());
+    if (code == std::errc::not_a_directory)
+        refuse("{}: the directory cannot be made ({})", directory.string(), code.message());
+    if (code) fail("{}: the directory cannot be made ({})", directory.string(), code.message());
     const std::string probe = (directory / fmt::format(".enmesh-probe-{}", ::getpid())).string();
     const int handle = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (handle < 0)
-        refuse("{}: the directory cannot be written to ({})", directory.string(), std::strerror(errno));
+        fail("{}: the directory cannot be written to ({})", directory.string(), std::strerror(errno));
     ::close(handle);
     ::unlink(probe.c_str());
 }

@@ -29,12 +29,12 @@ struct Options {
 };
 
 Json to_json(const accel::PointResult& r) {
-    Json json = {{"point", r.label},
-                 {"elements", r.elements},
-                 {"total_cycles", r.total_cycles},
-                 {"seconds", r.seconds},
-                 {"joules", r.joules}};
-    if (!r.error.empty()) json["error"] = r.error;
+    Json json = {{"point", r.label}, {"elements", r.elements}};
+    const bool ran = r.error.empty();
+    json["total_cycles"] = ran ? Json(r.total_cycles) : Json(nullptr);
+    json["seconds"] = ran ? Json(r.seconds) : Json(nullptr);
+    json["joules"] = ran ? Json(r.joules) : Json(nullptr);
+    if (!ran) json["error"] = r.error;
     return json;
 }
 
@@ -42,10 +42,11 @@ accel::PointResult from_json(const Json& json) {
     accel::PointResult r;
     r.label = json.at("point");
     r.elements = json.at("elements");
+    r.error = json.value("error", "");
+    if (!r.error.empty()) return r;
     r.total_cycles = json.at("total_cycles");
     r.seconds = json.at("seconds");
     r.joules = json.at("joules");
-    r.error = json.value("error", "");
     return r;
 }
 

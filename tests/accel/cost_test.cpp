@@ -15,10 +15,25 @@ struct Naive {
     double read = 0, write = 0, packed = 0;
 };
 
-double packed_bytes(const Piece& p, double values) {
+/// Groups that a row of `depth` elements is packed into, element by element: M to a group, those of a ragged
+/// tail N to a group.
+int64_t row_groups(Pattern pattern, int64_t depth) {
+    int64_t groups = 0;
+    for (int64_t k = 0; k < depth; ++groups) k += k + pattern.m <= depth ? pattern.m : pattern.n;
+    return groups;
+}
+
+/// Groups of rows x depth; a convolution's operand, stored without duplicates, at the rate of its rows.
+int64_t groups(const Piece& p, int64_t rows, int64_t depth) {
+    const double rate = static_cast<double>(p.indexed.values(rows, depth)) *
+                        static_cast<double>(row_groups(p.engine.pattern, depth));
+    return static_cast<int64_t>(std::ceil(rate / static_cast<double>(depth)));
+}
+
+double packed_bytes(const Piece& p, int64_t rows, int64_t depth) {
     const Pattern pattern = p.engine.pattern;
-    if (pattern.m == 0) return 2 * values;
-    return values * pattern.n / pattern.m * (2 + pattern.index_bits() / 8.0);
+    if (pattern.m == 0) return 2.0 * static_cast<double>(p.indexed.values(rows, depth));
+    return static_cast<double>(groups(p, rows, depth)) * pattern.n * (2 + pattern.index_bits() / 8.0);
 }
 
 Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
@@ -30,6 +45,7 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
         std::array<int64_t, 3> at{};
         std::array<int64_t, 3> extent{};
         double load = 0, store = 0, packed = 0;
+        int64_t groups = 0;
     };
     std::vector<Step> steps;
     std::array<int64_t, 3> trip{};
@@ -60,8 +76,9 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
             s.load += 2.0 * static_cast<double>(piece.streamed.values(s.extent[0], s.extent[2]));
         if (nk != indexed) {
             const double values = static_cast<double>(piece.indexed.values(s.extent[1], s.extent[2]));
-            s.load += mapping.pack == Pack::on_load ? 2 * values : packed_bytes(piece, values);
-            if (mapping.pack == Pack::on_load) s.packed = values;
+            const bool on_load = mapping.pack == Pack::on_load;
+            s.load += on_load ? 2 * values : packed_bytes(piece, s.extent[1], s.extent[2]);
+            if (on_load) s.packed = values, s.groups = groups(piece, s.extent[1], s.extent[2]);
         }
         streamed = mk;
         indexed = nk;
@@ -76,11 +93,6 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
     const auto dram = [&](double bytes) {
         return static_cast<int64_t>(std::ceil(bytes / config.bytes_per_cycle()));
     };
-    const auto sore = [&](double values) {
-        return values == 0 ? int64_t{0}
-                           : sore_cycles(config.sore,
-                                         static_cast<int64_t>(std::ceil(values / piece.engine.pattern.m)));
-    };
     for (size_t i = 0; i < steps.size(); ++i) {
         const Step& s = steps[i];
         const int64_t engine =
@@ -90,10 +102,10 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
         const bool first = i == 0, last = i + 1 == steps.size();
         if (first) {
             sum.bandwidth += dram(s.load);
-            sum.packing += std::max<int64_t>(0, sore(s.packed) - dram(s.load));
+            sum.packing += std::max<int64_t>(0, sore_cycles(config.sore, s.groups) - dram(s.load));
         }
         const int64_t transfer = dram((first ? 0 : s.load) + (last ? 0 : s.store));
-        const int64_t reduce = first ? 0 : sore(s.packed);
+        const int64_t reduce = first ? 0 : sore_cycles(config.sore, s.groups);
         sum.engine += engine;
         if (config.double_buffering) {
             sum.bandwidth += std::max<int64_t>(0, transfer - engine);
@@ -188,7 +200,7 @@ TEST(Cost, EqualsTheWalkTileByTile) {
         Piece piece = pieces(product, mapping.indexed)[phase];
         if (!why_illegal(config, piece, mapping).empty()) continue;
         piece.repeat = 1;
-        piece.values_to_pack = 0;
+        piece.values_to_pack = piece.groups_to_pack = 0;
         const PieceCost fast = cost(config, piece, mapping);
         const Naive slow = walk(config, piece, mapping);
         ASSERT_EQ(fast.engine_cycles, slow.engine) << trial;
@@ -205,6 +217,67 @@ TEST(Cost, EqualsTheWalkTileByTile) {
         ++compared;
     }
     EXPECT_GT(compared, 400);
+}
+
+/// One N:M product whose every operand crosses DRAM once.
+PieceCost packed_once(Pattern pattern, int64_t n, int64_t k, Pack pack) {
+    SatConfig config;
+    Product p;
+    p.layer = "l";
+    p.m = 8;
+    p.n = n;
+    p.k = k;
+    p.sparse = Operand::b;
+    p.pattern = pattern;
+    Mapping mapping;
+    mapping.engine.interleave = 1;
+    mapping.tile_m = p.m;
+    mapping.tile_n = p.n;
+    mapping.tile_k = p.k;
+    mapping.pack = pack;
+    return cost(config, pieces(p, Operand::b).front(), mapping);
+}
+
+TEST(Cost, RaggedTailsAreMovedAndPackedWhole) {
+    struct Case {
+        Pattern pattern;
+        int64_t k, entries, groups;
+    };
+    for (const Case& c : {Case{{2, 8}, 9, 4, 2}, Case{{2, 8}, 27, 10, 5}, Case{{1, 16}, 15, 15, 15},
+                          Case{{2, 8}, 16, 4, 2}, Case{{1, 4}, 3, 3, 3}}) {
+        const double streamed = 2.0 * 8 * static_cast<double>(c.k), outputs = 2.0 * 8 * 5,
+                     dense = 2.0 * 5 * static_cast<double>(c.k),
+                     packed = 5 * static_cast<double>(c.entries) * (2 + c.pattern.index_bits() / 8.0);
+        const PieceCost ready = packed_once(c.pattern, 5, c.k, Pack::pregenerated);
+        EXPECT_EQ(ready.activity.dram_read_bytes, streamed + packed) << c.k;
+        EXPECT_EQ(ready.activity.dram_write_bytes, outputs) << c.k;
+        const PieceCost ahead = packed_once(c.pattern, 5, c.k, Pack::ahead);
+        EXPECT_EQ(ahead.activity.dram_read_bytes, streamed + packed + dense) << c.k;
+        EXPECT_EQ(ahead.activity.dram_write_bytes, outputs + packed) << c.k;
+        const SatConfig config;
+        EXPECT_GE(ahead.packing_cycles, sore_cycles(config.sore, 5 * c.groups)) << c.k;
+        EXPECT_EQ(packed_once(c.pattern, 5, c.k, Pack::on_load).activity.dram_read_bytes, streamed + dense);
+    }
+}
+
+TEST(Cost, ATileFitsWithItsRaggedTail) {
+    SatConfig config;
+    config.double_buffering = false;
+    Product p;
+    p.layer = "l";
+    p.m = p.n = 4;
+    p.k = 31;
+    p.sparse = Operand::b;
+    p.pattern = {1, 16};
+    const Piece piece = pieces(p, Operand::b).front();
+    Mapping mapping;
+    mapping.tile_m = mapping.tile_n = 4;
+    mapping.tile_k = 16;
+    mapping.pack = Pack::pregenerated;
+    // The first tile of k holds one entry a row, the last one fifteen, of 2.5 bytes.
+    EXPECT_EQ(buffer_needs(config, piece, mapping).weight, 150);
+    mapping.tile_k = 31;
+    EXPECT_EQ(buffer_needs(config, piece, mapping).weight, 160);
 }
 
 TEST(Cost, ConvolutionTilesLoadNoDuplicates) {

@@ -50,6 +50,12 @@ TEST(Explore, RefusesUnknownKeysWithTheNearest) {
     EXPECT_EQ(refusal({"array.row=2"}), "--sweep array.row: unknown key (did you mean 'array.rows'?)");
     EXPECT_EQ(refusal({"array=2"}), "--sweep array: 2 is not of the form RxC");
     EXPECT_EQ(refusal({"rows=0"}), "--sweep array.rows = 0 is not between 1 and 1024");
+    // Nothing is near: what one can sweep is listed, every name once and the vector table's rows not at all.
+    const std::string known = refusal({"zzzzzzzzzzzzzzzzzzzz=1"});
+    EXPECT_NE(known.find("(known: array, pattern, rows, cols, "), std::string::npos) << known;
+    EXPECT_EQ(known.find("lane_ops"), std::string::npos) << known;
+    EXPECT_EQ(known.find(" latency_cycles,"), std::string::npos) << known;
+    EXPECT_LT(known.size(), 1000U) << known;
     EXPECT_NE(refusal({"latency_cycles=4"}).find("could be"), std::string::npos);
 }
 

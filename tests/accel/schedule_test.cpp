@@ -80,12 +80,8 @@ Mapping best_of_all(const SatConfig& config, const Product& product, size_t phas
     for (const Operand role : {Operand::a, Operand::b}) piece[role] = pieces(product, role)[phase];
     const Mapping* best = nullptr;
     int64_t best_cycles = 0;
-    EngineMapping streams_already{.interleave = 0};
     for (const Mapping& mapping : all) {
         if (!why_illegal(config, piece[mapping.indexed], mapping).empty()) continue;
-        // Of the chunks that an array setting may stream in, the largest that fits counts.
-        if (mapping.streaming && mapping.engine == streams_already) continue;
-        streams_already = mapping.engine;
         const int64_t cycles = cost(config, piece[mapping.indexed], mapping).cycles;
         if (best != nullptr && cycles >= best_cycles) continue;
         best = &mapping;
@@ -281,7 +277,7 @@ TEST(Schedule, NamesTheLineOfAMisfit) {
 
     const size_t phase = text.find("{ dataflow");
     SatConfig tiny = config;
-    tiny.input_buffer_bytes = 64;
+    tiny.input_buffer_bytes = 1;
     message = refusal([&] { parse_schedule(text, "s.toml", tiny, w); });
     EXPECT_TRUE(message.starts_with(place(phase))) << message;
     EXPECT_NE(message.find("phase 1: does not fit this step on this machine"), std::string::npos) << message;
@@ -364,28 +360,88 @@ TEST(Simulate, CyclesAreUsefulWorkPlusStalls) {
     }
 }
 
-TEST(Simulate, MoreHardwareIsNeverSlower) {
+/// Streaming takes the chunk that is fastest, not the largest that fits.
+TEST(Schedule, EveryChunkIsCompared) {
+    SatConfig config;
+    config.dataflow = "os";
     const Workload w = small_network();
+    int streams = 0;
+    for (const Product& p : w.products) {
+        const ProductSchedule found = find_mappings(config, p);
+        for (size_t phase = 0; phase < found.mappings.size(); ++phase) {
+            const Mapping& mapping = found.mappings[phase];
+            if (!mapping.streaming) continue;
+            const Piece piece = pieces(p, mapping.indexed)[phase];
+            const int64_t cycles = cost(config, piece, mapping).cycles;
+            for (const int64_t groups : {1, 4, 16}) {
+                Mapping other = mapping;
+                other.tile_k = std::min(piece.engine.k, groups * mapping.engine.group);
+                if (why_illegal(config, piece, other).empty()) {
+                    EXPECT_LE(cycles, cost(config, piece, other).cycles) << p.layer << " " << groups;
+                }
+            }
+            ++streams;
+        }
+    }
+    EXPECT_GT(streams, 0);
+}
+
+TEST(Schedule, ChunksHoldWholeGroups) {
+    SatConfig config;
+    Product p;
+    p.layer = "l";
+    p.m = p.n = p.k = 64;
+    const Piece piece = pieces(p, Operand::b).front();
+    Mapping mapping;
+    mapping.engine.dataflow = Dataflow::os;
+    mapping.engine.group = 4;
+    mapping.engine.interleave = 1;
+    mapping.streaming = true;
+    mapping.tile_m = mapping.tile_n = 64;
+    mapping.tile_k = 6;
+    EXPECT_EQ(why_illegal(config, piece, mapping), "its chunk of 6 along k cuts groups of 4");
+    mapping.tile_k = 8;
+    EXPECT_EQ(why_illegal(config, piece, mapping), "");
+}
+
+/// Slow memory, fast memory, hardly any buffer (everything streams), and output-stationary alone.
+class MoreHardware : public ::testing::TestWithParam<int> {};
+
+TEST_P(MoreHardware, IsNeverSlower) {
+    Workload w = small_network();
+    if (GetParam() % 2 == 1) make_sparse(w, {2, 8});
     const auto cycles = [&](const auto& change) {
         SatConfig config;
         config.stce.rows = config.stce.cols = 8;
         config.input_buffer_bytes = config.weight_buffer_bytes = config.output_buffer_bytes = 64 << 10;
-        config.memory_peak_bytes_per_second = 2e9;
+        config.memory_peak_bytes_per_second = GetParam() / 2 % 2 == 0 ? 2e9 : 40e9;
+        if (GetParam() / 4 == 1)
+            config.input_buffer_bytes = config.weight_buffer_bytes = config.output_buffer_bytes = 1 << 10;
+        if (GetParam() / 4 == 2) config.dataflow = "os";
         change(config);
         return simulate(config, w, find_schedule(config, w)).total_cycles;
     };
     const int64_t base = cycles([](SatConfig&) {});
+    EXPECT_LE(cycles([](SatConfig& c) { c.input_buffer_bytes *= 16; }), base);
+    EXPECT_LE(cycles([](SatConfig& c) { c.weight_buffer_bytes *= 16; }), base);
+    EXPECT_LE(cycles([](SatConfig& c) { c.output_buffer_bytes *= 16; }), base);
     EXPECT_LE(cycles([](SatConfig& c) { c.memory_peak_bytes_per_second *= 2; }), base);
     EXPECT_LE(cycles([](SatConfig& c) {
                   c.input_buffer_bytes *= 2, c.weight_buffer_bytes *= 2, c.output_buffer_bytes *= 2;
               }),
               base);
     EXPECT_LE(cycles([](SatConfig& c) { c.wuve.lanes *= 2; }), base);
-    EXPECT_GE(cycles([](SatConfig& c) { c.double_buffering = false; }), base);
+    // Where buffers are scarce, the second halves may be worth more as room.
+    if (GetParam() / 4 != 1) {
+        EXPECT_GE(cycles([](SatConfig& c) { c.double_buffering = false; }), base);
+    }
     EXPECT_GE(cycles([](SatConfig& c) { c.interleaving = false; }), base);
-    EXPECT_GE(cycles([](SatConfig& c) { c.dataflow = "ws"; }), base);
+    if (GetParam() / 4 != 2) {
+        EXPECT_GE(cycles([](SatConfig& c) { c.dataflow = "ws"; }), base);
+    }
     EXPECT_GE(cycles([](SatConfig& c) { c.dataflow = "os"; }), base);
 }
+INSTANTIATE_TEST_SUITE_P(Machines, MoreHardware, ::testing::Range(0, 12));
 
 }  // namespace
 }  // namespace enmesh::accel

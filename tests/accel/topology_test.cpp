@@ -114,6 +114,25 @@ TEST(Topology, RefusesAColumnThatIsThereTwice) {
               "net.csv:1: columns 3 and 4 of the header are both 'IFMAP Width'");
 }
 
+TEST(Topology, RefusesMisspeltColumnsAndNamesOthersOnce) {
+    EXPECT_EQ(refusal("Layer, M, N, K, Sparsty,\nA, 5, 5, 8, 2:4,\n"),
+              "net.csv:1: column 5: 'Sparsty' is unknown (did you mean 'Sparsity'?)");
+    EXPECT_EQ(refusal("Layer, IFMAP Height, IFMAP Width, Filter Hight, Filter Width, Channels, Num Filter, "
+                      "Strides,\nA,5,5,3,3,1,1,1,\n"),
+              "net.csv:1: column 4: 'Filter Hight' is unknown (did you mean 'Filter Height'?)");
+    EXPECT_EQ(refusal(std::string(conv_header).substr(0, std::string(conv_header).size() - 1) +
+                      "Bach Size,\nA,5,5,3,3,1,1,1,4,\n"),
+              "net.csv:1: column 9: 'Bach Size' is unknown (did you mean 'Batch Size'?)");
+    testing::internal::CaptureStderr();
+    const Workload w = parse_topology(
+        "Layer, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, OFMAP "
+        "Height, Remark,\nA,5,5,3,3,1,1,1,3,first,\n",
+        "net.csv");
+    EXPECT_EQ(testing::internal::GetCapturedStderr(),
+              "note: net.csv:1: columns that are not used: 9 'OFMAP Height', 10 'Remark'\n");
+    EXPECT_EQ(w.products.size(), 1U);
+}
+
 TEST(Topology, RefusesFilesThatAreNoTopology) {
     EXPECT_EQ(refusal(""), "net.csv: is empty, a topology was expected");
     EXPECT_EQ(refusal("Layer, M, N, K,\n\n"), "net.csv: has a header but no layer");

@@ -218,5 +218,34 @@ TEST_F(SimulateCli, RefusesBadRequestsInOneLine) {
     }
 }
 
+TEST_F(SimulateCli, AnImpossibleFolderIsAFailureOfTheWork) {
+    write_file(path("net.csv"), "Layer,M,N,K,\nA,8,8,8,\n");
+    const std::string command = "simulate --topology " + path("net.csv") + " --out ";
+    const testing::ProgramResult denied = run(command + "/proc/enmesh-out");
+    EXPECT_EQ(denied.code, 1);
+    EXPECT_TRUE(testing::is_one_error_line(denied.err)) << denied.err;
+    EXPECT_EQ(run(command + path("net.csv")).code, 2);
+    EXPECT_EQ(run(command + path("net.csv/below")).code, 2);
+}
+
+TEST_F(SimulateCli, APointThatCannotRunHasNoFigures) {
+    write_file(path("net.csv"), "Layer,M,N,K,\nA,8,8,8,\n");
+    const std::string command = "explore --topology " + path("net.csv") +
+                                " --sweep input_bytes=1,4096 --out " + path("e") + " --json " +
+                                path("e.json");
+    // The second run reads the points back.
+    for (int i = 0; i < 2; ++i) {
+        const testing::ProgramResult o = run(command);
+        ASSERT_EQ(o.code, 0) << o.err;
+        const auto points = nlohmann::json::parse(read_file(path("e.json"), 1 << 20))["points"];
+        ASSERT_EQ(points.size(), 2U);
+        for (const char* field : {"total_cycles", "seconds", "joules"}) {
+            EXPECT_TRUE(points[0][field].is_null()) << field;
+            EXPECT_GT(points[1][field].get<double>(), 0) << field;
+        }
+        EXPECT_NE(points[0]["error"].get<std::string>().find("input buffer"), std::string::npos);
+    }
+}
+
 }  // namespace
 }  // namespace enmesh

@@ -42,7 +42,7 @@ struct PointResult {
     double joules = 0;   ///< a step
     int64_t elements = 0;
     int64_t total_cycles = 0;
-    std::string error;  ///< why the point cannot run; then the figures are zero
+    std::string error;  ///< why the point cannot run; then it has no figures
     bool pareto = false;
 };
 

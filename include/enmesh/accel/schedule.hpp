@@ -66,8 +66,8 @@ struct Piece {
     };
     Source streamed, indexed;
     bool indexed_is_parameter = false;
-    int64_t values_to_pack =
-        0;  ///< of the whole indexed operand; only on the first phase of a sparse product
+    /// Of the whole indexed operand, dense and packed; only on the first phase of a sparse product.
+    int64_t values_to_pack = 0, groups_to_pack = 0;
     int bytes_per_output = 2;
 };
 

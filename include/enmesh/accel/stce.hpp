@@ -95,6 +95,10 @@ struct EngineTiling {
     int64_t passes = 0;  ///< row_tiles * col_tiles * reduction_passes, in the order columns, rows, reduction
     int64_t loads = 0;   ///< WS: times the array's packed groups are loaded; OS: 0
 };
+/// Packed groups that a row of k elements of an N:M operand fills: floor(k/M) + ceil((k mod M)/N).
+constexpr int64_t packed_groups(Pattern pattern, int64_t k) {
+    return k / pattern.m + (k % pattern.m + pattern.n - 1) / pattern.n;
+}
 EngineTiling tiling(const Stce& stce, const EngineProduct& product, const EngineMapping& mapping);
 
 /// Cycles of one product alone on an idle engine, and where they went. Attribution is in element-cycles:

@@ -15,8 +15,9 @@ namespace enmesh::accel {
 /// that contains "DP" is depthwise: one equal product per channel.
 ///
 /// Tolerated: a byte-order mark, CRLF, tabs instead of commas, a missing or extra trailing comma, blank rows
-/// and cells, rows that hold only a section title, "#" comments, unknown columns, N:M of 1:1 (dense), a final
-/// row without newline. Refused, naming file, line and column: missing columns, cells that are not positive
+/// and cells, rows that hold only a section title, "#" comments, unknown columns (one note on standard
+/// error), N:M of 1:1 (dense), a final row without newline. Refused, naming file, line and column: missing
+/// columns, a column that is not in the header but for a letter or two,  cells that are not positive
 /// integers, a filter larger than its input, N > M, a file without rows.
 Workload read_topology(const std::filesystem::path& path);
 

@@ -34,7 +34,7 @@ class AtomicFile {
 /// AtomicFile in one call.
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-/// Creates the folder (and its parents) and checks that files can be written there; refuses otherwise.
+/// Creates the folder (and its parents), or fails if none can be written to; refuses a file in its place.
 void make_writable_directory(const std::filesystem::path& directory);
 
 }  // namespace enmesh
