@@ -241,13 +241,14 @@ void require_between(const char* option, double value, double low, double high) 
         refuse("{} {}: must be between {} and {}", option, value, low, high);
 }
 
-std::string left_dense_text(const TrainingStep& step) {
+std::string left_dense_text(const TrainingStep& step, const std::vector<std::string>& except) {
     struct Line {
         std::string layer, stages, reason;
     };
     std::vector<Line> lines;
     for (const LayerDecision& decision : step.decisions) {
         if (decision.reason.empty()) continue;
+        if (std::find(except.begin(), except.end(), decision.layer) != except.end()) continue;
         if (!lines.empty() && lines.back().layer == decision.layer &&
             lines.back().reason == decision.reason) {
             lines.back().stages += ", " + to_string(decision.stage);

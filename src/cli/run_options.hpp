@@ -61,8 +61,8 @@ void require_writable_target(const std::string& file);
 /// Refuses a value outside [low, high].
 void require_between(const char* option, double value, double low, double high);
 
-/// "conv1 FF, BP: first layer" for every layer that the recipe leaves dense.
-std::string left_dense_text(const TrainingStep& step);
+/// "conv1 FF, BP: first layer" for every layer that the recipe leaves dense, but `except` of these.
+std::string left_dense_text(const TrainingStep& step, const std::vector<std::string>& except = {});
 /// A table of the products' multiply-adds per step, dense and as executed.
 std::string products_text(const TrainingStep& step);
 /// Which products with N:M weights a dense kernel serves, as a line; empty if none does.

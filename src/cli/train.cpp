@@ -11,6 +11,7 @@
 #include "cli/commands.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/run_options.hpp"
+#include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/onnx/export.hpp"
@@ -172,8 +173,20 @@ class Display {
     std::optional<report::ProgressBar> bar_;
 };
 
+/// The file that the first weights come from; "" if they are random.
+std::string first_weights(const TrainArguments& arguments) {
+    if (!arguments.init.empty()) return arguments.init.string();
+    return names_onnx(arguments.model) ? arguments.model.model : "";
+}
+
+/// Weights that were pruned keep their masks, see keep_held_masks.
+HeldMasks with_held_masks(const TrainArguments& arguments, const Graph& graph, const Recipe& recipe) {
+    if (first_weights(arguments).empty()) return {.recipe = recipe, .kept = {}, .differences = {}};
+    return keep_held_masks(graph, recipe, starting_weights(arguments.init, true));
+}
+
 void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::Dataset& dataset,
-                const Trainer& trainer) {
+                const Trainer& trainer, const HeldMasks& held) {
     const TrainingStep& step = trainer.step();
     int64_t parameters = 0;
     for (const StepParameter& parameter : step.parameters) {
@@ -188,7 +201,8 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
     std::fprintf(stream, "method %s%s; %s", step.recipe.method.c_str(),
                  step.recipe.dense() ? "" : (" " + to_string(step.recipe.pattern)).c_str(),
                  products_text(step).c_str());
-    std::fputs(left_dense_text(step).c_str(), stream);
+    std::fputs(held_text(held, first_weights(arguments)).c_str(), stream);
+    std::fputs(left_dense_text(step, held_dense(held)).c_str(), stream);
     std::fputs(filled_in_text(trainer.executor()).c_str(), stream);
     std::fflush(stream);
 }
@@ -213,12 +227,11 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     FitOptions options = fit_options(arguments, dataset);
     const RequestedModel requested = requested_model(arguments.model, model);
     const ModelDescription& description = requested.description;
-    Trainer trainer(requested.graph, recipe, step_options,
+    if (!arguments.init.empty()) check_init(arguments, description);
+    const HeldMasks held = with_held_masks(arguments, requested.graph, recipe);
+    Trainer trainer(requested.graph, held.recipe, step_options,
                     {.seed = arguments.seed, .backend = backend, .model = description});
-    if (!arguments.init.empty()) {
-        check_init(arguments, description);
-        trainer.init_from(arguments.init);
-    }
+    if (!arguments.init.empty()) trainer.init_from(arguments.init);
 
     std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
     Display display(stream);
@@ -226,7 +239,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
     options.stop = [] { return InterruptGuard::signal() != 0; };
     options.on_start = [&](const Progress& progress) {
-        print_plan(stream, arguments, dataset, trainer);
+        print_plan(stream, arguments, dataset, trainer, held);
         if (const auto cost = trainer.simulated_cost(); cost.has_value()) {
             display.line(
                 fmt::format("device sat: a batch takes {:.4g} s and {:.4g} J, an update {:.4g} s and {:.4g} "

@@ -137,6 +137,9 @@ std::string impossible(const ProductLayer& layer, const Recipe& recipe, Stage st
     if (layer.groups > 1 && stage != Stage::FF) return "grouped convolution";
     if (stage == Stage::FF || (stage == Stage::BP && transposable))
         reason = indivisible(layer.input_channels, "input");
+    // A frozen mask is chosen along input channels, whichever product takes it.
+    if (stage == Stage::BP && recipe.bp_weight == WeightRule::frozen)
+        reason = indivisible(layer.input_channels, "input");
     if (reason.empty() && (stage == Stage::BP || (stage == Stage::FF && transposable))) {
         reason = indivisible(layer.output_channels, "output");
     }
@@ -169,7 +172,7 @@ LayerDecision decide(const ProductLayer& layer, const Recipe& recipe, Stage stag
         decision.reason = fmt::format("asked for by '{}'", matched->layers);
     }
     if (decision.reason.empty() && stage == Stage::BP && recipe.bp_weight == WeightRule::ff_mask) {
-        decision.reason = "FF's mask is not N:M along output channels: runs as dense";
+        decision.reason = "FF's mask is chosen along input channels alone: runs as dense";
     }
     decision.sparse = decision.reason.empty();
     return decision;

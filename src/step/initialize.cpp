@@ -1,23 +1,31 @@
 #include <span>
 #include <vector>
 
+#include "enmesh/sparsity/held_masks.hpp"
 #include "enmesh/sparsity/selection.hpp"
 #include "enmesh/step/executor.hpp"
 
 namespace enmesh {
 namespace {
 
-/// By magnitude: zeros rank last, so that the mask of weights that already are N:M holds all non-zeros.
-Tensor magnitude_mask_of(const FrozenMask& frozen, const Tensor& weights) {
-    Tensor mask(weights.shape(), DType::u8);
-    if (weights.dtype() == DType::f32) {
-        magnitude_mask(weights.shape(), frozen.axis, frozen.pattern, weights.f32(), mask.as<uint8_t>());
-    } else {
-        const auto wide = weights.as<double>();
-        const std::vector<float> values(wide.begin(), wide.end());
-        magnitude_mask(weights.shape(), frozen.axis, frozen.pattern, values, mask.as<uint8_t>());
+/// The weights' own mask where they hold the pattern: what was pruned stays so, also in groups that have
+/// fewer than N left. Otherwise by magnitude.
+Tensor mask_of(const FrozenMask& frozen, const Shape& shape, std::span<const float> weights) {
+    Tensor mask(shape, DType::u8);
+    const std::span<uint8_t> kept = mask.as<uint8_t>();
+    if (!holds_pattern(shape, frozen.axis, frozen.pattern, weights)) {
+        magnitude_mask(shape, frozen.axis, frozen.pattern, weights, kept);
+        return mask;
     }
+    for (size_t i = 0; i < kept.size(); ++i) kept[i] = weights[i] != 0.0F ? 1 : 0;
     return mask;
+}
+
+Tensor mask_of(const FrozenMask& frozen, const Tensor& weights) {
+    if (weights.dtype() == DType::f32) return mask_of(frozen, weights.shape(), weights.f32());
+    const auto wide = weights.as<double>();
+    const std::vector<float> values(wide.begin(), wide.end());
+    return mask_of(frozen, weights.shape(), values);
 }
 
 template <typename T>
@@ -29,7 +37,7 @@ void zero_unmarked(std::span<T> weights, std::span<const uint8_t> mask) {
 
 void choose_frozen_mask(Executor& executor, const FrozenMask& frozen) {
     Tensor weights = executor.read(frozen.weights);
-    const Tensor mask = magnitude_mask_of(frozen, weights);
+    const Tensor mask = mask_of(frozen, weights);
     if (weights.dtype() == DType::f32) {
         zero_unmarked(weights.f32(), mask.as<uint8_t>());
     } else {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/sparsity/held_masks.hpp"
 #include "train/describe.hpp"
 
 namespace enmesh {
@@ -49,6 +50,27 @@ bool belongs_to_training(std::string_view name) {
                        [&](std::string_view suffix) { return name.ends_with(suffix); });
 }
 
+/// A mask from a file counts if the pattern allows it; what it prunes is zeroed, as some methods keep it.
+bool keep_given_mask(Executor& executor, const FrozenMask& frozen) {
+    const Tensor mask = executor.read(frozen.mask);
+    const std::span<const uint8_t> kept = mask.as<uint8_t>();
+    const std::vector<float> values(kept.begin(), kept.end());
+    if (!holds_pattern(mask.shape(), frozen.axis, frozen.pattern, values)) return false;
+    Tensor weights = executor.read(frozen.weights);
+    const auto zero_unmarked = [&](auto elements) {
+        for (size_t i = 0; i < elements.size(); ++i) {
+            if (kept[i] == 0) elements[i] = 0;
+        }
+    };
+    if (weights.dtype() == DType::f32) {
+        zero_unmarked(weights.f32());
+    } else {
+        zero_unmarked(weights.as<double>());
+    }
+    executor.write(frozen.weights, weights);
+    return true;
+}
+
 /// A frozen mask follows from the weights; any other one is chosen by refresh() where it is empty.
 void choose_missing_masks(Executor& executor, const std::set<std::string>& given) {
     const TrainingStep& step = executor.step();
@@ -58,8 +80,9 @@ void choose_missing_masks(Executor& executor, const std::set<std::string>& given
             continue;
         executor.write(id, Tensor(value.type.shape, value.type.dtype));
     }
-    for (const FrozenMask& mask : step.frozen_masks) {
-        if (!given.contains(step.graph.value(mask.mask).name)) choose_frozen_mask(executor, mask);
+    for (const FrozenMask& frozen : step.frozen_masks) {
+        const bool is_given = given.contains(step.graph.value(frozen.mask).name);
+        if (!is_given || !keep_given_mask(executor, frozen)) choose_frozen_mask(executor, frozen);
     }
 }
 
@@ -201,10 +224,10 @@ void load_weights(const fs::path& path, Executor& executor, bool averages) {
     }
     if (!wrong.empty()) refuse("{}: weights of another model: {}", path.string(), listed(wrong));
     for (const auto& [id, index] : writes) executor.write(id, read_tensor(file, index));
+    choose_missing_masks(executor, given);
     for (const StepParameter& parameter : step.parameters) {
         if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));
     }
-    choose_missing_masks(executor, given);
     executor.refresh();
 }
 

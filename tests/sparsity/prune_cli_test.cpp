@@ -342,6 +342,68 @@ TEST_F(PruneCommand, PacksOnlyWhatThatMakesSmaller) {
     EXPECT_EQ(run(pack + " --dtype bf16").code, 0);
 }
 
+/// Where the first file's tensor is zero the second's must be.
+void expect_zeros_kept(const Tensor& before, std::span<const float> after, const std::string& name) {
+    ASSERT_EQ(before.f32().size(), after.size()) << name;
+    size_t regrown = 0, changed = 0;
+    for (size_t i = 0; i < after.size(); ++i) {
+        regrown += before.f32()[i] == 0.0F && after[i] != 0.0F ? 1 : 0;
+        changed += before.f32()[i] != after[i] ? 1 : 0;
+    }
+    EXPECT_EQ(regrown, 0U) << name;
+    EXPECT_GT(changed, 0U) << name;
+}
+
+TEST_F(PruneCommand, RetrainingPrunesWhatWasPrunedAndNothingElse) {
+    const std::string pruned = (folder_ / "pruned.onnx").string(), runs = (folder_ / "run").string();
+    save_network(path("net"));
+    const std::string prune = "prune " + path("net") + " --sparse fc --skip conv3 --out ";
+    ASSERT_EQ(run(prune + pruned + " --pattern 1:4").code, 0);
+    ASSERT_EQ(run(prune + path("out") + " --pattern 1:4").code, 0);
+    const onnx::Model model = onnx::import(pruned);
+    const auto weights = [&](const std::string& name) {
+        return initial_value(model.graph.value(model.graph.find(name)), 0);
+    };
+    const std::string train =
+        "train --data digits --method asp --threads 1 --epochs 1 --overwrite --out " + runs;
+    const auto trained = [&](const std::string& arguments) {
+        const Ran ran = run(train + arguments);
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        return ran.out;
+    };
+    // The same pattern, and one that allows more than there is, from ONNX and from a checkpoint.
+    for (const std::string& from : {" --model " + pruned + " --image 1x8x8", " --init " + path("out")}) {
+        for (const std::string pattern : {"1:4", "2:4"}) {
+            const std::string text = trained(from + " --pattern " + pattern);
+            EXPECT_NE(text.find("are kept: 3 of 5 layers hold " + pattern), std::string::npos) << text;
+            EXPECT_NE(text.find("kept " + pattern + ": fc (classifier"), std::string::npos) << text;
+            EXPECT_NE(text.find("left dense: conv3: not " + pattern), std::string::npos) << text;
+            const SafetensorsFile last = load_safetensors(runs + "/last.safetensors");
+            for (const std::string name : {"conv2.weight", "conv4.weight", "fc.weight"})
+                expect_zeros_kept(weights(name), last.find(name)->data.as<float>(), name + from + pattern);
+            const auto dense = last.find("conv3.weight")->data.as<float>();
+            EXPECT_EQ(std::count(dense.begin(), dense.end(), 0.0F), 0) << from << pattern;
+        }
+    }
+    // A checkpoint's masks are kept as its weights' are, under the pattern that they hold alone.
+    fs::rename(runs + "/last.safetensors", path("masked"));
+    fs::copy_file(runs + "/model.onnx", folder_ / "model.onnx", fs::copy_options::skip_existing);
+    trained(" --init " + path("masked") + " --pattern 2:4");
+    const SafetensorsFile again = load_safetensors(runs + "/last.safetensors");
+    expect_zeros_kept(weights("fc.weight"), again.find("fc.weight")->data.as<float>(), "fc.weight");
+    // What the command line asks for counts more.
+    const std::string text =
+        trained(" --model " + pruned + " --image 1x8x8 --pattern 1:4 --dense fc --sparse conv3");
+    EXPECT_EQ(text.find("kept 1:4:"), std::string::npos) << text;
+    const SafetensorsFile asked = load_safetensors(runs + "/last.safetensors");
+    const auto count_zeros = [&](const std::string& name) {
+        const auto values = asked.find(name)->data.as<float>();
+        return static_cast<size_t>(std::count(values.begin(), values.end(), 0.0F));
+    };
+    EXPECT_EQ(4 * count_zeros("conv3.weight"), 3 * asked.find("conv3.weight")->data.as<float>().size());
+    EXPECT_EQ(count_zeros("fc.weight"), 0U);
+}
+
 TEST_F(PruneCommand, RefusesWrongRequests) {
     const std::string in = path("in"), out = " --out " + path("out");
     expect_refused("prune " + in + " --pattern 2:4", "--out");

@@ -39,8 +39,8 @@ class Executor {
     virtual std::string first_non_finite(const RunContext& context) = 0;
 };
 
-/// Chooses the mask by magnitude from the weights as they are (ties go to the lowest index) and zeroes the
-/// weights that it prunes; weights that already are N:M stay as they are. refresh() is the caller's.
+/// Weights that already are N:M stay as they are, and their zeros are the mask; of others it is chosen by
+/// magnitude (ties go to the lowest index) and what it prunes is zeroed. refresh() is the caller's.
 void choose_frozen_mask(Executor& executor, const FrozenMask& mask);
 /// Writes every parameter, state and frozen mask its first value and refreshes.
 void initialize(Executor& executor, uint64_t seed);

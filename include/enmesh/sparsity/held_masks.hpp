@@ -1,0 +1,47 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "enmesh/sparsity/permutation_groups.hpp"
+#include "enmesh/sparsity/recipe.hpp"
+
+namespace enmesh {
+
+// Weights that were pruned say by their zeros which layers are N:M and by which masks.
+
+/// Whether the weights hold the pattern already: no group has more than N values that are not zero, and not
+/// all of them are zero (such a tensor was not pruned, it waits to be trained).
+bool holds_pattern(const Shape& shape, GroupAxis axis, Pattern pattern, std::span<const float> weights);
+
+/// The pattern along input channels that spares the network the most weights, among those that a convolution
+/// or linear layer holds; nothing if none holds one.
+std::optional<Pattern> held_pattern(const Graph& graph, const WeightSource& source);
+
+/// A layer for which the weights overrule the recipe's default.
+struct HeldDifference {
+    std::string layer;
+    bool sparse = false;  ///< kept N:M, though dense by default; otherwise left dense among N:M layers
+    std::string reason;   ///< why it is dense by default; "" where it is sparse by default
+};
+
+struct HeldMasks {
+    Recipe recipe;
+    int layers = 0;                 ///< with weights, in the network
+    std::vector<std::string> kept;  ///< layers that hold the pattern and stay N:M
+    std::vector<HeldDifference> differences;
+};
+
+/// A recipe with frozen masks that goes by the masks there are: where at least one layer's weights hold the
+/// pattern, those that hold it are sparse and all others dense, unless an override of `recipe` says
+/// otherwise. BP takes the masks too (`bp_weight` frozen) if all of them are N:M along both channel axes
+/// wherever BP could be sparse. A recipe without frozen masks comes back as it is.
+HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const WeightSource& source);
+
+/// Names of the weights that FF under the recipe would not take as they are but prune.
+std::vector<std::string> weights_to_prune(const Graph& graph, const Recipe& recipe,
+                                          const WeightSource& source);
+
+}  // namespace enmesh

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "enmesh/sparsity/held_masks.hpp"
+
+namespace enmesh::cli {
+
+/// The weights that a run begins with: those of the file where it has them (under their masks where it has
+/// masks; averages where it has them and `averages` asks for them), the graph's first values otherwise. An
+/// empty `file` has none.
+WeightSource starting_weights(const std::filesystem::path& file, bool averages);
+
+/// What was kept of the masks of `from`, and a line for every layer that therefore is not as it is by
+/// default; "" if nothing was.
+std::string held_text(const HeldMasks& held, const std::string& from);
+
+/// The layers that held_text() says are left dense.
+std::vector<std::string> held_dense(const HeldMasks& held);
+
+}  // namespace enmesh::cli

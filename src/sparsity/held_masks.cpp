@@ -1,0 +1,184 @@
+#include "enmesh/sparsity/held_masks.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "enmesh/tensor/group_lines.hpp"
+
+namespace enmesh {
+namespace {
+
+/// The most non-zeros of any group of M; M as soon as one group is full, so that dense weights cost little.
+int fullest_group(const Shape& shape, GroupAxis axis, int m, std::span<const float> weights) {
+    const GroupLines lines = group_lines(shape, axis);
+    int fullest = 0;
+    for (int64_t line = 0; line < lines.lines && fullest < m; ++line) {
+        for (int64_t begin = 0; begin + m <= lines.length && fullest < m; begin += m) {
+            int values = 0;
+            for (int64_t i = begin; i < begin + m; ++i)
+                values += weights[static_cast<size_t>(lines.offset(line, i))] != 0.0F ? 1 : 0;
+            fullest = std::max(fullest, values);
+        }
+    }
+    return fullest;
+}
+
+bool all_zero(std::span<const float> weights) {
+    return std::all_of(weights.begin(), weights.end(), [](float weight) { return weight == 0.0F; });
+}
+
+struct WeightedLayer {
+    std::string layer;
+    ValueId weights;
+};
+
+std::vector<WeightedLayer> weighted_layers(const Graph& graph) {
+    std::vector<WeightedLayer> layers;
+    for (const Node& node : graph.nodes()) {
+        if (!node.operation.is<Conv2d>() && !node.operation.is<Linear>()) continue;
+        if (graph.value(node.inputs[1]).role == Role::parameter)
+            layers.push_back({node.layer, node.inputs[1]});
+    }
+    return layers;
+}
+
+using Decisions = std::map<std::string, LayerDecision>;
+
+Decisions decisions_of(const Graph& graph, const Recipe& recipe, Stage stage) {
+    Decisions decisions;
+    for (LayerDecision& decision : decide_layers(graph, recipe)) {
+        if (decision.stage == stage) decisions.emplace(decision.layer, decision);
+    }
+    return decisions;
+}
+
+Decisions ff_decisions(const Graph& graph, Recipe recipe, std::vector<RecipeOverride> overrides) {
+    recipe.overrides = std::move(overrides);
+    return decisions_of(graph, recipe, Stage::FF);
+}
+
+bool is_among(const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// Whether every product that would be sparse in BP has kept masks that are N:M along output channels too.
+bool both_ways(const Graph& graph, Recipe recipe, const std::vector<std::string>& kept,
+               const WeightSource& source) {
+    recipe.bp_weight = WeightRule::frozen;
+    const Decisions bp = decisions_of(graph, recipe, Stage::BP);
+    bool any = false;
+    for (const auto& [layer, id] : weighted_layers(graph)) {
+        if (!bp.at(layer).sparse) continue;
+        if (!is_among(kept, layer)) return false;
+        const Tensor weights = source(graph.value(id));
+        if (!holds_pattern(weights.shape(), GroupAxis::output_channels, recipe.pattern, weights.f32()))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+}  // namespace
+
+bool holds_pattern(const Shape& shape, GroupAxis axis, Pattern pattern, std::span<const float> weights) {
+    return fullest_group(shape, axis, pattern.m, weights) <= pattern.n && !all_zero(weights);
+}
+
+std::optional<Pattern> held_pattern(const Graph& graph, const WeightSource& source) {
+    // Pattern (n, m) spares the elements of every layer that has at most n of every m.
+    struct Layer {
+        double elements = 0;
+        std::map<int, int> fullest;  // by M
+    };
+    std::vector<Layer> layers;
+    for (const auto& [name, id] : weighted_layers(graph)) {
+        const Tensor weights = source(graph.value(id));
+        if (all_zero(weights.f32())) continue;
+        Layer layer{.elements = static_cast<double>(weights.elements()), .fullest = {}};
+        for (int m = 2; m <= std::min<int64_t>(Pattern::max_m, weights.shape()[1]); ++m) {
+            if (weights.shape()[1] % m != 0) continue;
+            const int fullest = fullest_group(weights.shape(), GroupAxis::input_channels, m, weights.f32());
+            if (fullest < m) layer.fullest[m] = fullest;
+        }
+        if (!layer.fullest.empty()) layers.push_back(std::move(layer));
+    }
+    const auto spared = [&](Pattern pattern) {
+        double sum = 0;
+        for (const Layer& layer : layers) {
+            const auto found = layer.fullest.find(pattern.m);
+            if (found != layer.fullest.end() && found->second <= pattern.n)
+                sum += layer.elements * (pattern.m - pattern.n) / pattern.m;
+        }
+        return sum;
+    };
+    std::optional<Pattern> best;
+    double most = 0;
+    for (int m = 2; m <= Pattern::max_m; ++m) {
+        for (int n = 1; n < m; ++n) {
+            // A larger M that spares no more is the same pattern in other words.
+            if (const double sum = spared({n, m}); sum > most * (1 + 1e-9)) {
+                most = sum;
+                best = Pattern{n, m};
+            }
+        }
+    }
+    return best;
+}
+
+HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const WeightSource& source) {
+    const std::vector<WeightedLayer> layers = weighted_layers(graph);
+    HeldMasks result{
+        .recipe = recipe, .layers = static_cast<int>(layers.size()), .kept = {}, .differences = {}};
+    if (recipe.ff_weight != WeightRule::frozen) return result;
+    const Decisions possible = ff_decisions(graph, recipe, {{"*", true}});
+    std::vector<std::string> held;
+    for (const auto& [layer, id] : layers) {
+        if (!possible.at(layer).sparse) continue;
+        const Tensor weights = source(graph.value(id));
+        if (holds_pattern(weights.shape(), GroupAxis::input_channels, recipe.pattern, weights.f32()))
+            held.push_back(layer);
+    }
+    if (held.empty()) return result;
+
+    const Decisions by_default = ff_decisions(graph, recipe, {});
+    std::vector<RecipeOverride> overrides;
+    for (const auto& [layer, id] : layers) {
+        const bool holds = is_among(held, layer);
+        if (!possible.at(layer).sparse || by_default.at(layer).sparse == holds) continue;
+        overrides.push_back({layer, holds});
+        result.differences.push_back({layer, holds, by_default.at(layer).reason});
+    }
+    // The last match wins: what was asked for stands behind what the weights say.
+    overrides.insert(overrides.end(), recipe.overrides.begin(), recipe.overrides.end());
+    const Decisions decided = ff_decisions(graph, recipe, overrides);
+    result.recipe.overrides = std::move(overrides);
+    std::erase_if(result.differences, [&](const HeldDifference& difference) {
+        return decided.at(difference.layer).sparse != difference.sparse;
+    });
+    for (const std::string& layer : held) {
+        if (decided.at(layer).sparse) result.kept.push_back(layer);
+    }
+    if (both_ways(graph, result.recipe, result.kept, source)) result.recipe.bp_weight = WeightRule::frozen;
+    return result;
+}
+
+std::vector<std::string> weights_to_prune(const Graph& graph, const Recipe& recipe,
+                                          const WeightSource& source) {
+    std::vector<std::string> names;
+    if (recipe.ff_weight == WeightRule::dense) return names;
+    const Decisions decisions = decisions_of(graph, recipe, Stage::FF);
+    for (const auto& [layer, id] : weighted_layers(graph)) {
+        const Value& value = graph.value(id);
+        if (!decisions.at(layer).sparse || is_among(names, value.name)) continue;
+        const Tensor weights = source(value);
+        const auto fits = [&](GroupAxis axis) {
+            return fullest_group(weights.shape(), axis, recipe.pattern.m, weights.f32()) <= recipe.pattern.n;
+        };
+        const bool transposable = recipe.ff_weight == WeightRule::transposable;
+        if (!fits(GroupAxis::input_channels) || (transposable && !fits(GroupAxis::output_channels)))
+            names.push_back(value.name);
+    }
+    return names;
+}
+
+}  // namespace enmesh
