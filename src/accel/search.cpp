@@ -29,8 +29,10 @@ void add_balanced(Sizes& sizes, int64_t count, int64_t unit) {
     }
 }
 
+/// Balanced cuts in grains and in units of the array's own tiles, and halves of such a unit.
 Sizes plain_sizes(int64_t size, int64_t unit, int64_t grain) {
     Sizes sizes = {size};
+    add_balanced(sizes, ceil_div(size, grain), grain);
     if (size > unit) add_balanced(sizes, ceil_div(size, unit), unit);
     for (int64_t small = unit / 2; small >= grain; small /= 2) sizes.push_back(small / grain * grain);
     finish(sizes, size);
@@ -43,7 +45,7 @@ Sizes pixel_sizes(const Piece::Source& s, int64_t size) {
     const int64_t image = s.out_rows * s.out_cols;
     add_balanced(sizes, ceil_div(size, image), image);
     add_balanced(sizes, s.out_rows, s.out_cols);
-    for (int64_t part = s.out_cols / 2; part >= 1; part /= 2) sizes.push_back(part);
+    add_balanced(sizes, s.out_cols, 1);
     finish(sizes, size);
     return sizes;
 }
@@ -54,6 +56,7 @@ Sizes tap_sizes(const Piece::Source& s, int64_t size, int64_t grain) {
     add_balanced(sizes, s.taps_height, s.taps_width * s.channels);
     add_balanced(sizes, s.taps_width, s.channels);
     if (s.channels > grain) add_balanced(sizes, ceil_div(s.channels, grain), grain);
+    add_balanced(sizes, s.channels, 1);
     for (int64_t small = grain / 2; small >= 1; small /= 2) sizes.push_back(small);
     finish(sizes, size);
     return sizes;
@@ -351,8 +354,13 @@ class Search {
         Mapping mapping = start(candidate);
         std::vector<int64_t> streamed(ms.size());
         for (const auto& k : ks) {
+            if (engine_total(form, ms.front(), ns.front(), k, engine_limit_) > engine_limit_) continue;
             mapping.tile_k = k.size;
             for (size_t i = 0; i < ms.size(); ++i) streamed[i] = piece.streamed.values(ms[i].size, k.size);
+            size_t least = 0;  // the largest m whose streamed tile fits
+            while (least + 1 < ms.size() &&
+                   halves_ * streamed[least] * piece.streamed.bytes > config_.input_buffer_bytes)
+                ++least;
             for (const auto& n : ns) {
                 mapping.tile_n = n.size;
                 const double indexed_load = indexed_size.dram(mapping, indexed_size.stored(n.size, k.size));
@@ -367,13 +375,20 @@ class Search {
                 };
                 // If the smallest m does not fit, no m does; nor is a larger first load faster.
                 if (!fits(needs(ms.size() - 1))) continue;
-                if (engine_budget(first_loads(ms.size() - 1)) < candidate.compute) continue;
+                const int64_t most = engine_budget(first_loads(ms.size() - 1));
+                if (most < candidate.compute) continue;
+                // No cut of m is faster in the engine than none.
+                if (engine_total(form, ms.front(), n, k, most) > most) continue;
                 const double read_again = n.again * candidate.streamed_bytes;
-                for (size_t i = 0; i < ms.size(); ++i) {
+                const int64_t rows = config_.output_buffer_bytes / (halves_ * n.size * 4);
+                const auto fitting =
+                    std::partition_point(ms.begin() + static_cast<std::ptrdiff_t>(least), ms.end(),
+                                         [&](const auto& m) { return m.size > rows; });
+                for (size_t i = static_cast<size_t>(fitting - ms.begin()); i < ms.size(); ++i) {
                     // No order of loops beats this: where both m and n are cut, one of the operands is read
                     // again for every cut of the other.
                     const double again = std::min(read_again, ms[i].again * candidate.indexed_bytes);
-                    if (dram(candidate.once_bytes + again) > engine_limit_) continue;
+                    if (dram(candidate.once_bytes + again) > engine_limit_) break;
                     const int64_t budget = engine_budget(first_loads(i));
                     if (budget < candidate.compute || !fits(needs(i))) continue;
                     if (engine_total(form, ms[i], n, k, budget) > budget) continue;
