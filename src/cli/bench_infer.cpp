@@ -9,6 +9,7 @@
 #include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
 #include "cli/run_options.hpp"
+#include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -27,15 +28,17 @@ struct Request {
     std::string init, plan = "measure";
     BenchOptions bench{.rounds = 15};
     bool on_request = false;
+    bool own = false;  ///< the weights' own recipe takes part
 };
 
 /// One network ready to run: norms folded, weights packed.
 class Contestant {
   public:
-    Contestant(const Request& request, const ModelRequest& model) : model_(model) {
+    Contestant(const Request& request, const ModelRequest& model)
+        : Contestant(request, model, requested_graph(model, model_options(model)), requested_recipe(model)) {}
+    Contestant(const Request& request, const ModelRequest& model, const Graph& graph, const Recipe& recipe)
+        : model_(model) {
         const Backend backend = cpu_backend(cpu::parse_kernel_choice(request.plan));
-        const Graph graph = requested_graph(model, model_options(model));
-        const Recipe recipe = requested_recipe(model);
         const auto loaded = backend.make(build_inference_step(graph, recipe), "");
         initialize(*loaded, 1);
         if (!request.init.empty()) load_weights(request.init, *loaded, true);
@@ -100,11 +103,46 @@ void print_table(const std::vector<std::unique_ptr<Contestant>>& contestants, co
     }
 }
 
-void run(const Request& request) {
+/// The model of the checkpoint, where --model names none.
+void complete(Request& request, const CheckpointInfo& info) {
+    if (!request.model.model.empty() || !info.is_checkpoint) return;
+    const ModelRequest there = model_request(info.model, request.init);
+    request.model.model = there.model;
+    request.model.image = there.image;
+    request.model.classes = there.classes;
+    request.model.width = there.width;
+}
+
+/// The recipe under which the checkpoint was trained, or else the masks that the weights hold.
+Recipe own_recipe(const Request& request, const CheckpointInfo& info, const Graph& graph) {
+    if (info.is_checkpoint && !info.recipe.dense()) return info.recipe;
+    if (request.init.empty() && !names_onnx(request.model)) return {};
+    return held_masks(graph, starting_weights(request.init, true)).recipe;
+}
+
+/// The weights as they are beside the others.
+std::unique_ptr<Contestant> own_contestant(const Request& request, const CheckpointInfo& info) {
+    const Graph graph = requested_graph(request.model, model_options(request.model));
+    const Recipe recipe = own_recipe(request, info, graph);
+    if (recipe.dense()) return nullptr;
+    ModelRequest model = request.model;
+    model.method = recipe.method;
+    model.pattern = to_string(recipe.pattern);
+    return std::make_unique<Contestant>(request, model, graph, recipe);
+}
+
+void run(Request request) {
     begin_bench(request.bench);
+    CheckpointInfo info;
+    if (!request.init.empty()) info = read_checkpoint_info(SafetensorsReader(request.init), request.init);
+    complete(request, info);
     std::vector<std::unique_ptr<Contestant>> contestants;
     for (const std::string& text : request.compare)
         contestants.push_back(std::make_unique<Contestant>(request, with_method(request.model, text)));
+    if (auto own = request.own ? own_contestant(request, info) : nullptr) {
+        std::erase_if(contestants, [&](const auto& one) { return one->title() == own->title(); });
+        contestants.push_back(std::move(own));
+    }
     for (const auto& one : contestants) one->run();
     if (request.on_request) return answer_requests([&] { return contestants.front()->run(); });
     for (int round = 0; round < request.bench.rounds; ++round) {
@@ -123,7 +161,10 @@ void add_bench_infer(CLI::App& bench) {
         "infer", "Time inference: norms folded, weights packed once, N:M on the fast kernels");
     const auto request = std::make_shared<Request>();
     add_model_options(*command, request->model);
-    command->add_option("--compare", request->compare, "METHOD or METHOD@N:M; repeat to interleave several")
+    command
+        ->add_option("--compare", request->compare,
+                     "METHOD or METHOD@N:M; repeat to interleave several; without it also the recipe of "
+                     "the weights in --init or an ONNX file")
         ->type_name("METHOD")
         ->capture_default_str();
     command->add_option("--init", request->init, "weights (safetensors); random ones otherwise")
@@ -138,8 +179,12 @@ void add_bench_infer(CLI::App& bench) {
     command->footer(
         "Examples:\n"
         "  enmesh bench infer --model resnet50 --image 3x224x224 --classes 1000 --batch 32\n"
-        "  enmesh bench infer --model resnet18 --batch 1 --compare dense --compare bdwp@1:4");
-    command->callback([request] { run(*request); });
+        "  enmesh bench infer --model resnet18 --batch 1 --compare dense --compare bdwp@1:4\n"
+        "  enmesh bench infer --init runs/a/best.safetensors --batch 32");
+    command->callback([command, request] {
+        request->own = command->get_option("--compare")->count() == 0;
+        run(*request);
+    });
 }
 
 }  // namespace enmesh::cli

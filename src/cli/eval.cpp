@@ -1,3 +1,4 @@
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -7,6 +8,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/run_options.hpp"
+#include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/train/evaluate.hpp"
@@ -49,15 +51,39 @@ ModelRequest complete(const EvalArguments& arguments, const CheckpointInfo& info
     return request;
 }
 
-/// The checkpoint's recipe, or another one that --method names.
+/// What --method names, or else the checkpoint's recipe; dense where there is none.
 Recipe recipe_of(const ModelRequest& request, const CheckpointInfo& info, const Given& given) {
-    if (given.method || !info.is_checkpoint) return requested_recipe(request);
+    if (given.method) return requested_recipe(request);
     if (!request.pattern.empty() || !request.overrides.empty() || request.on_demand) {
         refuse(
-            "--pattern, --dense, --sparse and --on-demand go with --method: without it the checkpoint's own "
-            "recipe counts");
+            "--pattern, --dense, --sparse and --on-demand go with --method: without it {} own recipe counts",
+            info.is_checkpoint ? "the checkpoint's" : "the weights'");
     }
     return info.recipe;
+}
+
+/// A recipe that changes no weights, and what there is to say of it.
+struct FittedRecipe {
+    Recipe recipe;
+    std::string note;
+};
+
+/// Weights that hold an N:M pattern run N:M, unless --method says otherwise; what --method prunes is named.
+FittedRecipe fit_to_weights(const Recipe& recipe, const Graph& graph, const EvalArguments& arguments,
+                            const std::string& from, const Given& given) {
+    const WeightSource weights = starting_weights(arguments.init, !arguments.raw);
+    if (!given.method) {
+        if (!recipe.dense()) return {recipe, ""};
+        const HeldMasks held = held_masks(graph, weights);
+        return {held.recipe, runs_held_text(held)};
+    }
+    const HeldMasks held = keep_held_masks(graph, recipe, weights);
+    const std::vector<std::string> pruned = weights_to_prune(graph, held.recipe, weights);
+    std::string note = held_text(held, from);
+    if (!pruned.empty())
+        note += fmt::format("method {} prunes weights that are not {}: {}\n", recipe.method,
+                            to_string(recipe.pattern), fmt::join(pruned, ", "));
+    return {held.recipe, note};
 }
 
 void run_eval(const EvalArguments& arguments, const Given& given) {
@@ -69,20 +95,21 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     if (!arguments.init.empty())
         info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
     const ModelRequest request = complete(arguments, info, given);
-    const Recipe recipe = recipe_of(request, info, given);
+    const Recipe wanted = recipe_of(request, info, given);
     const data::Dataset dataset = requested_dataset(arguments.run, request);
     const ModelOptions options = model_options_for(request, dataset);
     const RequestedModel model = requested_model(request, options);
+    if (!arguments.init.empty()) check_description(info.model, model.description, arguments.init);
+    const std::string from = arguments.init.empty() ? request.model : arguments.init.string();
+    const auto [recipe, note] = fit_to_weights(wanted, model.graph, arguments, from, given);
     auto executor = backend.make(build_inference_step(model.graph, recipe), "");
     initialize(*executor, 0);
-    if (!arguments.init.empty()) {
-        check_description(info.model, model.description, arguments.init);
-        load_weights(arguments.init, *executor, !arguments.raw);
-    }
+    if (!arguments.init.empty()) load_weights(arguments.init, *executor, !arguments.raw);
     if (!arguments.keep_norms) executor = folded_inference(backend, model.graph, recipe, *executor);
     const Evaluation result = evaluate(*executor, dataset, dataset.test);
 
     if (arguments.json != "-") {
+        std::fputs(note.c_str(), stdout);
         std::printf("%s on %s: test accuracy %.2f %%, loss %.4f, %lld images\n", request.model.c_str(),
                     dataset.name.c_str(), 100 * result.accuracy, result.loss,
                     static_cast<long long>(result.images));

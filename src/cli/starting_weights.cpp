@@ -62,6 +62,21 @@ std::string held_text(const HeldMasks& held, const std::string& from) {
     return text;
 }
 
+HeldMasks held_masks(const Graph& graph, const WeightSource& source) {
+    const std::optional<Pattern> pattern = held_pattern(graph, source);
+    if (pattern.has_value()) {
+        HeldMasks held = keep_held_masks(graph, make_recipe("asp", *pattern), source);
+        if (!held.kept.empty()) return held;
+    }
+    return {.recipe = {}, .kept = {}, .differences = {}};
+}
+
+std::string runs_held_text(const HeldMasks& held) {
+    if (held.kept.empty()) return "";
+    return fmt::format("{} of {} layers hold {} along input channels and run N:M as they are\n",
+                       held.kept.size(), held.layers, to_string(held.recipe.pattern));
+}
+
 std::vector<std::string> held_dense(const HeldMasks& held) {
     std::vector<std::string> layers;
     for (const HeldDifference& difference : held.differences) {

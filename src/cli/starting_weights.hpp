@@ -16,6 +16,13 @@ WeightSource starting_weights(const std::filesystem::path& file, bool averages);
 /// default; "" if nothing was.
 std::string held_text(const HeldMasks& held, const std::string& from);
 
+/// The masks that the weights hold under their own held_pattern(): N:M products serve them without any change
+/// of the function. A dense recipe if there are none.
+HeldMasks held_masks(const Graph& graph, const WeightSource& source);
+
+/// Which layers run N:M because their weights are, as a line; "" if none does.
+std::string runs_held_text(const HeldMasks& held);
+
 /// The layers that held_text() says are left dense.
 std::vector<std::string> held_dense(const HeldMasks& held);
 

@@ -404,6 +404,60 @@ TEST_F(PruneCommand, RetrainingPrunesWhatWasPrunedAndNothingElse) {
     EXPECT_EQ(count_zeros("fc.weight"), 0U);
 }
 
+TEST_F(PruneCommand, EvalAndBenchRunPrunedWeightsAsTheyAre) {
+    const std::string pruned = (folder_ / "pruned.onnx").string(), full = (folder_ / "full.onnx").string();
+    save_network(path("net"));
+    const std::string prune = "prune " + path("net") + " --pattern 1:4 --sparse fc --skip conv3 --out ";
+    ASSERT_EQ(run(prune + pruned).code, 0);
+    ASSERT_EQ(run(prune + path("started")).code, 0);
+    ASSERT_EQ(run("export " + path("net") + " --out " + full).code, 0);
+    const auto eval = [&](const std::string& arguments) {
+        const Ran ran = run("eval --data digits --threads 1 --model " + arguments);
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        return ran.out;
+    };
+    const auto loss = [&](const std::string& arguments) {
+        return nlohmann::json::parse(eval(arguments + " --json -")).at("loss").get<double>();
+    };
+    const double dense = loss(pruned + " --method dense");
+    const std::string as_it_is = "3 of 5 layers hold 1:4 along input channels and run N:M as they are\n";
+    EXPECT_NE(eval(pruned).find(as_it_is), std::string::npos);
+    EXPECT_NEAR(loss(pruned), dense, 1e-5);
+    // Plain weights, with and without folded norms.
+    SafetensorsFile file = load_safetensors(path("started"));
+    file.metadata.clear();
+    save_safetensors(path("plain"), file);
+    EXPECT_NE(eval("digits_cnn --init " + path("plain")).find(as_it_is), std::string::npos);
+    EXPECT_NEAR(loss("digits_cnn --keep-norms --init " + path("plain")), dense, 1e-5);
+    EXPECT_EQ(eval(full).find("hold"), std::string::npos);
+    EXPECT_EQ(eval(pruned + " --method dense").find("hold"), std::string::npos);
+
+    const std::string asp = eval(pruned + " --method asp --pattern 2:4");
+    EXPECT_NE(asp.find("are kept: 3 of 5 layers hold 2:4"), std::string::npos) << asp;
+    EXPECT_EQ(asp.find("prunes"), std::string::npos) << asp;
+    EXPECT_NEAR(loss(pruned + " --method asp --pattern 2:4"), dense, 1e-5);
+    const std::string bdwp = eval(pruned + " --method bdwp --pattern 1:4");
+    EXPECT_NE(bdwp.find("method bdwp prunes weights that are not 1:4: conv3.weight\n"), std::string::npos)
+        << bdwp;
+    expect_refused("eval --data digits --init " + path("plain") + " --model digits_cnn --pattern 1:4",
+                   "go with --method");
+
+    const auto contestants = [&](const std::string& arguments) {
+        const Ran ran =
+            run("bench infer --batch 2 --rounds 1 --threads 1 --plan default --json - " + arguments);
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        std::vector<std::string> names;
+        for (const auto& row : nlohmann::json::parse(ran.out))
+            names.push_back(row.at("method").get<std::string>() + row.at("pattern").get<std::string>());
+        return names;
+    };
+    const std::vector<std::string> with_own{"dense", "bdwp2:4", "bdwp2:8", "asp1:4"};
+    EXPECT_EQ(contestants("--init " + path("started")), with_own);
+    EXPECT_EQ(contestants("--model " + pruned), with_own);
+    EXPECT_EQ(contestants("--init " + path("started") + " --compare dense"),
+              std::vector<std::string>{"dense"});
+}
+
 TEST_F(PruneCommand, RefusesWrongRequests) {
     const std::string in = path("in"), out = " --out " + path("out");
     expect_refused("prune " + in + " --pattern 2:4", "--out");
