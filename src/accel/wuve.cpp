@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "accel/check_ranges.hpp"
 #include "enmesh/base/error.hpp"
@@ -18,8 +19,9 @@ constexpr int special = special_lane_ops;
 constexpr std::array costs = {
     // FP32 sums of the micro-batches' gradients.
     VectorCost{"accumulate", 1, 1, 8, 4},
-    // w, g, m, v in; w, m, v and the FP16 weight out. Decay, two moments (2 each), root, division, step.
-    VectorCost{"adam_update", 1, 7 + 2 * special, 16, 14},
+    // w, g, m, v in; w, m, v and the FP16 weight out. Gradient scale, moments (2 and 3), two corrections,
+    // root, epsilon, division, decay, step.
+    VectorCost{"adam_update", 1, 11 + 2 * special, 16, 14},
     VectorCost{"add", 1, 1, 4, 2},
     // An FP32 weight gradient and a byte of mask in.
     VectorCost{"apply_mask", 1, 1, 5, 4},
@@ -75,11 +77,11 @@ constexpr std::array costs = {
     VectorCost{"scale", 1, 1, 2, 2},
     // The FP32 masters in, a byte of mask out; SORE ranks.
     VectorCost{"select_mask", 1, 0, 4, 1},
-    // w, g, v in; w, v and the FP16 weight out: decay, momentum, step.
-    VectorCost{"sgd_momentum_update", 1, 3, 12, 10},
-    VectorCost{"sgd_nesterov_update", 1, 4, 12, 10},
-    // w, g in; w and the FP16 weight out.
-    VectorCost{"sgd_update", 1, 2, 8, 6},
+    // w, g, v in; w, v and the FP16 weight out: gradient scale, decay, momentum, step.
+    VectorCost{"sgd_momentum_update", 1, 4, 12, 10},
+    VectorCost{"sgd_nesterov_update", 1, 5, 12, 10},
+    // w, g in; w and the FP16 weight out: gradient scale, decay, step.
+    VectorCost{"sgd_update", 1, 3, 8, 6},
     VectorCost{"softmax_backward", 2, 3, 8, 2},
     VectorCost{"softmax_forward", 3, 3 + 2 * special, 6, 2},
     // exp, log or root; the backward also a division and a product.
@@ -142,17 +144,42 @@ int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& up
            lanes_cycles + sore_cycles(sore, last_tiles * groups);
 }
 
+void update_elements(const SgdStep& step, std::span<float> masters, std::span<float> velocity,
+                     std::span<const float> diff) {
+    ENMESH_ASSERT(velocity.size() == masters.size() && diff.size() == masters.size());
+    for (size_t i = 0; i < masters.size(); ++i) {
+        const float scaled = step.gradient_scale * diff[i];
+        const float decayed = step.weight_decay * masters[i] + scaled;
+        velocity[i] = step.momentum * velocity[i] + decayed;
+        const float direction = step.nesterov ? step.momentum * velocity[i] + decayed : velocity[i];
+        masters[i] = -step.lr * direction + masters[i];
+    }
+}
+
+void update_elements(const AdamStep& step, std::span<float> masters, std::span<float> first,
+                     std::span<float> second, std::span<const float> diff) {
+    ENMESH_ASSERT(first.size() == masters.size() && second.size() == masters.size() &&
+                  diff.size() == masters.size());
+    for (size_t i = 0; i < masters.size(); ++i) {
+        const float scaled = step.gradient_scale * diff[i];
+        const float first_share = step.rest1 * scaled;
+        first[i] = step.beta1 * first[i] + first_share;
+        const float faded = step.beta2 * second[i];
+        const float second_share = step.rest2 * scaled;
+        second[i] = second_share * scaled + faded;
+        const float root = std::sqrt(second[i] * step.correction2) + step.epsilon;
+        const float quotient = first[i] * step.correction1 / root;
+        const float direction = step.weight_decay * masters[i] + quotient;
+        masters[i] = -step.lr * direction + masters[i];
+    }
+}
+
 PackedTile update_tile(const SgdStep& step, Pattern pattern, std::span<float> masters,
                        std::span<float> velocity, std::span<const float> diff) {
     check_pattern(pattern);
     const size_t side = static_cast<size_t>(pattern.m);
-    ENMESH_ASSERT(masters.size() == side * side && velocity.size() == side * side &&
-                  diff.size() == side * side);
-    for (size_t i = 0; i < side * side; ++i) {
-        const float decayed = diff[i] + step.weight_decay * masters[i];
-        velocity[i] = step.momentum * velocity[i] + decayed;
-        masters[i] = masters[i] - step.lr * velocity[i];
-    }
+    ENMESH_ASSERT(masters.size() == side * side);
+    update_elements(step, masters, velocity, diff);
     PackedTile tile;
     for (size_t line = 0; line < side; ++line) {
         SoreGroup row, column;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "enmesh/accel/sat_products.hpp"
@@ -252,6 +253,45 @@ TEST(SatStep, ProductsAreTheSteppedMachinesBits) {
     EXPECT_GE(compare_step("sr-ste", {2, 8}), 3);
     EXPECT_GE(compare_step("sdgp", {1, 4}), 3);
     EXPECT_GE(compare_step("mvue", {2, 4}), 3);
+}
+
+/// Packed on the way to a product, weights are chosen by what the machine reads there, FP16; packed by the
+/// update, by its masters. Two weights that differ in FP32 alone tell them apart.
+TEST(SatStep, OnDemandSelectionSeesBinary16) {
+    for (const bool on_demand : {false, true}) {
+        for (const bool sat : {false, true}) {
+            test::Net net(Shape{1, 4});
+            Recipe recipe = make_recipe("sr-ste", Pattern{1, 2});
+            recipe.pre_generate = !on_demand;
+            recipe.sr_decay = 1;
+            const ValueId a = net.linear("a", net.images, 2), b = net.linear("b", a, 2);
+            Graph graph = net.finish(net.linear("c", b, 2));
+            StepOptions options{.optimizer = Sgd{.lr = 1, .momentum = 0, .weight_decay = 0}};
+            const auto executor = cpu::make_executor(build_training_step(graph, recipe, options),
+                                                     {.products = sat ? sat_products() : nullptr});
+            initialize(*executor, 7);
+            const TrainingStep& step = executor->step();
+            Tensor weights(Shape{2, 2});
+            const float more = 1 + 0x1p-20F;  // 1 in binary16
+            std::ranges::copy(std::vector<float>{1, more, -more, 1}, weights.f32().begin());
+            executor->write(step.graph.find("b.weight"), weights);
+            executor->write(step.images, test::random_tensor(step.graph.type(step.images).shape, 2));
+            executor->write(step.labels, test::labels_of(step));
+            for (const auto& [id, value] :
+                 {std::pair{step.learning_rate, 1.0F}, std::pair{step.gradient_scale, 0.0F},
+                  std::pair{step.update_count, 1.0F}})
+                executor->write(id, test::scalar(value));
+            // Without a gradient the decay alone shows what was kept: the rest becomes 0.
+            executor->refresh();
+            executor->gradients({1, 0, 0});
+            executor->update({1, 0, 0});
+            const Tensor left = executor->read(step.graph.find("b.weight"));
+            const bool by_half = on_demand && sat;
+            const std::vector<float> want =
+                by_half ? std::vector<float>{1, 0, -more, 0} : std::vector<float>{0, more, -more, 0};
+            EXPECT_TRUE(std::ranges::equal(left.f32(), want)) << on_demand << sat;
+        }
+    }
 }
 
 TEST(SatStep, BitsDoNotDependOnThreads) {

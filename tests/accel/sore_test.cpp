@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "enmesh/accel/stce.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
@@ -62,6 +63,33 @@ TEST(Sore, ThePipelineEqualsTheSortAndTheClosedForm) {
         ASSERT_EQ(run.packed.size(), groups.size());
         for (size_t g = 0; g < groups.size(); ++g) ASSERT_EQ(run.packed[g], sore_select(groups[g], pattern));
     }
+}
+
+TEST(Sore, LinesWithTailsBecomeTheEnginesOperand) {
+    Random random(11);
+    int ragged = 0;
+    for (int trial = 0; trial < 300; ++trial) {
+        Pattern pattern;
+        pattern.m = static_cast<int>(2 + random.below(15));
+        pattern.n = static_cast<int>(1 + random.below(static_cast<uint64_t>(pattern.m - 1)));
+        const Sore sore = {static_cast<int>(1 + random.below(5)), static_cast<int>(4 + random.below(4))};
+        const auto lines = static_cast<int64_t>(1 + random.below(9)),
+                   k = static_cast<int64_t>(1 + random.below(50));
+        std::vector<float> ranks(static_cast<size_t>(lines * k));
+        std::vector<Half> values(ranks.size());
+        for (size_t i = 0; i < ranks.size(); ++i) {
+            ranks[i] = static_cast<float>(static_cast<int>(random.below(9)) - 4);
+            values[i] = to_half(random.normal());
+        }
+        const SoreLines run = run_sore_lines(sore, pattern, k, ranks, values);
+        const IndexedOperand want = packed_operand(values, ranks, lines, k, pattern);
+        ASSERT_EQ(run.cycles, sore_cycles(sore, (lines * k + pattern.m - 1) / pattern.m));
+        ASSERT_EQ(run.groups, want.groups);
+        ASSERT_EQ(run.entries, want.entries) << to_string(pattern) << " k " << k;
+        ASSERT_EQ(run.indices, want.indices) << to_string(pattern) << " k " << k;
+        ragged += k % pattern.m != 0;
+    }
+    EXPECT_GE(ragged, 200);
 }
 
 TEST(Sore, ASelectorEmitsExactlyLatencyCyclesAfterEntry) {

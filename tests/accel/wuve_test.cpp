@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
@@ -16,7 +18,7 @@ TEST(Wuve, TheTableIsSortedAndSane) {
         EXPECT_GE(cost.lane_ops, 0);
         last = cost.name;
     }
-    EXPECT_EQ(vector_cost("sgd_momentum_update").lane_ops, 3);
+    EXPECT_EQ(vector_cost("sgd_momentum_update").lane_ops, 4);
     EXPECT_THROW(vector_cost("sgd_momentum"), Error);
 }
 
@@ -155,9 +157,70 @@ TEST(Wuve, UpdateEqualsAMachineSteppedCycleByCycle) {
     EXPECT_GE(abreast, 50);
 }
 
+/// One lane operation: a multiply, rounded, and an add, rounded. Products and sums of two binary32 numbers
+/// are exact, or rounded harmlessly, in binary64.
+float lane(float a, float b, float addend = -0.0F) {
+    const auto product = static_cast<float>(static_cast<double>(a) * static_cast<double>(b));
+    return static_cast<float>(static_cast<double>(product) + static_cast<double>(addend));
+}
+
+std::vector<float> normals(Random& random, size_t count, float scale) {
+    std::vector<float> values(count);
+    for (float& value : values) value = scale * random.normal();
+    return values;
+}
+
+/// The lane operations of docs/sat.md, "Bits of an update", one after another; as many as are charged.
+TEST(Wuve, SgdIsItsLaneOperations) {
+    Random random(5);
+    for (const bool nesterov : {false, true}) {
+        const SgdStep step = {0.1F, 0.9F, 5e-4F, 1.0F / (3 * 65536.0F), nesterov};
+        std::vector<float> w = normals(random, 1000, 1), v = normals(random, 1000, 0.1F);
+        const std::vector<float> diff = normals(random, 1000, 1e5F);
+        std::vector<float> masters = w, velocity = v;
+        update_elements(step, masters, velocity, diff);
+        for (size_t i = 0; i < w.size(); ++i) {
+            const float t = lane(step.gradient_scale, diff[i]);
+            const float g = lane(step.weight_decay, w[i], t);
+            v[i] = lane(step.momentum, v[i], g);
+            const float u = nesterov ? lane(step.momentum, v[i], g) : v[i];
+            w[i] = lane(-step.lr, u, w[i]);
+        }
+        EXPECT_EQ(masters, w);
+        EXPECT_EQ(velocity, v);
+    }
+    EXPECT_EQ(vector_cost("sgd_update").lane_ops, 3);
+    EXPECT_EQ(vector_cost("sgd_nesterov_update").lane_ops, 5);
+}
+
+TEST(Wuve, AdamIsItsLaneOperations) {
+    Random random(6);
+    const AdamStep step = {1e-3F, 1.0F / 65536, 0.01F, 0.9F, 0.1F, 0.999F, 1e-3F, 1e-8F, 2.5F, 40.0F};
+    std::vector<float> w = normals(random, 1000, 1), m = normals(random, 1000, 0.1F), v(1000);
+    for (float& value : v) value = random.uniform();
+    const std::vector<float> diff = normals(random, 1000, 1e5F);
+    std::vector<float> masters = w, first = m, second = v;
+    update_elements(step, masters, first, second, diff);
+    for (size_t i = 0; i < w.size(); ++i) {
+        const float d = lane(step.gradient_scale, diff[i]);
+        m[i] = lane(step.beta1, m[i], lane(step.rest1, d));
+        const float x = lane(step.beta2, v[i]);
+        v[i] = lane(lane(step.rest2, d), d, x);
+        const auto root = static_cast<float>(std::sqrt(static_cast<double>(lane(v[i], step.correction2))));
+        const float r = lane(1, root, step.epsilon);
+        const auto q =
+            static_cast<float>(static_cast<double>(lane(m[i], step.correction1)) / static_cast<double>(r));
+        w[i] = lane(-step.lr, lane(step.weight_decay, w[i], q), w[i]);
+    }
+    EXPECT_EQ(masters, w);
+    EXPECT_EQ(first, m);
+    EXPECT_EQ(second, v);
+    EXPECT_EQ(vector_cost("adam_update").lane_ops, 11 + 2 * special_lane_ops);
+}
+
 TEST(Wuve, ATileComesOutPackedBothWays) {
-    const SgdStep step = {0.5F, 0.5F, 0};
-    std::vector<float> masters = {1, -4, 2, 3}, velocity = {2, 0, 0, 0}, diff = {1, 0, 0, 0};
+    const SgdStep step = {0.5F, 0.5F, 0, 0.25F};
+    std::vector<float> masters = {1, -4, 2, 3}, velocity = {2, 0, 0, 0}, diff = {4, 0, 0, 0};
     const PackedTile tile = update_tile(step, {1, 2}, masters, velocity, diff);
     EXPECT_EQ(velocity, (std::vector<float>{2, 0, 0, 0}));
     EXPECT_EQ(masters, (std::vector<float>{0, -4, 2, 3}));

@@ -74,4 +74,18 @@ struct SoreRun {
 /// All selectors over all groups, cycle by cycle until the last packed group has been written.
 SoreRun run_sore(const Sore& sore, Pattern pattern, std::span<const SoreGroup> groups);
 
+/// A packed operand [lines][groups][N]: floor(k / M) groups of a line, then ceil((k mod M) / N) of its dense
+/// tail, padded with zeros at index M - 1.
+struct SoreLines {
+    int64_t cycles = 0;
+    int64_t groups = 0;  ///< of a line
+    std::vector<Half> entries;
+    std::vector<uint8_t> indices;
+};
+/// Whole lines of `k` values as a product needs them, [lines][k], stepped until the last packed group has
+/// been written: M * groups_per_cycle values enter a cycle, whole groups go through the selectors and tails
+/// past them (docs/sat.md, "Lines and tails"). Takes sore_cycles(ceil(lines * k / M)).
+SoreLines run_sore_lines(const Sore& sore, Pattern pattern, int64_t k, std::span<const float> ranks,
+                         std::span<const Half> values);
+
 }  // namespace enmesh::accel

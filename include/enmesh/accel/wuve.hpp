@@ -51,7 +51,7 @@ struct WeightUpdate {
     int64_t rows = 0;
     int64_t cols = 0;
     int64_t repeats = 1;
-    int lane_ops = 3;    ///< of the optimizer: vector_cost("sgd_momentum_update") and its like
+    int lane_ops = 4;    ///< of the optimizer: vector_cost("sgd_momentum_update") and its like
     Pattern pattern{};   ///< of the packed weights; {0, 0}: none is packed
     int directions = 0;  ///< pre-generated packed forms: 2 (FF's along cols, BP's along rows), 1 or 0
 };
@@ -64,13 +64,33 @@ struct WeightUpdate {
 int64_t update_cycles(const Wuve& wuve, const Sore& sore, const WeightUpdate& update) noexcept;
 
 /// SGD with momentum as the lanes compute it: each lane operation is an FP32 multiply, rounded, then an FP32
-/// add, rounded.
-///   g = diff + weight_decay * w;  v = momentum * v + g;  w = w - lr * v
+/// add, rounded (docs/sat.md, "Bits of an update").
+///   g = weight_decay * w + gradient_scale * diff;  v = momentum * v + g;  w = w - lr * v
+///   (Nesterov: w = w - lr * (momentum * v + g))
 struct SgdStep {
     float lr = 0;
     float momentum = 0;
     float weight_decay = 0;
+    float gradient_scale = 1;  ///< 1 / (loss scale * micro-batches), times what clipping leaves
+    bool nesterov = false;
 };
+void update_elements(const SgdStep& step, std::span<float> masters, std::span<float> velocity,
+                     std::span<const float> diff);
+
+/// AdamW likewise; root and division are rounded once.
+///   d = gradient_scale * diff;  m = beta1 * m + rest1 * d;  v = rest2 * d * d + beta2 * v
+///   w = w - lr * (weight_decay * w + m * correction1 / (sqrt(v * correction2) + epsilon))
+struct AdamStep {
+    float lr = 0;
+    float gradient_scale = 1;
+    float weight_decay = 0;
+    float beta1 = 0, rest1 = 1;  ///< rest: 1 - beta, rounded once
+    float beta2 = 0, rest2 = 1;
+    float epsilon = 0;
+    float correction1 = 1, correction2 = 1;  ///< 1 / (1 - beta^updates)
+};
+void update_elements(const AdamStep& step, std::span<float> masters, std::span<float> first,
+                     std::span<float> second, std::span<const float> diff);
 
 /// One M x M tile: updates masters and velocity in place ([M][M], output channels x input channels) and
 /// returns both packed forms, ranked by the new masters: `along_cols[r]` packs row r, `along_rows[c]` packs

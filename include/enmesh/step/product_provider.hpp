@@ -28,7 +28,8 @@ class ProductProvider {
     virtual std::unique_ptr<products::Product> plan(const products::Problem& problem) const = 0;
     /// One product of two feature maps (attention).
     virtual void multiply(const MatrixArguments& arguments) const = 0;
-    /// Rounds values to what a product would read: N:M out-grads are selected after it.
+    /// Rounds values to what a product would read: N:M out-grads are selected after it, and so are weights
+    /// that are packed outside the update.
     virtual void round(std::span<const float> from, std::span<float> to) const = 0;
 };
 

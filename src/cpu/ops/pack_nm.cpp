@@ -22,30 +22,7 @@ products::Conv weights_geometry(const Shape& shape) {
             .s = conv ? shape[3] : 1};
 }
 
-void add_weight_packing(Machine& machine, const Node& node, const PackNm& op) {
-    const int src = machine.in_plain(node.inputs[0]), dst = machine.slot_of(node.outputs[0]);
-    const int mask = node.inputs.size() == 2 ? machine.slot_of(node.inputs[1]) : -1;
-    const Shape shape = machine.slot(src).type.shape;
-    const products::Conv conv = weights_geometry(shape);
-    const auto stage = op.axis == GroupAxis::input_channels ? products::Stage::ff : products::Stage::bp;
-    std::vector<int> reads{src};
-    if (mask >= 0) reads.push_back(mask);
-    machine.add(node, Kind::pack, std::move(reads), {dst},
-                [&machine, src, dst, mask, conv, stage](const RunContext&) {
-                    const auto elements = static_cast<size_t>(conv.weights_size());
-                    const std::span<const float> weights(machine.f32(src), elements);
-                    products::PackedSpan packed = machine.packed(dst).span();
-                    if (mask >= 0) {
-                        const std::span<const uint8_t> kept(static_cast<const uint8_t*>(machine.data(mask)),
-                                                            elements);
-                        products::pack_weights_masked(conv, stage, weights, kept, packed);
-                    } else {
-                        products::pack_weights(conv, stage, weights, packed);
-                    }
-                });
-}
-
-/// Out-grads as the products would read them: what is selected must be what is multiplied. In the workspace
+/// Values as the products would read them: what is selected must be what is multiplied. In the workspace
 /// where products do not read them as they are.
 class ReadByProducts {
   public:
@@ -74,6 +51,52 @@ class ReadByProducts {
     std::shared_ptr<const ProductProvider> provider_;
     size_t at_ = 0;
 };
+
+/// Weights packed for a product that reads rounded values: the choice is by these, as packing hardware on the
+/// way to the product sees no others; what is kept stays what it was, since decay compares it with the
+/// masters. An update packs its own masters.
+void add_rounded_weight_packing(Machine& machine, const Node& node, const PackNm& op, int src) {
+    const int dst = machine.slot_of(node.outputs[0]);
+    const Shape shape = machine.slot(src).type.shape;
+    const products::Conv conv = weights_geometry(shape);
+    const auto stage = op.axis == GroupAxis::input_channels ? products::Stage::ff : products::Stage::bp;
+    const auto elements = static_cast<size_t>(conv.weights_size());
+    const ReadByProducts read(machine, src);
+    const size_t mask_at = machine.book(elements);
+    machine.add(node, Kind::pack, {src}, {dst},
+                [&machine, src, dst, shape, conv, stage, op, elements, read, mask_at](const RunContext&) {
+                    const std::span<uint8_t> kept(reinterpret_cast<uint8_t*>(machine.workspace(mask_at)),
+                                                  elements);
+                    magnitude_mask(shape, op.axis, op.pattern, {read.values(), elements}, kept);
+                    products::pack_weights_masked(conv, stage, {machine.f32(src), elements}, kept,
+                                                  machine.packed(dst).span());
+                });
+}
+
+void add_weight_packing(Machine& machine, const Node& node, const PackNm& op) {
+    const int src = machine.in_plain(node.inputs[0]), dst = machine.slot_of(node.outputs[0]);
+    const int mask = node.inputs.size() == 2 ? machine.slot_of(node.inputs[1]) : -1;
+    if (mask < 0 && node.stage != Stage::WU && machine.options().products != nullptr)
+        return add_rounded_weight_packing(machine, node, op, src);
+    const Shape shape = machine.slot(src).type.shape;
+    const products::Conv conv = weights_geometry(shape);
+    const auto stage = op.axis == GroupAxis::input_channels ? products::Stage::ff : products::Stage::bp;
+    std::vector<int> reads{src};
+    if (mask >= 0) reads.push_back(mask);
+    machine.add(node, Kind::pack, std::move(reads), {dst},
+                [&machine, src, dst, mask, conv, stage](const RunContext&) {
+                    const auto elements = static_cast<size_t>(conv.weights_size());
+                    const std::span<const float> weights(machine.f32(src), elements);
+                    products::PackedSpan packed = machine.packed(dst).span();
+                    if (mask >= 0) {
+                        const std::span<const uint8_t> kept(static_cast<const uint8_t*>(machine.data(mask)),
+                                                            elements);
+                        products::pack_weights_masked(conv, stage, weights, kept, packed);
+                    } else {
+                        products::pack_weights(conv, stage, weights, packed);
+                    }
+                });
+}
 
 /// An out-grad: along output channels, a row per position (n, oh, ow); along positions, a row per channel.
 void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) {
