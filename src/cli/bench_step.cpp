@@ -222,7 +222,13 @@ void add_bench_step(CLI::App& bench) {
         "bdwp@1:8\n"
         "  enmesh bench step --model resnet50 --image 3x224x224 --classes 1000 --batch 8 --method bdwp "
         "--pattern 2:8 --layers");
-    command->callback([request] { run(*request); });
+    command->callback([request, command] {
+        for (const char* const option : {"--method", "--pattern"}) {
+            if (!request->compare.empty() && command->count(option) > 0)
+                refuse("{}: --compare METHOD@N:M says what is compared; give the one or the other", option);
+        }
+        run(*request);
+    });
 }
 
 }  // namespace enmesh::cli

@@ -15,13 +15,14 @@ namespace {
 
 struct ExportArguments {
     std::filesystem::path source, out;
-    std::string model;
+    std::string model, image;
     bool raw = false;
     onnx::ExportOptions options;
 };
 
 /// A network of ours or of an ONNX file with a checkpoint's weights.
 void export_checkpoint(const ExportArguments& arguments) {
+    if (!arguments.image.empty()) refuse("--image: {} knows its images", arguments.source.string());
     const CheckpointNetwork network = load_network(arguments.source, arguments.model, !arguments.raw);
     const onnx::TensorSource weights = network.weights();
     if (network.model.onnx.has_value()) {
@@ -37,7 +38,9 @@ void run_export(const ExportArguments& arguments) {
     if (onnx::is_onnx_path(arguments.source)) {
         if (!arguments.model.empty())
             refuse("--model goes with a checkpoint, {} is a whole model", arguments.source.string());
-        const onnx::Model model = onnx::import(arguments.source);
+        onnx::ImportOptions options;
+        if (!arguments.image.empty()) options.image = parse_image(arguments.image);
+        const onnx::Model model = onnx::import(arguments.source, options);
         onnx::save(arguments.out, model, onnx::initial_values(), arguments.options);
     } else {
         export_checkpoint(arguments);
@@ -58,6 +61,8 @@ void add_export(CLI::App& app) {
         ->add_option("--model", arguments->model,
                      "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
         ->type_name("FILE.onnx");
+    command->add_option("--image", arguments->image, "Of an ONNX model that leaves its images' size open")
+        ->type_name("CxHxW");
     command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
     command->add_flag("--external-data", arguments->options.external_data,
                       "Weights in FILE.onnx.data (always so above 2 GB)");

@@ -96,6 +96,10 @@ Inspection inspect(const ModelRequest& request) {
     Inspection result;
     const Recipe recipe = requested_recipe(request);
     result.graph = requested_graph(request, model_options(request));
+    const std::span<const Value> values = result.graph.values();
+    if (std::none_of(values.begin(), values.end(),
+                     [](const Value& value) { return value.role == Role::parameter; }))
+        refuse("{}: the graph has no parameter to train", request.model);
     result.step = build_training_step(result.graph, recipe, {});
     result.layers = forward_layers(result.graph);
     count_layers(result);

@@ -50,6 +50,13 @@ std::vector<size_t> choose_layers(const SafetensorsReader& reader, const PruneAr
     std::sort(chosen.begin(), chosen.end(), by_name);
     std::sort(plan.left_dense.begin(), plan.left_dense.end(),
               [](const LeftDense& a, const LeftDense& b) { return a.name < b.name; });
+    const bool skipped =
+        std::all_of(plan.left_dense.begin(), plan.left_dense.end(),
+                    [](const LeftDense& each) { return each.reason.starts_with("skipped by"); });
+    if (chosen.empty() && skipped && !plan.left_dense.empty()) {
+        refuse("{}: --skip leaves nothing to prune: all {} tensors are skipped", arguments.input,
+               plan.left_dense.size());
+    }
     if (chosen.empty()) {
         refuse("{}: no tensor can hold {}{}", arguments.input, to_string(plan.options.pattern),
                plan.left_dense.empty()
@@ -156,8 +163,10 @@ PruneReport pruned(const PruneArguments& arguments) {
 }
 
 void run_prune(const PruneArguments& arguments) {
+    require_between("--threads", arguments.threads, 0, 4096);
     if (arguments.threads > 0) set_threads(arguments.threads);
     prune_options(arguments);
+    if (!arguments.dry_run) require_writable_target(arguments.out);
     require_writable_target(arguments.json);
     const PruneReport report = pruned(arguments);
     if (arguments.json != "-") print_table(report);
@@ -193,12 +202,11 @@ void add_prune(CLI::App& app) {
         ->add_option("--model", arguments->model,
                      "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
         ->type_name("FILE.onnx");
-    command
-        ->add_option("--search", arguments->search,
-                     "annealing, or stripes: the published stripe groups of window 8, 100 escapes")
-        ->capture_default_str();
+    command->add_option(
+        "--search", arguments->search,
+        "annealing (default), or stripes: the published stripe groups of window 8, 100 escapes");
     command->add_option("--seed", arguments->seed, "Of the search")->capture_default_str();
-    command->add_option("--threads", arguments->threads, "Default: all cores")->check(CLI::PositiveNumber);
+    command->add_option("--threads", arguments->threads, "Threads; 0 is all cores")->capture_default_str();
     command->add_option("--time-limit", arguments->time_limit,
                         "Seconds that the searches of the whole file may take");
     command->add_flag("--dry-run", arguments->dry_run, "Say what would be pruned and lost; write no weights");

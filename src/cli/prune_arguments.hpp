@@ -10,10 +10,10 @@
 namespace enmesh::cli {
 
 struct PruneArguments {
-    std::string input, pattern, out, json, model, image, search = "annealing";
+    std::string input, pattern, out, json, model, image, search;
     std::vector<std::string> skip, sparse;
     bool permute = false, permute_only = false, dry_run = false, transposable = false;
-    uint64_t seed = 1;
+    int64_t seed = 1;
     int threads = 0;
     std::optional<double> time_limit;
 };

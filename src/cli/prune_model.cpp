@@ -26,6 +26,28 @@ std::vector<WeightNames> weight_names(const Graph& graph) {
     return names;
 }
 
+/// A layer that --sparse names outright, without * or ?, cannot be skipped; one that only matches can.
+void require_no_conflict(const PruneArguments& arguments, const std::vector<WeightNames>& names) {
+    std::vector<char> used(arguments.skip.size());
+    for (const WeightNames& each : names) {
+        const std::string* skip = skipped_by(each.layer, arguments.skip, used);
+        if (skip == nullptr) skip = skipped_by(each.weights, arguments.skip, used);
+        for (const std::string& sparse : arguments.sparse) {
+            if (skip != nullptr && (sparse == each.layer || sparse == each.weights))
+                refuse("--skip '{}' and --sparse '{}' are both for layer '{}'", *skip, sparse, each.layer);
+        }
+    }
+}
+
+/// Whether --skip leaves nothing over.
+bool all_skipped(const PruneArguments& arguments, const std::vector<WeightNames>& names) {
+    std::vector<char> used(arguments.skip.size());
+    return !names.empty() && std::all_of(names.begin(), names.end(), [&](const WeightNames& each) {
+        return skipped_by(each.layer, arguments.skip, used) != nullptr ||
+               skipped_by(each.weights, arguments.skip, used) != nullptr;
+    });
+}
+
 /// --skip and --sparse as the recipe's overrides, which name layers. A skip counts over a --sparse.
 std::vector<RecipeOverride> overrides_of(const PruneArguments& arguments, const Graph& graph) {
     const std::vector<WeightNames> names = weight_names(graph);
@@ -48,6 +70,10 @@ std::vector<RecipeOverride> overrides_of(const PruneArguments& arguments, const 
     };
     add("--sparse", arguments.sparse, true);
     add("--skip", arguments.skip, false);
+    require_no_conflict(arguments, names);
+    if (all_skipped(arguments, names))
+        refuse("{}: --skip leaves nothing to prune: all {} layers are skipped", arguments.input,
+               names.size());
     return overrides;
 }
 
@@ -80,15 +106,23 @@ PruneOptions prune_options(const PruneArguments& arguments) {
     options.permute = arguments.permute || arguments.permute_only;
     options.prune = !arguments.permute_only;
     options.transposable = arguments.transposable;
-    options.seed = arguments.seed;
+    if (arguments.seed < 0) refuse("--seed {}: must be 0 or more", arguments.seed);
+    options.seed = static_cast<uint64_t>(arguments.seed);
+    if (arguments.permute && arguments.permute_only)
+        refuse("--permute prunes and --permute-only does not: give one of them");
     if (arguments.search == "stripes") {
         options.search = PermutationSearch::stripes;
-    } else if (arguments.search != "annealing") {
+    } else if (!arguments.search.empty() && arguments.search != "annealing") {
         refuse("--search {}: annealing or stripes expected{}", arguments.search,
                suggestion(arguments.search, std::vector<std::string>{"annealing", "stripes"}));
     }
     if (arguments.time_limit && !(*arguments.time_limit > 0))
         refuse("--time-limit must be more than 0 seconds");
+    for (const auto& [given, option] : {std::pair{!arguments.search.empty(), "--search"},
+                                        std::pair{arguments.time_limit.has_value(), "--time-limit"}}) {
+        if (given && !options.permute)
+            refuse("{} is for the search of a permutation: give --permute or --permute-only", option);
+    }
     if (arguments.permute_only && arguments.transposable) {
         refuse("--permute-only prunes nothing, so that --transposable has no meaning beside it");
     }

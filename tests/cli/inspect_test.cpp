@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/run_program.hpp"
+#include "enmesh/base/file.hpp"
 
 namespace enmesh {
 namespace {
@@ -186,6 +187,50 @@ TEST(Inspect, AnUnwritableFileFailsTheWork) {
         run_program({"inspect", "--model", "mlp", "--json", "/nonexistent/folder/x.json"});
     EXPECT_NE(result.code, 0);
     EXPECT_TRUE(is_one_error_line(result.err)) << result.err;
+}
+
+/// A protobuf field that holds bytes of at most 127.
+std::string field(int number, const std::string& bytes) {
+    return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+std::string field(int number, int value) {
+    return {static_cast<char>(number << 3), static_cast<char>(value)};
+}
+
+/// pixels (n x 3 x h x w, all but the channels open) -> global average pool: an ONNX file without weights.
+std::string pool_without_weights() {
+    const auto value = [](const std::string& name, const std::string& shape) {
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)));
+    };
+    const std::string open =
+        field(1, field(2, "n")) + field(1, field(1, 3)) + field(1, field(2, "h")) + field(1, field(2, "w"));
+    const std::string node = field(1, "pixels") + field(2, "pooled") + field(4, "GlobalAveragePool");
+    const std::string flatten = field(1, "pooled") + field(2, "scores") + field(4, "Flatten");
+    const std::string graph = field(1, node) + field(1, flatten) + field(2, "g") +
+                              field(11, value("pixels", open)) + field(12, value("scores", ""));
+    const auto large = [](int number, const std::string& bytes) {  // two bytes of length
+        return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size() % 128 | 128),
+                           static_cast<char>(bytes.size() / 128)} +
+               bytes;
+    };
+    return field(1, 8) + large(7, graph) + field(8, field(1, "") + field(2, 17));
+}
+
+TEST(Inspect, SaysWhichOnnxFileHasNoParameterAndTakesTheSizeThatItLeavesOpen) {
+    const std::string folder = ::testing::TempDir() + "inspect-" + std::to_string(::getpid());
+    std::filesystem::create_directories(folder);
+    const std::string file = folder + "/pool.onnx", out = folder + "/out.onnx";
+    write_file(file, pool_without_weights());
+    const ProgramResult none = run_program({"inspect", "--model", file, "--image", "3x8x8"});
+    EXPECT_EQ(none.code, 2);
+    EXPECT_EQ(none.err, "enmesh: error: " + file + ": the graph has no parameter to train\n");
+    const ProgramResult open = run_program({"export", file, "--out", out});
+    EXPECT_EQ(open.code, 2);
+    EXPECT_NE(open.err.find("give --image CxHxW"), std::string::npos) << open.err;
+    const ProgramResult given = run_program({"export", file, "--image", "3x8x8", "--out", out});
+    EXPECT_EQ(given.code, 0) << given.err;
+    EXPECT_TRUE(std::filesystem::exists(out));
+    std::filesystem::remove_all(folder);
 }
 
 }  // namespace

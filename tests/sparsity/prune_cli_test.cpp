@@ -467,6 +467,26 @@ TEST_F(PruneCommand, RefusesWrongRequests) {
     expect_refused("prune " + in + " --pattern 2:4 --permut" + out, "did you mean '--permute'");
     expect_refused("prune " + in + " --pattern 2:4 --skip conv.wieght" + out, "did you mean 'conv.weight'");
     expect_refused("prune " + in + " --pattern 2:4 --time-limit 0" + out, "time-limit");
+    const std::string two = "prune " + in + " --pattern 2:4";
+    expect_refused(two + " --time-limit 5" + out, "--time-limit is for the search");
+    expect_refused(two + " --search stripes" + out, "--search is for the search");
+    expect_refused(two + " --permute --permute-only" + out, "give one of them");
+    expect_refused(two + " --seed -1" + out, "must be 0 or more");
+    expect_refused(two + " --threads -1" + out, "must be between 0 and 4096");
+    expect_refused(two + " --skip '*'" + out, "all 3 tensors are skipped");
+    EXPECT_EQ(run(two + " --threads 0 --dry-run").code, 0);
+    for (const std::string option : {"--out ", "--dry-run --json "}) {
+        const Ran unwritable = run(two + " " + option + path("no/such/folder"));
+        EXPECT_EQ(unwritable.code, 1) << option;
+        EXPECT_NE(unwritable.err.find("is no folder"), std::string::npos) << unwritable.err;
+    }
+    save_network(path("net"));
+    const std::string net = "prune " + path("net") + " --pattern 2:4 --skip ";
+    expect_refused(net + "conv2 --sparse conv2.weight" + out, "are both for layer 'conv2'");
+    expect_refused(net + "'*'" + out, "all 5 layers are skipped");
+    EXPECT_EQ(run(net + "conv2 --sparse 'conv[24]' --dry-run").code, 0);
+    expect_refused("bench step --model lenet5 --image 1x28x28 --compare dense --pattern 2:4", "--compare");
+    expect_refused("bench step --model lenet5 --image 1x28x28 --compare dense --method bdwp", "--compare");
     expect_refused("prune " + in + " --pattern 5:7" + out, "no tensor can hold 5:7");
     expect_refused("prune " + path("missing") + " --pattern 2:4" + out, "cannot be read");
     write_file(path("bad"), "nonsense");
