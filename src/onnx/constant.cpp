@@ -234,6 +234,10 @@ Constant read_constant(const proto::TensorProto& tensor) {
     Constant constant;
     constant.type = row.type;
     if (tensor.has_segment()) refuse("tensor '{}' is stored in segments", tensor.name());
+    const int64_t stored = int64_t{tensor.float_data_size()} + tensor.double_data_size() +
+                           tensor.int32_data_size() + tensor.int64_data_size() + tensor.uint64_data_size();
+    if (tensor.has_raw_data() && stored > 0)
+        refuse("tensor '{}' has its elements twice, as bytes and as numbers", tensor.name());
     if (tensor.has_raw_data()) {
         if (tensor.raw_data().size() != bytes) {
             refuse("tensor '{}' has {} bytes, its shape takes {}", tensor.name(), tensor.raw_data().size(),
@@ -244,8 +248,6 @@ Constant read_constant(const proto::TensorProto& tensor) {
         return constant;
     }
     // Counts are compared before anything of the declared size is made.
-    const int64_t stored = int64_t{tensor.float_data_size()} + tensor.double_data_size() +
-                           tensor.int32_data_size() + tensor.int64_data_size() + tensor.uint64_data_size();
     require_count(tensor, stored, count);
     constant.shape = Shape(std::vector<int64_t>(tensor.dims().begin(), tensor.dims().end()));
     from_fields(tensor, row, count, constant);

@@ -147,6 +147,14 @@ void batch_norm(Converter& c, const NodeView& node) {
     norm.momentum = 1 - node.real("momentum", 0.9);
     // A decimal that went through float32: the nearest short one was meant.
     norm.momentum = std::round(norm.momentum * 1e6) / 1e6;
+    if (const Constant* const variance = c.constant(node, 4); variance != nullptr && variance->real()) {
+        const std::span<const float> values = variance->reals->f32();
+        const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return value < 0; });
+        if (bad != values.end()) {
+            refuse("variance '{}' is negative: element {} is {}", node.proto().input(4), bad - values.begin(),
+                   static_cast<double>(*bad));
+        }
+    }
     const ValueId src = c.value(node, 0), gamma = c.value(node, 1), beta = c.value(node, 2);
     c.set(node, 0, c.add(norm, {src, gamma, beta, c.state(node, 3), c.state(node, 4)}));
 }

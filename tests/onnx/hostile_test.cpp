@@ -197,6 +197,9 @@ TEST(hostile, tensors_whose_bytes_disagree) {
     initializer(fields, "fc.bias").clear_raw_data();
     initializer(fields, "fc.bias").add_float_data(1);
     EXPECT_REFUSED(fields, "1 elements, its shape takes 4");
+    ModelMaker twice = small_network();
+    initializer(twice, "fc.bias").add_float_data(1);
+    EXPECT_REFUSED(twice, "'fc.bias' has its elements twice");
     ModelMaker type = small_network();
     initializer(type, "fc.bias").set_data_type(8);
     EXPECT_REFUSED(type, "type 8");
@@ -215,6 +218,14 @@ TEST(hostile, weights_of_other_types_and_values) {
     EXPECT_REFUSED(replaced(10, uint16_t{0x3c00}), "'fc.bias' holds float16");
     EXPECT_REFUSED(replaced(1, std::numeric_limits<float>::quiet_NaN()), "'fc.bias' is not finite");
     EXPECT_REFUSED(replaced(1, -std::numeric_limits<float>::infinity()), "'fc.bias' is not finite");
+}
+
+TEST(hostile, a_negative_variance) {
+    ModelMaker maker = small_network();
+    const std::vector<float> values{1, 0, -0.5F, 1};
+    initializer(maker, "norm.running_var").set_raw_data(values.data(), 4 * sizeof(float));
+    EXPECT_REFUSED(maker, node(maker, "BatchNormalization").name());
+    EXPECT_REFUSED(maker, "variance 'norm.running_var' is negative: element 2 is -0.5");
 }
 
 TEST(hostile, attributes_out_of_range) {
