@@ -34,6 +34,7 @@ struct PackSource {
     std::function<NamedTensor(size_t)> read;
     Metadata metadata;
     std::vector<std::string> left_out;  ///< tensors of the file that are no weights
+    bool network = true;                ///< or a plain safetensors file, whose every N:M tensor is packed
 };
 
 NamedTensor named(const TensorHeader& header, const Tensor& tensor) {
@@ -97,6 +98,7 @@ PackSource source_of(const PackArguments& arguments) {
     needs_network(!arguments.image.empty(), "--image");
     needs_network(arguments.raw, "--raw");
     PackSource source;
+    source.network = false;
     source.headers.assign(reader.tensors().begin(), reader.tensors().end());
     source.read = [reader](size_t index) { return reader.read(index); };
     source.metadata = reader.metadata();
@@ -189,14 +191,14 @@ std::pair<std::optional<Pattern>, std::string> choose_pattern(const NamedTensor&
     return {pattern, ""};
 }
 
-/// Packs and unpacks again; nullopt, with the reason, where nothing is saved and no pattern was asked for.
+/// Packs and unpacks again; nullopt, with the reason, where it would grow by its padding and must not.
 std::pair<std::optional<PackedWeights>, std::string> pack_tensor(const NamedTensor& tensor,
                                                                  PackedLayout layout,
-                                                                 const std::string& asked) {
+                                                                 const std::string& asked, bool may_grow) {
     const auto [pattern, reason] = choose_pattern(tensor, layout, asked);
     if (!pattern) return {std::nullopt, reason};
     PackedWeights packed = pack_weights(tensor, tensor.data.as<std::byte>(), layout, *pattern);
-    if (asked.empty() && packed.bytes() >= tensor.bytes()) {
+    if (!may_grow && packed.bytes() >= tensor.bytes()) {
         return {std::nullopt,
                 fmt::format("packed it takes {} bytes, dense {}", packed.bytes(), tensor.bytes())};
     }
@@ -226,7 +228,8 @@ PackedFile pack_all(const PackSource& source, const PackArguments& arguments, Pa
         NamedTensor tensor = narrowed(source.read(i), dtype);
         if (tensor.dtype != source.headers[i].dtype) ++result.converted;
         if (arguments.flush_zeros) flush_negative_zeros(tensor);
-        auto [packed, reason] = pack_tensor(tensor, layout, arguments.pattern);
+        auto [packed, reason] =
+            pack_tensor(tensor, layout, arguments.pattern, !source.network || !arguments.pattern.empty());
         if (packed) {
             result.packed.push_back(std::move(*packed));
             continue;
