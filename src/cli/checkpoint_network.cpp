@@ -1,5 +1,6 @@
 #include "cli/checkpoint_network.hpp"
 
+#include <CLI/CLI.hpp>
 #include <map>
 
 #include "enmesh/reference/executor.hpp"
@@ -48,6 +49,15 @@ CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const st
     initialize(*network.executor, 0);
     load_weights(checkpoint, *network.executor, averages);
     return network;
+}
+
+void add_network_file_options(CLI::App& command, std::string& model, std::string& image) {
+    command
+        .add_option("--model", model,
+                    "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
+        ->type_name("FILE.onnx");
+    command.add_option("--image", image, "Of an ONNX model that leaves its images' size open")
+        ->type_name("CxHxW");
 }
 
 }  // namespace enmesh::cli

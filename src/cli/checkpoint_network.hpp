@@ -7,6 +7,10 @@
 #include "cli/run_options.hpp"
 #include "enmesh/onnx/export.hpp"
 
+namespace CLI {
+class App;
+}  // namespace CLI
+
 namespace enmesh::cli {
 
 /// A checkpoint with the network that it says it is of.
@@ -23,5 +27,8 @@ struct CheckpointNetwork {
 /// otherwise.
 CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const std::string& model,
                                bool averages);
+
+/// --model and --image of a command that takes a checkpoint or an ONNX file.
+void add_network_file_options(CLI::App& command, std::string& model, std::string& image);
 
 }  // namespace enmesh::cli

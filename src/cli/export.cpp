@@ -57,12 +57,7 @@ void add_export(CLI::App& app) {
     command->add_option("--out", arguments->out, "The ONNX file to write")
         ->type_name("FILE.onnx")
         ->required();
-    command
-        ->add_option("--model", arguments->model,
-                     "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
-        ->type_name("FILE.onnx");
-    command->add_option("--image", arguments->image, "Of an ONNX model that leaves its images' size open")
-        ->type_name("CxHxW");
+    add_network_file_options(*command, arguments->model, arguments->image);
     command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
     command->add_flag("--external-data", arguments->options.external_data,
                       "Weights in FILE.onnx.data (always so above 2 GB)");

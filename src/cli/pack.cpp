@@ -318,12 +318,7 @@ void add_pack(CLI::App& app) {
         ->add_option("--dtype", arguments->dtype, "f16 or bf16: round F32 weights to it, to the nearest even")
         ->type_name("DTYPE");
     command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
-    command
-        ->add_option("--model", arguments->model,
-                     "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
-        ->type_name("FILE.onnx");
-    command->add_option("--image", arguments->image, "Of an ONNX model that leaves its images' size open")
-        ->type_name("CxHxW");
+    add_network_file_options(*command, arguments->model, arguments->image);
     command->add_flag("--flush-zeros", arguments->flush_zeros, "Store -0 as +0 (not bit-exact then)");
     command->add_option("--out", arguments->out, "The packed safetensors file")->required();
     command->add_option("--json", arguments->json, "Write the result as JSON (- for standard output)");

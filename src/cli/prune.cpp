@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
 #include "cli/prune_arguments.hpp"
 #include "cli/prune_report.hpp"
@@ -196,12 +197,7 @@ void add_prune(CLI::App& app) {
                         "Leave layers or tensors of this name dense (* and ? match; repeatable)");
     command->add_option("--sparse", arguments->sparse,
                         "Prune layers that stay dense by default: first layer, classifier (repeatable)");
-    command->add_option("--image", arguments->image, "Of an ONNX model that leaves its images' size open")
-        ->type_name("CxHxW");
-    command
-        ->add_option("--model", arguments->model,
-                     "The ONNX file that was trained, where it is not beside the checkpoint as model.onnx")
-        ->type_name("FILE.onnx");
+    add_network_file_options(*command, arguments->model, arguments->image);
     command->add_option(
         "--search", arguments->search,
         "annealing (default), or stripes: the published stripe groups of window 8, 100 escapes");

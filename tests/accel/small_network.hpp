@@ -8,7 +8,7 @@
 namespace enmesh::accel {
 
 inline ConvGeometry conv(int64_t images, int64_t channels, int64_t size, int64_t filters, int64_t kernel,
-                         int64_t stride) {
+                         int64_t stride, int64_t pad, int64_t dilation = 1) {
     ConvGeometry c;
     c.images = images;
     c.in_channels = channels;
@@ -16,9 +16,15 @@ inline ConvGeometry conv(int64_t images, int64_t channels, int64_t size, int64_t
     c.out_channels = filters;
     c.kernel_height = c.kernel_width = kernel;
     c.stride_height = c.stride_width = stride;
-    c.pad_top = c.pad_left = kernel / 2;
-    c.out_height = c.out_width = (size + 2 * (kernel / 2) - kernel) / stride + 1;
+    c.pad_top = c.pad_left = pad;
+    c.dilation_height = c.dilation_width = dilation;
+    c.out_height = c.out_width = (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
     return c;
+}
+/// Padded so that stride 1 keeps the size.
+inline ConvGeometry conv(int64_t images, int64_t channels, int64_t size, int64_t filters, int64_t kernel,
+                         int64_t stride) {
+    return conv(images, channels, size, filters, kernel, stride, kernel / 2);
 }
 
 inline Workload small_network() {

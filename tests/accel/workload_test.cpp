@@ -1,4 +1,4 @@
-#include "enmesh/accel/workload.hpp"
+#include "accel/small_network.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,21 +7,6 @@
 
 namespace enmesh::accel {
 namespace {
-
-ConvGeometry conv(int64_t images, int64_t channels, int64_t size, int64_t filters, int64_t kernel,
-                  int64_t stride, int64_t pad, int64_t dilation = 1) {
-    ConvGeometry c;
-    c.images = images;
-    c.in_channels = channels;
-    c.in_height = c.in_width = size;
-    c.out_channels = filters;
-    c.kernel_height = c.kernel_width = kernel;
-    c.stride_height = c.stride_width = stride;
-    c.pad_top = c.pad_left = pad;
-    c.dilation_height = c.dilation_width = dilation;
-    c.out_height = c.out_width = (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
-    return c;
-}
 
 /// Tap meetings counted one by one: for each input position, the taps whose (position + pad − tap·dilation)
 /// the stride divides.

@@ -33,6 +33,14 @@ class SimulateCli : public ::testing::Test {
         return testing::run_program(words);
     }
 
+    static void expect_refused(const std::string& arguments, const std::string& message) {
+        const testing::ProgramResult o = run(arguments);
+        EXPECT_EQ(o.code, 2) << arguments;
+        EXPECT_NE(o.err.find(message), std::string::npos) << arguments << "\n" << o.err;
+        EXPECT_TRUE(testing::is_one_error_line(o.err)) << o.err;
+        EXPECT_TRUE(o.out.empty()) << o.out;
+    }
+
     fs::path folder_;
 };
 
@@ -185,13 +193,7 @@ TEST_F(SimulateCli, RefusesOptionsThatWouldBeIgnored) {
         {"train --data digits --device sat --sat-set rows=0 --out " + path("t"),
          "--sat-set array.rows = 0 is not between 1 and 1024"},
     }};
-    for (const auto& [arguments, message] : cases) {
-        const testing::ProgramResult o = run(arguments);
-        EXPECT_EQ(o.code, 2) << arguments;
-        EXPECT_NE(o.err.find(message), std::string::npos) << arguments << "\n" << o.err;
-        EXPECT_TRUE(testing::is_one_error_line(o.err)) << o.err;
-        EXPECT_TRUE(o.out.empty()) << o.out;
-    }
+    for (const auto& [arguments, message] : cases) expect_refused(arguments, message);
     EXPECT_TRUE(fs::is_empty(folder_));
 }
 
@@ -209,13 +211,7 @@ TEST_F(SimulateCli, RefusesBadRequestsInOneLine) {
          "buffers are too small for any tiling"},
         {"simulate --model resnet9 --method bdwp --pattern 2:8 --set max_group=4", "max_group"},
     }};
-    for (const auto& [arguments, message] : cases) {
-        const testing::ProgramResult o = run(arguments);
-        EXPECT_EQ(o.code, 2) << arguments;
-        EXPECT_NE(o.err.find(message), std::string::npos) << arguments << "\n" << o.err;
-        EXPECT_TRUE(testing::is_one_error_line(o.err)) << o.err;
-        EXPECT_TRUE(o.out.empty()) << o.out;
-    }
+    for (const auto& [arguments, message] : cases) expect_refused(arguments, message);
 }
 
 TEST_F(SimulateCli, AnImpossibleFolderIsAFailureOfTheWork) {
