@@ -3,6 +3,14 @@
 #include "enmesh/base/error.hpp"
 
 namespace enmesh {
+
+Operation::Operation(const Operation& other) = default;
+Operation::Operation(Operation&& other) noexcept = default;
+Operation& Operation::operator=(const Operation& other) = default;
+Operation& Operation::operator=(Operation&& other) noexcept = default;
+Operation::~Operation() = default;
+bool operator==(const Operation& a, const Operation& b) { return a.attributes == b.attributes; }
+
 namespace {
 
 template <typename Op>
