@@ -39,8 +39,13 @@ struct Runs {
 struct Tile {
     int64_t engine = 0;
     double streamed = 0, indexed = 0, partial_in = 0, store = 0;  // bytes
-    IndexedPart packing;                                          // through SORE
+    int64_t packed_values = 0;                                    // through SORE
 };
+
+/// SORE's time by the values that enter it, a line's tail included (run_sore_lines).
+int64_t pack_cycles(const SatConfig& config, const Piece& piece, int64_t values) {
+    return piece.engine.dense() ? 0 : sore_cycles(config.sore, ceil_div(values, piece.engine.pattern.m));
+}
 
 class Walk {
   public:
@@ -107,7 +112,7 @@ class Walk {
         if (first || changed(Loop::n, Loop::k, level)) {
             const IndexedPart part = indexed_.stored(n.size, k.size);
             t.indexed = indexed_.dram(mapping_, part);
-            if (mapping_.pack == Pack::on_load) t.packing = part;
+            if (mapping_.pack == Pack::on_load) t.packed_values = part.values;
         }
         const double outputs = static_cast<double>(m.size) * static_cast<double>(n.size);
         if (spilled_ && !k.is_first) t.partial_in = 4 * outputs;
@@ -124,18 +129,18 @@ class Walk {
         const double count = static_cast<double>(times);
         sum_.read_bytes += count * (t.streamed + t.indexed + t.partial_in);
         sum_.write_bytes += count * t.store;
-        sum_.packed_values += count * static_cast<double>(t.packing.values);
+        sum_.packed_values += count * static_cast<double>(t.packed_values);
     }
 
     void add_slots(const std::array<Run, 3>& runs, const Tile& t, int64_t times) {
         count_traffic(t, times);
         const bool ends = runs[0].is_last && runs[1].is_last && runs[2].is_last;
-        slot(t.engine, t.streamed + t.indexed + t.partial_in, ends ? 0 : t.store, t.packing.groups, times);
+        slot(t.engine, t.streamed + t.indexed + t.partial_in, ends ? 0 : t.store, t.packed_values, times);
         if (ends) sum_.bandwidth += dram(t.store);
     }
 
-    void slot(int64_t engine, double load, double store, int64_t groups, int64_t times) {
-        const int64_t transfer = dram(load + store), reduce = sore_cycles(config_.sore, groups);
+    void slot(int64_t engine, double load, double store, int64_t packed_values, int64_t times) {
+        const int64_t transfer = dram(load + store), reduce = pack_cycles(config_, piece_, packed_values);
         if (config_.double_buffering) {
             const int64_t fed = std::max(engine, transfer);
             sum_.bandwidth += times * (fed - engine);
@@ -154,7 +159,7 @@ class Walk {
         const Tile t = tile(runs, 0, true);
         count_traffic(t, 1);
         const int64_t load = dram(t.streamed + t.indexed),
-                      reduce = sore_cycles(config_.sore, t.packing.groups);
+                      reduce = pack_cycles(config_, piece_, t.packed_values);
         sum_.bandwidth += load;
         sum_.packing += std::max(load, reduce) - load;
         const bool ends = runs[0].is_last && runs[1].is_last && runs[2].is_last;
@@ -201,7 +206,7 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
     const double last = first_rows * static_cast<double>(first_cols) * piece.bytes_per_output;
     const int64_t transfer = dram(sum.read_bytes + sum.write_bytes - first - last);
     const int64_t reduce =
-        mapping.pack == Pack::on_load ? sore_cycles(config.sore, panel.groups * tiles.row_tiles) : 0;
+        mapping.pack == Pack::on_load ? pack_cycles(config, piece, panel.values * tiles.row_tiles) : 0;
     const int64_t fed = std::max(sum.engine, transfer);
     sum.bandwidth = config.double_buffering ? fed - sum.engine : transfer;
     sum.packing =
@@ -293,7 +298,7 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
     sum.write_bytes = IndexedSize(piece).buffer({piece.values_to_pack, piece.groups_to_pack});
     const int64_t transfer =
         static_cast<int64_t>(std::ceil((sum.read_bytes + sum.write_bytes) / config.bytes_per_cycle()));
-    sum.packing = std::max(transfer, sore_cycles(config.sore, piece.groups_to_pack));
+    sum.packing = std::max(transfer, pack_cycles(config, piece, piece.values_to_pack));
     return sum;
 }
 

@@ -1,11 +1,11 @@
 #include "enmesh/accel/wuve.hpp"
-#include "enmesh/base/arithmetic.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "accel/check_ranges.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
