@@ -158,7 +158,8 @@ void compare_outputs(const std::string& name, std::span<const float> stepped,
 
 class ExactRunner {
   public:
-    ExactRunner(const SatConfig& config, uint64_t seed, bool whole) : config_(config), seed_(seed) {
+    ExactRunner(const SatConfig& config, uint64_t seed, bool whole, std::function<void(double)> progress)
+        : config_(config), seed_(seed), progress_(std::move(progress)) {
         sum_.whole = whole;
     }
 
@@ -182,6 +183,7 @@ class ExactRunner {
                  phase.name, tile.m, tile.n, tile.k, stepped.cycles, expected);
         ++sum_.tiles;
         sum_.element_cycles += stepped.element_cycles;
+        progress_(static_cast<double>(sum_.element_cycles));
         return stepped;
     }
 
@@ -236,6 +238,7 @@ class ExactRunner {
 
     const SatConfig& config_;
     uint64_t seed_, stream_ = 0;
+    std::function<void(double)> progress_;  ///< element-cycles done
     ExactRun sum_;
 };
 
@@ -283,14 +286,18 @@ bool runs_whole(const SatConfig& config, const std::vector<const TiledPhase*>& p
 
 ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule,
                    const Report& report, uint64_t seed, const ProductChoice& choice,
-                   double most_element_cycles) {
+                   const std::function<void(double, double)>& progress, double most_element_cycles) {
     const std::vector<TiledPhase> chosen = chosen_phases(workload, schedule, choice);
     std::map<std::string, int64_t> cycles;  // of one repeat, by key
     std::vector<const TiledPhase*> distinct;
     for (const TiledPhase& phase : chosen)
         if (cycles.try_emplace(phase.key(), 0).second) distinct.push_back(&phase);
     const Timer timer;
-    ExactRunner runner(config, seed, runs_whole(config, distinct, most_element_cycles));
+    const bool whole = runs_whole(config, distinct, most_element_cycles);
+    const double all = size_of(config, distinct, whole).element_cycles;
+    ExactRunner runner(config, seed, whole, [&](double done) {
+        if (progress) progress(done, all);
+    });
     for (const TiledPhase* phase : distinct) cycles[phase->key()] = runner.run(*phase);
 
     std::map<size_t, int64_t> of_product;

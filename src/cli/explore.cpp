@@ -15,6 +15,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/report/line_meter.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -148,6 +149,11 @@ std::vector<accel::PointResult> run_points(const Options& options, const accel::
     const auto steps = workloads(options, open);
     const Timer timer;
     size_t done = 0;
+    const auto status = [&] {
+        return fmt::format("{}/{} points, {:.1f} a second", done, open.size(),
+                           static_cast<double>(done) / timer.seconds());
+    };
+    report::LineMeter meter;
     accel::explore(
         open, base,
         [&](const accel::DesignPoint& point) -> const accel::Workload& {
@@ -157,10 +163,10 @@ std::vector<accel::PointResult> run_points(const Options& options, const accel::
             file.append(result);
             known.emplace(result.label, result);
             ++done;
-            std::fprintf(stderr, "\r%zu/%zu points, %.1f a second ", done, open.size(),
-                         static_cast<double>(done) / timer.seconds());
+            if (meter.due()) meter.show(status());
         });
-    if (!open.empty()) std::fputc('\n', stderr);
+    meter.finish();
+    if (!open.empty()) fmt::print(stderr, "{}\n", status());
     std::vector<accel::PointResult> results;
     for (const accel::DesignPoint& point : points) results.push_back(known.at(point.label()));
     return results;

@@ -14,6 +14,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/report/line_meter.hpp"
 #include "enmesh/sparsity/codec.hpp"
 
 namespace enmesh::cli {
@@ -81,10 +82,10 @@ PruneReport make_plan(const SafetensorsReader& reader, const PruneArguments& arg
     const std::vector<size_t> chosen = choose_layers(reader, arguments, plan);
     double cost_left = 0;
     for (const size_t index : chosen) cost_left += search_cost(reader.tensors()[index]);
-    LayerMeter meter;
+    report::LineMeter meter;
     for (size_t i = 0; i < chosen.size(); ++i) {
         const NamedTensor tensor = reader.read(chosen[i]);
-        meter.show(i, chosen.size(), tensor.name);
+        meter.show(fmt::format("{} of {}  {}", i + 1, chosen.size(), tensor.name));
         PruneOptions options = plan.options;
         const double cost = search_cost(tensor);
         if (arguments.time_limit) {

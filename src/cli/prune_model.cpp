@@ -7,6 +7,7 @@
 #include "cli/checkpoint_network.hpp"
 #include "cli/prune_arguments.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/report/line_meter.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -82,12 +83,13 @@ template <typename Write>
 PruneReport prune_network(const PruneArguments& arguments, const Graph& graph, const WeightSource& source,
                           const Write& write) {
     const std::vector<RecipeOverride> overrides = overrides_of(arguments, graph);
-    const LayerMeter meter;
+    report::LineMeter meter;
     PruneOptions options = prune_options(arguments);
     if (arguments.time_limit) options.time_limit_seconds = *arguments.time_limit;
-    const NetworkPlan plan = plan_network(
-        graph, source, options, overrides,
-        [&](size_t index, size_t count, const std::string& name) { meter.show(index, count, name); });
+    const NetworkPlan plan = plan_network(graph, source, options, overrides,
+                                          [&](size_t index, size_t count, const std::string& name) {
+                                              meter.show(fmt::format("{} of {}  {}", index + 1, count, name));
+                                          });
     if (plan.layers.empty()) {
         refuse("{}: no layer can hold {}{}", arguments.input, to_string(options.pattern),
                plan.left_dense.empty()

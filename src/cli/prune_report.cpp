@@ -1,7 +1,5 @@
 #include "cli/prune_report.hpp"
 
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -97,18 +95,6 @@ void print_table(const PruneReport& report) {
     }
     for (const UnpermutedInput& input : report.unpermuted)
         fmt::print("not permuted: inputs of {}  ({})\n", input.weights, input.reason);
-}
-
-LayerMeter::LayerMeter() : terminal_(::isatty(STDERR_FILENO) != 0) {}
-
-LayerMeter::~LayerMeter() {
-    if (terminal_) std::fputs("\r\033[K", stderr);
-}
-
-void LayerMeter::show(size_t index, size_t count, const std::string& name) const {
-    if (!terminal_) return;
-    std::fprintf(stderr, "\r\033[K%zu of %zu  %s", index + 1, count, name.c_str());
-    std::fflush(stderr);
 }
 
 }  // namespace enmesh::cli

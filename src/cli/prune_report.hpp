@@ -20,15 +20,4 @@ struct PruneReport {
 std::string json_text(const PruneReport& report);
 void print_table(const PruneReport& report);
 
-/// A line on a terminal that is rewritten for each search.
-class LayerMeter {
-  public:
-    LayerMeter();
-    ~LayerMeter();
-    void show(size_t index, size_t count, const std::string& name) const;
-
-  private:
-    bool terminal_;
-};
-
 }  // namespace enmesh::cli

@@ -12,6 +12,8 @@
 #include "enmesh/accel/gpu.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/timer.hpp"
+#include "enmesh/report/line_meter.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -75,6 +77,19 @@ std::string exact_text(const accel::ExactRun& exact) {
         static_cast<double>(exact.element_cycles) / exact.host_seconds);
 }
 
+accel::ExactRun run_exact(const Options& options, const accel::SatConfig& config,
+                          const accel::Workload& workload, const accel::Schedule& schedule,
+                          const accel::Report& report) {
+    report::LineMeter meter;
+    const Timer timer;
+    return accel::run_exact(
+        config, workload, schedule, report, seed_of(options), chosen(options), [&](double done, double all) {
+            if (!meter.due()) return;
+            meter.show(fmt::format("exact: {:.3g} of {:.3g} element-cycles, {} left", done, all,
+                                   report::format_duration(timer.seconds() * (all / done - 1))));
+        });
+}
+
 accel::Report run_sat(const Options& options) {
     const accel::Workload workload = load_workload(options.accel);
     const accel::SatConfig config = load_sat(options.accel);
@@ -89,8 +104,7 @@ accel::Report run_sat(const Options& options) {
     }
     accel::Report report = accel::simulate(config, workload, schedule);
     if (options.exact) {
-        const accel::ExactRun exact =
-            accel::run_exact(config, workload, schedule, report, seed_of(options), chosen(options));
+        const accel::ExactRun exact = run_exact(options, config, workload, schedule, report);
         std::fputs(exact_text(exact).c_str(), stderr);
         report.exact = exact;
     }

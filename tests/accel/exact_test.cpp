@@ -65,20 +65,31 @@ TEST(Exact, StepsOneTileOfEachKindWhereAllAreTooMany) {
     for (const bool sparse : {false, true}) {
         const Step step(sparse, "ws");
         const ExactRun all = run_exact(step.config, step.workload, step.schedule, step.report, 1);
-        const ExactRun kinds = run_exact(step.config, step.workload, step.schedule, step.report, 1, {},
+        const ExactRun kinds = run_exact(step.config, step.workload, step.schedule, step.report, 1, {}, {},
                                          static_cast<double>(all.element_cycles - 1));
         EXPECT_FALSE(kinds.whole);
         EXPECT_EQ(kinds.products, all.products);
         EXPECT_LT(kinds.tiles, all.tiles);
         EXPECT_GT(kinds.tiles, kinds.products);
-        EXPECT_THROW(run_exact(step.config, step.workload, step.schedule, step.report, 1, {}, 1000), Error);
+        EXPECT_THROW(run_exact(step.config, step.workload, step.schedule, step.report, 1, {}, {}, 1000),
+                     Error);
     }
 }
 
 TEST(Exact, StreamsAndOutputStationaryTilesAreSteppedToo) {
     for (const bool sparse : {false, true}) {
         const Step step(sparse, "os");
-        const ExactRun run = run_exact(step.config, step.workload, step.schedule, step.report, 1);
+        int64_t told = 0;
+        double last = 0, end = 1;
+        const ExactRun run = run_exact(step.config, step.workload, step.schedule, step.report, 1, {},
+                                       [&](double done, double all) {
+                                           EXPECT_GT(done, last);
+                                           last = done;
+                                           end = all;
+                                           ++told;
+                                       });
+        EXPECT_EQ(told, run.tiles);
+        EXPECT_EQ(last, end);
         EXPECT_GE(run.tiles, run.products);
         bool streams = false;
         for (const ProductSchedule& product : step.schedule.products)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -116,9 +117,11 @@ struct ProductChoice {
 /// sums that the one before left, and the outputs are held against the software product of the whole phase.
 /// Else one tile of each kind (sizes; begins at +0 or at stored sums, then drawn) runs, against its own
 /// software product. Refuses what takes more even so, and fails on the first difference, naming layer and
-/// stage.
+/// stage. `progress`, if given, hears after every tile how many element-cycles are done and how many there
+/// are.
 ExactRun run_exact(const SatConfig& config, const Workload& workload, const Schedule& schedule,
                    const Report& report, uint64_t seed, const ProductChoice& choice = {},
+                   const std::function<void(double done, double all)>& progress = {},
                    double most_element_cycles = 2e11);
 
 /// Every register of the STCE at the start of `cycle` of the first buffer tile of the first product phase
