@@ -14,6 +14,9 @@ struct Run {
     int64_t count = 0;
     int64_t size = 0;
     bool is_first = false, is_last = false;
+    bool shorter = false;
+
+    Span span() const { return {size, shorter}; }
 };
 
 enum class Range { all, without_first, first_only };
@@ -25,10 +28,10 @@ struct Runs {
 
     Runs(const Axis& axis, Range range) {
         const bool one = axis.count == 1;
-        if (range != Range::without_first) add({1, one ? axis.last : axis.tile, true, one});
+        if (range != Range::without_first) add({1, one ? axis.last : axis.tile, true, one, false});
         if (range == Range::first_only || one) return;
-        add({axis.count - 2, axis.tile, false, false});
-        add({1, axis.last, false, true});
+        add({axis.count - 2, axis.tile, false, false, false});
+        add({1, axis.last, false, true, axis.last < axis.tile});
     }
     void add(const Run& r) {
         if (r.count > 0) run[static_cast<size_t>(length++)] = r;
@@ -107,10 +110,11 @@ class Walk {
         Tile t;
         t.engine = table_.tile[static_cast<size_t>(4 * m.is_last + 2 * n.is_last + k.is_last)].cycles;
         if (first || changed(Loop::m, Loop::k, level)) {
-            t.streamed = static_cast<double>(piece_.streamed.values(m.size, k.size)) * piece_.streamed.bytes;
+            t.streamed =
+                static_cast<double>(piece_.streamed.values(m.span(), k.span())) * piece_.streamed.bytes;
         }
         if (first || changed(Loop::n, Loop::k, level)) {
-            const IndexedPart part = indexed_.stored(n.size, k.size);
+            const IndexedPart part = indexed_.stored(n.span(), k.span());
             t.indexed = indexed_.dram(mapping_, part);
             if (mapping_.pack == Pack::on_load) t.packed_values = part.values;
         }
@@ -140,14 +144,15 @@ class Walk {
     }
 
     void slot(int64_t engine, double load, double store, int64_t packed_values, int64_t times) {
-        const int64_t transfer = dram(load + store), reduce = pack_cycles(config_, piece_, packed_values);
+        const int64_t reduce = pack_cycles(config_, piece_, packed_values);
         if (config_.double_buffering) {
-            const int64_t fed = std::max(engine, transfer);
+            const int64_t transfer = dram(load + store), fed = std::max(engine, transfer);
             sum_.bandwidth += times * (fed - engine);
             sum_.packing += times * (std::max(fed, reduce) - fed);
         } else {
-            sum_.bandwidth += times * transfer;
-            sum_.packing += times * (std::max(transfer, reduce) - transfer);
+            const int64_t in = dram(load);
+            sum_.bandwidth += times * (in + dram(store));
+            sum_.packing += times * (std::max(in, reduce) - in);
         }
     }
 
@@ -204,13 +209,18 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
     const double first = first_rows * static_cast<double>(chunk) * piece.streamed.bytes +
                          indexed.dram(mapping, indexed.panel(first_cols, chunk));
     const double last = first_rows * static_cast<double>(first_cols) * piece.bytes_per_output;
-    const int64_t transfer = dram(sum.read_bytes + sum.write_bytes - first - last);
     const int64_t reduce =
         mapping.pack == Pack::on_load ? pack_cycles(config, piece, panel.values * tiles.row_tiles) : 0;
-    const int64_t fed = std::max(sum.engine, transfer);
-    sum.bandwidth = config.double_buffering ? fed - sum.engine : transfer;
-    sum.packing =
-        config.double_buffering ? std::max(fed, reduce) - fed : std::max(transfer, reduce) - transfer;
+    if (config.double_buffering) {
+        const int64_t transfer = dram(sum.read_bytes + sum.write_bytes - first - last);
+        const int64_t fed = std::max(sum.engine, transfer);
+        sum.bandwidth = fed - sum.engine;
+        sum.packing = std::max(fed, reduce) - fed;
+    } else {
+        const int64_t in = dram(sum.read_bytes - first);
+        sum.bandwidth = in + dram(sum.write_bytes - last);
+        sum.packing = std::max(in, reduce) - in;
+    }
     sum.bandwidth += dram(first) + dram(last);
     return sum;
 }
@@ -218,16 +228,17 @@ Timing streaming(const SatConfig& config, const Piece& piece, const Mapping& map
 }  // namespace
 
 IndexedSize::IndexedSize(const Piece& piece)
-    : source_(piece.indexed),
+    : values_(piece.indexed),
       pattern_(piece.engine.pattern),
       dense_(piece.engine.dense()),
+      rows_(piece.engine.n),
       depth_(piece.engine.k),
       bytes_(piece.indexed.bytes),
       group_bytes_(dense_ ? 0 : pattern_.n * (bytes_ + pattern_.index_bits() / 8.0)) {}
 
-IndexedPart IndexedSize::stored(int64_t rows, int64_t depth) const {
-    const int64_t values = source_.values(rows, depth);
-    return {values, dense_ ? 0 : stored_groups(source_, pattern_, rows, depth)};
+IndexedPart IndexedSize::stored(Span rows, Span depth) const {
+    const int64_t values = values_(rows, depth);
+    return {values, dense_ ? 0 : stored_groups(pattern_, values, depth.size)};
 }
 
 IndexedPart IndexedSize::panel(int64_t rows, int64_t depth) const {
@@ -235,17 +246,49 @@ IndexedPart IndexedSize::panel(int64_t rows, int64_t depth) const {
 }
 
 double IndexedSize::largest(int64_t rows, int64_t depth, bool streaming) const {
-    const auto bytes = [&](int64_t k) { return buffer(streaming ? panel(rows, k) : stored(rows, k)); };
-    return dense_ ? bytes(depth) : std::max(bytes(depth), bytes(cut(depth_, depth).last));
+    double most = 0;
+    for (const Span& k : spans(depth_, depth)) {
+        if (streaming) {
+            most = std::max(most, buffer(panel(rows, k.size)));
+            continue;
+        }
+        for (const Span& n : spans(rows_, rows)) most = std::max(most, buffer(stored(n, k)));
+    }
+    return most;
 }
 
-int64_t stored_groups(const Piece::Source& source, Pattern pattern, int64_t rows, int64_t depth) {
-    const int64_t groups = packed_groups(pattern, depth);
-    if (!source.im2col) return rows * groups;
-    const int64_t values = source.values(rows, depth), whole = values / depth;
+size_t TileValues::Hash::operator()(const std::array<Span, 2>& key) const {
+    const auto bits = [](const Span& s) { return 2 * static_cast<uint64_t>(s.size) + (s.shorter ? 1 : 0); };
+    constexpr uint64_t odd = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio: spreads low bits
+    return static_cast<size_t>(((bits(key[0]) * odd) ^ bits(key[1])) * odd >> 20);
+}
+
+int64_t TileValues::operator()(Span rows, Span depth) const {
+    if (!source_.im2col) return rows.size * depth.size;
+    const auto [at, is_new] = known_.try_emplace({rows, depth});
+    if (is_new) at->second = source_.values(rows, depth);
+    return at->second;
+}
+
+int64_t TileValues::largest(int64_t all_rows, int64_t rows, int64_t all_depth, int64_t depth) const {
+    if (!source_.im2col) return rows * depth;
+    int64_t most = 0;
+    for (const Span& r : spans(all_rows, rows))
+        for (const Span& d : spans(all_depth, depth)) most = std::max(most, (*this)(r, d));
+    return most;
+}
+
+int64_t stored_groups(Pattern pattern, int64_t values, int64_t depth) {
+    const int64_t groups = packed_groups(pattern, depth), whole = values / depth;
     return whole * groups +
            static_cast<int64_t>(std::ceil(static_cast<double>(values - whole * depth) *
                                           static_cast<double>(groups) / static_cast<double>(depth)));
+}
+
+UpToTwo<Span> spans(int64_t size, int64_t tile) {
+    const Axis axis = cut(size, tile);
+    if (axis.last == axis.tile) return UpToTwo<Span>({axis.tile, false});
+    return {{axis.tile, false}, {axis.last, true}};
 }
 
 Axis cut(int64_t size, int64_t tile) {
@@ -306,17 +349,13 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
 
 namespace {
 
-/// Input positions that `outputs` consecutive outputs and `taps` consecutive taps touch along one axis.
-int64_t span(int64_t outputs, int64_t taps, int64_t stride, int64_t dilation, int64_t limit) {
-    return std::min({(outputs - 1) * stride + (taps - 1) * dilation + 1, outputs * taps, limit});
-}
-
 Piece::Source im2col_source(const Product& product, const Phase& phase) {
     const ConvGeometry& c = *product.conv;
     const bool bp = product.stage == Stage::BP;
     Piece::Source s;
     s.im2col = true;
     s.rows_are_pixels = product.stage != Stage::WG;
+    s.images = c.images;
     s.out_rows = bp ? phase.out_rows : c.out_height;
     s.out_cols = bp ? phase.out_cols : c.out_width;
     s.in_rows = bp ? c.out_height : c.in_height;
@@ -376,40 +415,21 @@ std::string_view to_string(Pack pack) {
     return names[static_cast<size_t>(pack)];
 }
 
-int64_t Piece::Source::values(int64_t rows, int64_t depth) const {
-    if (!im2col) return rows * depth;
-    const int64_t pixels = rows_are_pixels ? rows : depth, extent = rows_are_pixels ? depth : rows;
-    int64_t images = 1, height = 1, width = pixels;
-    if (pixels >= out_rows * out_cols) {
-        images = ceil_div(pixels, out_rows * out_cols);
-        height = out_rows;
-        width = out_cols;
-    } else if (pixels >= out_cols) {
-        height = ceil_div(pixels, out_cols);
-        width = out_cols;
-    }
-    int64_t taps_down = 1, taps_across = 1, depth_channels = extent;
-    if (extent >= taps_width * channels) {
-        taps_down = ceil_div(extent, taps_width * channels);
-        taps_across = taps_width;
-        depth_channels = channels;
-    } else if (extent >= channels) {
-        taps_across = ceil_div(extent, channels);
-        depth_channels = channels;
-    }
-    const int64_t touched = images * span(height, taps_down, stride_height, dilation_height, in_rows) *
-                            span(width, taps_across, stride_width, dilation_width, in_cols) * depth_channels;
-    return std::min(touched, rows * depth);
-}
-
 namespace {
+
+/// Values of the whole indexed operand; a convolution's as the map that is stored.
+int64_t values_of_all(const Product& product, const Piece& piece, bool a_indexed) {
+    const Piece::Source& s = piece.indexed;
+    if (s.im2col) return s.images * s.in_rows * s.in_cols * s.channels;
+    return (a_indexed ? product.m : product.n) * product.k;
+}
 
 /// Packed groups of the whole indexed operand: a matrix's rows are packed phase by phase, as each meets its
 /// own part of k; a convolution's stored operand once.
 int64_t groups_of_all(const Product& product, const Piece& piece, bool a_indexed) {
-    if (a_indexed) return detail::stored_groups(piece.indexed, product.pattern, product.m, product.k);
     if (piece.indexed.im2col)
-        return detail::stored_groups(piece.indexed, product.pattern, product.n, product.k);
+        return detail::stored_groups(product.pattern, values_of_all(product, piece, a_indexed), product.k);
+    if (a_indexed) return product.m * packed_groups(product.pattern, product.k);
     int64_t groups = 0;
     for (const Phase& phase : phases(product))
         groups += phase.count * product.n * packed_groups(product.pattern, phase.k());
@@ -437,8 +457,7 @@ std::vector<Piece> pieces(const Product& product, Operand indexed) {
         // A packed operand serves all phases of its product: the first one carries the pass that packs it
         // ahead.
         if (product.is_sparse() && result.empty()) {
-            const int64_t rows = a_indexed ? product.m : product.n;
-            piece.values_to_pack = product.batch * piece.indexed.values(rows, product.k);
+            piece.values_to_pack = product.batch * values_of_all(product, piece, a_indexed);
             piece.groups_to_pack = product.batch * groups_of_all(product, piece, a_indexed);
         }
         result.push_back(piece);
@@ -456,7 +475,8 @@ BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapp
         cols = std::min(t.cols_per_tile, piece.engine.n);
         streamed = rows * mapping.tile_k;
     } else {
-        streamed = piece.streamed.values(rows, mapping.tile_k);
+        streamed =
+            detail::TileValues(piece.streamed).largest(piece.engine.m, rows, piece.engine.k, mapping.tile_k);
     }
     const double indexed = detail::IndexedSize(piece).largest(cols, mapping.tile_k, mapping.streaming);
     return {halves * streamed * piece.streamed.bytes, halves * static_cast<int64_t>(std::ceil(indexed)),
@@ -483,6 +503,15 @@ std::string why_illegal(const SatConfig& config, const Piece& piece, const Mappi
     if (!piece.engine.dense() && !whole_k && mapping.tile_k % piece.engine.pattern.m != 0) {
         return fmt::format("its tile of {} along k cuts groups of {}", mapping.tile_k,
                            piece.engine.pattern.m);
+    }
+    for (const bool streams : {true, false}) {
+        const Piece::Source& source = streams ? piece.streamed : piece.indexed;
+        const size_t axis = !source.rows_are_pixels ? 2 : streams ? 0 : 1;
+        if (!source.im2col || mapping.streaming || source.cuts_pixels(tiles[axis].first)) continue;
+        return fmt::format(
+            "its tile of {} along {} cuts {} x {} output pixels otherwise than into images, rows or parts of "
+            "a row",
+            tiles[axis].first, "mnk"[axis], source.out_rows, source.out_cols);
     }
     if (mapping.streaming && mapping.engine.dataflow != Dataflow::os)
         return "only output-stationary products stream";

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <unordered_map>
+
+#include "accel/up_to_two.hpp"
 #include "enmesh/accel/schedule.hpp"
 #include "enmesh/base/arithmetic.hpp"
 
@@ -11,6 +14,8 @@ struct Axis {
     int64_t tile = 1, count = 1, last = 1;
 };
 Axis cut(int64_t size, int64_t tile);
+/// The kinds of tiles of an axis: full ones, and the last if it is shorter.
+UpToTwo<Span> spans(int64_t size, int64_t tile);
 
 /// Engine cycles of a tile by which of its sides are the last of their axis: index 4·(m last) + 2·(n last) +
 /// (k last). Only the combinations that occur are filled in.
@@ -41,9 +46,26 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
 /// buffers: what a test holds the search against.
 std::vector<std::vector<Mapping>> all_mappings(const SatConfig& config, const Product& product);
 
-/// Packed groups of `rows` x `depth` of an operand as it is stored; a convolution's, without its duplicates,
-/// at the rate of its rows.
-int64_t stored_groups(const Piece::Source& source, Pattern pattern, int64_t rows, int64_t depth);
+/// Packed groups of `values` of an operand as it is stored, at the rate of rows of `depth`: of a matrix whole
+/// rows; of a convolution's map, without duplicates, rounded up.
+int64_t stored_groups(Pattern pattern, int64_t values, int64_t depth);
+
+/// An operand's values() of a tile, each kind of tile counted once. Not for several threads.
+class TileValues {
+  public:
+    explicit TileValues(const Piece::Source& source) : source_(source) {}
+
+    int64_t operator()(Span rows, Span depth) const;
+    /// The most that a tile of an operand of `all_rows` x `all_depth` holds.
+    int64_t largest(int64_t all_rows, int64_t rows, int64_t all_depth, int64_t depth) const;
+
+  private:
+    struct Hash {
+        size_t operator()(const std::array<Span, 2>& key) const;
+    };
+    Piece::Source source_;
+    mutable std::unordered_map<std::array<Span, 2>, int64_t, Hash> known_;
+};
 
 /// A part of the indexed operand: its elements, and the packed groups that hold what is kept of them (0 if
 /// the product is dense).
@@ -59,10 +81,10 @@ class IndexedSize {
 
     /// `rows` x `depth` as it is stored: a convolution's operand without its duplicates, packed at the rate
     /// of its rows.
-    IndexedPart stored(int64_t rows, int64_t depth) const;
+    IndexedPart stored(Span rows, Span depth) const;
     /// The same, every row for itself, as it passes through the array.
     IndexedPart panel(int64_t rows, int64_t depth) const;
-    /// The larger of a full tile and of the last one along k, whose ragged tail is kept whole.
+    /// Bytes of the largest tile; the last one along k keeps its ragged tail whole.
     double largest(int64_t rows, int64_t depth, bool streaming) const;
 
     double buffer(const IndexedPart& part) const {
@@ -75,10 +97,10 @@ class IndexedSize {
     }
 
   private:
-    Piece::Source source_;
+    TileValues values_;
     Pattern pattern_;
     bool dense_;
-    int64_t depth_;
+    int64_t rows_, depth_;
     double bytes_, group_bytes_;
 };
 

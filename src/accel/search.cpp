@@ -19,8 +19,15 @@ void finish(Sizes& sizes, int64_t size) {
     std::erase_if(sizes, [&](int64_t s) { return s < 1 || s > size; });
 }
 
-/// unit × ceil(count / p) for every p: the sizes of all balanced cuts of `count` units.
+/// Units of an axis of which every number is tried; of more, those that cut it into balanced parts.
+constexpr int64_t few_units = 24;
+
+/// unit × ceil(count / p) for every p: the sizes of all balanced cuts of `count` units; every size of few.
 void add_balanced(Sizes& sizes, int64_t count, int64_t unit) {
+    if (count <= few_units) {
+        for (int64_t tile = 1; tile <= count; ++tile) sizes.push_back(tile * unit);
+        return;
+    }
     for (int64_t parts = 1;;) {
         const int64_t tile = ceil_div(count, parts);
         sizes.push_back(tile * unit);
@@ -39,7 +46,7 @@ Sizes plain_sizes(int64_t size, int64_t unit, int64_t grain) {
     return sizes;
 }
 
-/// Output pixels: whole images, rows of one image, or parts of one row.
+/// Output pixels: whole images, rows of an image, or parts of a row.
 Sizes pixel_sizes(const Piece::Source& s, int64_t size) {
     Sizes sizes = {size};
     const int64_t image = s.out_rows * s.out_cols;
@@ -50,21 +57,21 @@ Sizes pixel_sizes(const Piece::Source& s, int64_t size) {
     return sizes;
 }
 
-/// The (r, s, c) axis: whole kernel rows, positions of one row, or channels of one position.
-Sizes tap_sizes(const Piece::Source& s, int64_t size, int64_t grain) {
-    Sizes sizes = {size};
+/// The (r, s, c) axis: whole kernel rows, positions of one row, channels of one position, or as an axis that
+/// is no convolution's.
+Sizes tap_sizes(const Piece::Source& s, int64_t size, int64_t unit, int64_t grain) {
+    Sizes sizes = plain_sizes(size, unit, grain);
     add_balanced(sizes, s.taps_height, s.taps_width * s.channels);
     add_balanced(sizes, s.taps_width, s.channels);
-    if (s.channels > grain) add_balanced(sizes, ceil_div(s.channels, grain), grain);
+    if (s.channels > unit) add_balanced(sizes, ceil_div(s.channels, unit), unit);
     add_balanced(sizes, s.channels, 1);
-    for (int64_t small = grain / 2; small >= 1; small /= 2) sizes.push_back(small);
     finish(sizes, size);
     return sizes;
 }
 
 Sizes row_sizes(const Piece::Source& source, int64_t size, int64_t unit) {
     if (!source.im2col) return plain_sizes(size, unit, 1);
-    return source.rows_are_pixels ? pixel_sizes(source, size) : tap_sizes(source, size, unit);
+    return source.rows_are_pixels ? pixel_sizes(source, size) : tap_sizes(source, size, unit, 1);
 }
 
 Sizes depth_sizes(const Piece& piece, int64_t array_rows, int64_t group) {
@@ -74,7 +81,8 @@ Sizes depth_sizes(const Piece& piece, int64_t array_rows, int64_t group) {
     if (!im2col.im2col)
         sizes = plain_sizes(size, array_rows * group, group);
     else
-        sizes = im2col.rows_are_pixels ? tap_sizes(im2col, size, group) : pixel_sizes(im2col, size);
+        sizes = im2col.rows_are_pixels ? tap_sizes(im2col, size, array_rows * group, group)
+                                       : pixel_sizes(im2col, size);
     if (!piece.engine.dense()) {
         std::erase_if(sizes, [&](int64_t s) { return s != size && s % piece.engine.pattern.m != 0; });
     }
@@ -95,6 +103,8 @@ struct Candidate {
 struct Role {
     Operand indexed = Operand::b;
     Piece piece;
+    detail::TileValues streamed{piece.streamed};
+    detail::IndexedSize sizes{piece};
 };
 
 /// What a tile size of one axis decides alone.
@@ -263,10 +273,10 @@ class Search {
     /// Every operand crosses DRAM at least once; the engine takes at least what it takes untiled.
     void set_bounds(Candidate& candidate, const Piece& piece, const Mapping& mapping, int64_t compute) const {
         const EngineProduct& e = piece.engine;
-        const detail::IndexedSize indexed(piece);
+        const detail::IndexedSize& indexed = roles_[candidate.role].sizes;
         candidate.streamed_bytes =
             static_cast<double>(piece.streamed.values(e.m, e.k)) * piece.streamed.bytes;
-        candidate.indexed_bytes = indexed.dram(mapping, indexed.stored(e.n, e.k));
+        candidate.indexed_bytes = indexed.dram(mapping, indexed.stored({e.n}, {e.k}));
         candidate.output_bytes = static_cast<double>(e.m) * static_cast<double>(e.n) * piece.bytes_per_output;
         const int64_t transfer =
             dram(candidate.streamed_bytes + candidate.indexed_bytes + candidate.output_bytes);
@@ -308,28 +318,28 @@ class Search {
         engine_limit_ = (cycles - 1) / piece.repeat;
     }
 
-    /// Streaming in chunks of 16, 4 or 1 groups.
-    std::array<Mapping, 3> streams(const Candidate& candidate) const {
+    /// Streaming in chunks of 1 to 16 groups.
+    std::vector<Mapping> streams(const Candidate& candidate) const {
         const EngineProduct& product = roles_[candidate.role].piece.engine;
         const int64_t group = product.dense() ? candidate.engine.group : product.pattern.m;
-        std::array<Mapping, 3> mappings;
-        constexpr std::array<int64_t, 3> chunks = {16, 4, 1};
-        for (size_t i = 0; i < chunks.size(); ++i) {
-            mappings[i] = start(candidate);
-            mappings[i].streaming = true;
-            mappings[i].tile_m = product.m;
-            mappings[i].tile_n = product.n;
-            mappings[i].tile_k = std::min(product.k, chunks[i] * group);
+        Mapping mapping = start(candidate);
+        mapping.streaming = true;
+        mapping.tile_m = product.m;
+        mapping.tile_n = product.n;
+        std::vector<Mapping> mappings;
+        for (int64_t groups = std::min<int64_t>(16, ceil_div(product.k, group)); groups >= 1; --groups) {
+            mapping.tile_k = std::min(product.k, groups * group);
+            mappings.push_back(mapping);
         }
         return mappings;
     }
 
     void try_streaming(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
-        for (const Mapping& mapping : streams(candidate)) {
-            if (!fits(buffer_needs(config_, piece, mapping))) continue;
-            consider(piece, mapping, detail::engine_table(config_, piece, mapping));
-        }
+        const std::vector<Mapping> mappings = streams(candidate);
+        const detail::EngineTable table = detail::engine_table(config_, piece, mappings.front());
+        for (const Mapping& mapping : mappings)
+            if (fits(buffer_needs(config_, piece, mapping))) consider(piece, mapping, table);
     }
 
     /// Engine cycles of all tiles, or of enough of them to exceed `most`.
@@ -350,20 +360,25 @@ class Search {
     void try_tilings(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
         const auto [form, ms, ns, ks] = Tilings(config_, piece, candidate.engine);
-        const detail::IndexedSize indexed_size(piece);
+        const detail::TileValues& streamed_values = roles_[candidate.role].streamed;
+        const detail::IndexedSize& indexed_size = roles_[candidate.role].sizes;
         Mapping mapping = start(candidate);
-        std::vector<int64_t> streamed(ms.size());
+        std::vector<int64_t> streamed(ms.size()), first(ms.size());  // the largest tile, and the first one
         for (const auto& k : ks) {
             if (engine_total(form, ms.front(), ns.front(), k, engine_limit_) > engine_limit_) continue;
             mapping.tile_k = k.size;
-            for (size_t i = 0; i < ms.size(); ++i) streamed[i] = piece.streamed.values(ms[i].size, k.size);
+            for (size_t i = 0; i < ms.size(); ++i) {
+                first[i] = streamed_values({ms[i].size}, {k.size});
+                streamed[i] = streamed_values.largest(piece.engine.m, ms[i].size, piece.engine.k, k.size);
+            }
             size_t least = 0;  // the largest m whose streamed tile fits
             while (least + 1 < ms.size() &&
                    halves_ * streamed[least] * piece.streamed.bytes > config_.input_buffer_bytes)
                 ++least;
             for (const auto& n : ns) {
                 mapping.tile_n = n.size;
-                const double indexed_load = indexed_size.dram(mapping, indexed_size.stored(n.size, k.size));
+                const double indexed_load =
+                    indexed_size.dram(mapping, indexed_size.stored({n.size}, {k.size}));
                 const auto weight_need =
                     halves_ * static_cast<int64_t>(std::ceil(indexed_size.largest(n.size, k.size, false)));
                 const auto needs = [&](size_t i) {
@@ -371,7 +386,7 @@ class Search {
                                        halves_ * ms[i].size * n.size * 4};
                 };
                 const auto first_loads = [&](size_t i) {
-                    return static_cast<double>(streamed[i]) * piece.streamed.bytes + indexed_load;
+                    return static_cast<double>(first[i]) * piece.streamed.bytes + indexed_load;
                 };
                 // If the smallest m does not fit, no m does; nor is a larger first load faster.
                 if (!fits(needs(ms.size() - 1))) continue;
@@ -490,7 +505,7 @@ std::vector<Search> searches(const SatConfig& config, const Product& product) {
     for (size_t phase = 0; phase < by_role.front().size(); ++phase) {
         std::vector<Role> roles;
         for (size_t role = 0; role < operands.size(); ++role)
-            roles.push_back({operands[role], by_role[role][phase]});
+            roles.push_back(Role{operands[role], by_role[role][phase]});
         result.emplace_back(config, std::move(roles));
     }
     return result;

@@ -24,13 +24,13 @@ int64_t row_groups(Pattern pattern, int64_t depth) {
 }
 
 /// Groups of rows x depth; a convolution's operand, stored without duplicates, at the rate of its rows.
-int64_t groups(const Piece& p, int64_t rows, int64_t depth) {
+int64_t groups(const Piece& p, Span rows, Span depth) {
     const double rate = static_cast<double>(p.indexed.values(rows, depth)) *
-                        static_cast<double>(row_groups(p.engine.pattern, depth));
-    return static_cast<int64_t>(std::ceil(rate / static_cast<double>(depth)));
+                        static_cast<double>(row_groups(p.engine.pattern, depth.size));
+    return static_cast<int64_t>(std::ceil(rate / static_cast<double>(depth.size)));
 }
 
-double packed_bytes(const Piece& p, int64_t rows, int64_t depth) {
+double packed_bytes(const Piece& p, Span rows, Span depth) {
     const Pattern pattern = p.engine.pattern;
     if (pattern.m == 0) return 2.0 * static_cast<double>(p.indexed.values(rows, depth));
     return static_cast<double>(groups(p, rows, depth)) * pattern.n * (2 + pattern.index_bits() / 8.0);
@@ -51,6 +51,10 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
         std::array<int64_t, 3> at{};
         std::array<int64_t, 3> extent{};
         double load = 0, store = 0, packed = 0;
+
+        Span span(size_t axis, const std::array<int64_t, 3>& tiles) const {
+            return {extent[axis], extent[axis] < tiles[axis]};
+        }
     };
     std::vector<Step> steps;
     std::array<int64_t, 3> trip{};
@@ -78,11 +82,11 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
     for (Step& s : steps) {
         const std::array<int64_t, 2> mk = {s.at[0], s.at[2]}, nk = {s.at[1], s.at[2]};
         if (mk != streamed)
-            s.load += 2.0 * static_cast<double>(piece.streamed.values(s.extent[0], s.extent[2]));
+            s.load += 2.0 * static_cast<double>(piece.streamed.values(s.span(0, tile), s.span(2, tile)));
         if (nk != indexed) {
-            const double values = static_cast<double>(piece.indexed.values(s.extent[1], s.extent[2]));
+            const double values = static_cast<double>(piece.indexed.values(s.span(1, tile), s.span(2, tile)));
             const bool on_load = mapping.pack == Pack::on_load;
-            s.load += on_load ? 2 * values : packed_bytes(piece, s.extent[1], s.extent[2]);
+            s.load += on_load ? 2 * values : packed_bytes(piece, s.span(1, tile), s.span(2, tile));
             if (on_load) s.packed = values;
         }
         streamed = mk;
@@ -116,8 +120,9 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
             sum.bandwidth += std::max<int64_t>(0, transfer - engine);
             sum.packing += std::max<int64_t>(0, reduce - std::max(engine, transfer));
         } else {
-            sum.bandwidth += transfer;
-            sum.packing += std::max<int64_t>(0, reduce - transfer);
+            const int64_t in = dram(first ? 0 : s.load);
+            sum.bandwidth += in + dram(last ? 0 : s.store);
+            sum.packing += std::max<int64_t>(0, reduce - in);
         }
         if (last) sum.bandwidth += dram(s.store);
     }

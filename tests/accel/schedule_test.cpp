@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <map>
 
@@ -179,13 +180,15 @@ int64_t best_of_accepted(const SatConfig& config, const Product& product) {
     return best;
 }
 
-TEST(Schedule, IsTheBestOfAllThatReplayAcceptsOnSmallProducts) {
-    Random random(23);
-    const auto draw = [&](int64_t low, int64_t high) {
+struct Drawn {
+    Random random;
+
+    explicit Drawn(uint64_t seed) : random(seed) {}
+
+    int64_t draw(int64_t low, int64_t high) {
         return low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low + 1)));
-    };
-    int compared = 0, cut = 0;
-    for (int trial = 0; trial < 40; ++trial) {
+    }
+    SatConfig tiny_machine() {
         SatConfig config;
         config.stce.rows = static_cast<int>(draw(1, 3));
         config.stce.cols = static_cast<int>(draw(1, 3));
@@ -196,13 +199,32 @@ TEST(Schedule, IsTheBestOfAllThatReplayAcceptsOnSmallProducts) {
         config.output_buffer_bytes = draw(40, 400);
         config.memory_peak_bytes_per_second = static_cast<double>(draw(1, 20)) * 1e8;
         config.double_buffering = random.below(4) != 0;
+        return config;
+    }
+    Product matrix() {
         Product product;
         product.layer = "l";
         product.m = draw(1, 20);
         product.n = draw(1, 20);
         product.k = draw(1, 20);
+        return product;
+    }
+    Product convolution() {
+        const int64_t kernel = draw(1, 3), size = draw(kernel, 4);
+        const ConvGeometry geometry = conv(draw(1, 2), 2 * draw(1, 2), size, draw(1, 4), kernel, 1);
+        return training_products("l", geometry)[random.below(3)];
+    }
+};
+
+/// Holds the search against all that replay accepts; how many products were compared, and how many of them
+/// were cut into tiles.
+std::pair<int, int> compare_with_all(Drawn& drawn, int trials, const std::function<Product()>& next) {
+    int compared = 0, cut = 0;
+    for (int trial = 0; trial < trials; ++trial) {
+        const SatConfig config = drawn.tiny_machine();
+        Product product = next();
         product.b_is_parameter = true;
-        if (config.stce.max_group == 2 && random.below(2) == 0) {
+        if (config.stce.max_group == 2 && product.stage != Stage::WG && drawn.random.below(2) == 0) {
             product.sparse = Operand::b;
             product.pattern = {1, 2};
         }
@@ -219,8 +241,38 @@ TEST(Schedule, IsTheBestOfAllThatReplayAcceptsOnSmallProducts) {
         EXPECT_EQ(found, best) << trial;
         ++compared;
     }
+    return {compared, cut};
+}
+
+TEST(Schedule, IsTheBestOfAllThatReplayAcceptsOnSmallProducts) {
+    Drawn drawn(23);
+    const auto [compared, cut] = compare_with_all(drawn, 100, [&] { return drawn.matrix(); });
     EXPECT_GE(compared, 30);
     EXPECT_GE(cut, 10);
+}
+
+TEST(Schedule, IsTheBestOfAllThatReplayAcceptsOnSmallConvolutions) {
+    Drawn drawn(29);
+    const auto [compared, cut] = compare_with_all(drawn, 100, [&] { return drawn.convolution(); });
+    EXPECT_GE(compared, 30);
+    EXPECT_GE(cut, 10);
+}
+
+TEST(Schedule, CutsKernelPositionsWhereBuffersAreSmall) {
+    SatConfig config;
+    config.input_buffer_bytes = 131072;
+    config.weight_buffer_bytes = 32768;
+    config.output_buffer_bytes = 262144;
+    config.memory_peak_bytes_per_second = 9.6e9;
+    ConvGeometry geometry = conv(32, 128, 30, 128, 3, 1);
+    geometry.pad_top = geometry.pad_left = 0;
+    geometry.out_height = geometry.out_width = 28;
+    Product p = training_products("l", geometry)[0];
+    p.sparse = Operand::b;
+    p.pattern = {2, 8};
+    p.b_is_parameter = true;
+    // One and a half positions at a time; whole positions, or whole kernel rows, take 45 % longer.
+    EXPECT_EQ(find_mappings(config, p).mappings.front().tile_k, 192);
 }
 
 TEST(Schedule, FindsUnalignedCutsWhereBuffersAreSmall) {

@@ -44,6 +44,14 @@ struct Mapping {
     friend bool operator==(const Mapping&, const Mapping&) = default;
 };
 
+/// A tile of an axis that is cut into tiles of equal size from its start; the last one may be shorter.
+struct Span {
+    int64_t size = 0;
+    bool shorter = false;  ///< the last one, which is
+
+    friend bool operator==(const Span&, const Span&) = default;
+};
+
 /// One phase of a product in the engine's roles, for one choice of the indexed operand.
 struct Piece {
     EngineProduct engine;
@@ -54,14 +62,20 @@ struct Piece {
         bool im2col = false;
         bool rows_are_pixels =
             true;  ///< FF and BP: rows are output pixels, k runs over taps; WG the other way round
-        int64_t out_rows = 1, out_cols = 1;
+        int64_t images = 1, out_rows = 1, out_cols = 1;
         int64_t in_rows = 1, in_cols = 1;
         int64_t taps_height = 1, taps_width = 1, channels = 1;
         int64_t stride_height = 1, stride_width = 1, dilation_height = 1, dilation_width = 1;
         int bytes = 2;
 
-        /// Distinct values that `rows` × `depth` of the operand touch, counted from an aligned start.
-        int64_t values(int64_t rows, int64_t depth) const;
+        /// Values that a tile of `rows` × `depth` holds. Of a convolution's operand the distinct ones: as
+        /// many as the largest tile of that size has, wherever it lies, each of its boxes of pixels for
+        /// itself (docs/schedule.md, "The cost of a tile").
+        int64_t values(Span rows, Span depth) const;
+        /// The same of the whole operand, or of its start.
+        int64_t values(int64_t rows, int64_t depth) const { return values(Span{rows}, Span{depth}); }
+        /// Whether the loader can cut the pixels so: whole images, rows of an image, or a part of a row.
+        bool cuts_pixels(int64_t tile) const;
         friend bool operator==(const Source&, const Source&) = default;
     };
     Source streamed, indexed;
