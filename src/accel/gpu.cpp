@@ -349,7 +349,7 @@ Report simulate_gpu(const GpuConfig& config, const Workload& workload) {
         report.vector_work.push_back(vector_result(config, op.kind, op.layer, op.stage, op.elements, 0));
     for (const Update& update : workload.updates) {
         const int64_t elements = update.rows * update.cols * update.repeats;
-        const double packed = 2.0 * compact_share * static_cast<double>(elements) * update.directions;
+        const double packed = 2.0 * compact_share * static_cast<double>(elements) * update.directions();
         report.vector_work.push_back(
             vector_result(config, update.kind, update.layer, Stage::WU, elements, packed));
     }

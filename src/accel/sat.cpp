@@ -70,7 +70,7 @@ VectorResult run_vector(const SatConfig& config, const VectorOp& op) {
 
 VectorResult run_update(const SatConfig& config, const Update& update) {
     const VectorCost& row = config.cost(update.kind);
-    const int directions = config.pregeneration ? update.directions : 0;
+    const int directions = config.pregeneration ? update.directions() : 0;
     const int64_t count = update.rows * update.cols * update.repeats;
     const double elements = static_cast<double>(count);
     VectorResult result;
@@ -87,8 +87,9 @@ VectorResult run_update(const SatConfig& config, const Update& update) {
     result.activity.dram_write_bytes = elements * row.write_bytes;
     if (directions > 0) {
         // FF's rows run along the input channels, BP's along the output channels.
-        int64_t groups = update.rows * packed_groups(update.pattern, update.cols);
-        if (directions > 1) groups += update.cols * packed_groups(update.pattern, update.rows);
+        int64_t groups = 0;
+        if (update.along_cols) groups += update.rows * packed_groups(update.pattern, update.cols);
+        if (update.along_rows) groups += update.cols * packed_groups(update.pattern, update.rows);
         const double group_bytes = update.pattern.n * (2 + update.pattern.index_bits() / 8.0);
         result.activity.dram_write_bytes += static_cast<double>(groups * update.repeats) * group_bytes;
         result.activity.packed_values = directions * elements;

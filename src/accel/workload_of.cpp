@@ -1,6 +1,7 @@
 #include "enmesh/accel/workload_of.hpp"
 
 #include <map>
+#include <set>
 
 #include "accel/vector_kinds.hpp"
 #include "enmesh/base/arithmetic.hpp"
@@ -16,7 +17,7 @@ class Reader {
     Workload read() {
         workload_.method = step_.recipe.method;
         workload_.images = graph_.type(step_.images).shape[0];
-        count_packed_forms();
+        collect_packed_forms();
         for (size_t i = 0; i < graph_.nodes().size(); ++i) {
             position_ = static_cast<int64_t>(i);
             read_node(graph_.nodes()[i]);
@@ -29,10 +30,12 @@ class Reader {
     const Shape& in(const Node& node, size_t i) const { return type(node.inputs[i]).shape; }
     const Shape& out(const Node& node) const { return type(node.outputs[0]).shape; }
 
-    /// How many packed forms the update of each parameter writes.
-    void count_packed_forms() {
+    /// Which packed forms the update of each parameter writes.
+    void collect_packed_forms() {
         for (const Node& node : graph_.nodes()) {
-            if (node.stage == Stage::WU && node.operation.is<PackNm>()) ++packed_forms_[node.inputs[0].index];
+            const PackNm* pack = node.operation.as<PackNm>();
+            if (node.stage == Stage::WU && pack != nullptr)
+                packed_forms_[node.inputs[0].index].insert(pack->axis);
         }
     }
 
@@ -209,7 +212,8 @@ class Reader {
         update.cols = shape.rank() >= 2 ? shape[1] : shape.elements();
         update.repeats = shape.elements() / (update.rows * update.cols);
         if (const auto forms = packed_forms_.find(node.outputs[0].index); forms != packed_forms_.end()) {
-            update.directions = forms->second;
+            update.along_cols = forms->second.contains(GroupAxis::input_channels);
+            update.along_rows = forms->second.contains(GroupAxis::output_channels);
             update.pattern = step_.recipe.pattern;
         }
         workload_.updates.push_back(std::move(update));
@@ -218,7 +222,7 @@ class Reader {
     const TrainingStep& step_;
     const Graph& graph_;
     Workload workload_;
-    std::map<int, int> packed_forms_;
+    std::map<int, std::set<GroupAxis>> packed_forms_;
     int64_t position_ = 0;
 };
 

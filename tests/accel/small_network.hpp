@@ -38,7 +38,7 @@ inline Workload small_network() {
             w.products.push_back(p);
     }
     w.vector_ops.push_back({"batch_norm_forward", "bn1", Stage::FF, 4 * 16 * 16 * 16, 0});
-    w.updates.push_back({"sgd_momentum_update", "conv2.weight", 32, 16, 9, {}, 0, 100});
+    w.updates.push_back({"sgd_momentum_update", "conv2.weight", 32, 16, 9, {}, false, false, 100});
     return w;
 }
 
@@ -49,7 +49,7 @@ inline void make_sparse(Workload& w, Pattern pattern) {
         p.pattern = pattern;
     }
     w.updates[0].pattern = pattern;
-    w.updates[0].directions = 2;
+    w.updates[0].along_cols = w.updates[0].along_rows = true;
 }
 
 }  // namespace enmesh::accel

@@ -74,7 +74,7 @@ TEST(WorkloadOf, UpdatesEveryParameterAndPacksBothForms) {
     int packed = 0;
     for (const Update& update : workload.updates) {
         updated += update.rows * update.cols * update.repeats;
-        packed += update.directions == 2 ? 1 : 0;
+        packed += update.directions() == 2 ? 1 : 0;
     }
     for (const StepParameter& parameter : step.parameters)
         parameters += step.graph.type(parameter.weights).shape.elements();

@@ -103,9 +103,12 @@ struct Update {
     std::string kind;  ///< the optimizer's row of the vector engine's table
     std::string layer;
     int64_t rows = 0, cols = 0, repeats = 1;
-    Pattern pattern;     ///< of the packed forms; {0, 0} if none
-    int directions = 0;  ///< packed forms that FF and BP want: 0, 1 or 2
+    Pattern pattern;          ///< of the packed forms; {0, 0} if none
+    bool along_cols = false;  ///< FF wants the weights packed along the input channels
+    bool along_rows = false;  ///< BP along the output channels
     int64_t position = 0;
+
+    int directions() const { return (along_cols ? 1 : 0) + (along_rows ? 1 : 0); }
 };
 
 /// A training step as an accelerator sees it, in the order of execution within each list.
