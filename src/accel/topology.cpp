@@ -139,8 +139,8 @@ class Parser {
                 refuse("{}:{}: columns {} and {} of the header are both '{}'", file_, line_,
                        known->second + 1, i + 1, column);
         }
-        see_unknown(unknown);
         gemm_ = columns_.contains("M") && columns_.contains("N") && columns_.contains("K");
+        see_unused(cells, unknown);
         static const std::vector<std::string> conv = {"Layer name",    "IFMAP Height", "IFMAP Width",
                                                       "Filter Height", "Filter Width", "Channels",
                                                       "Num Filter",    "Strides"};
@@ -163,18 +163,31 @@ class Parser {
         }
     }
 
-    /// A misspelt column would run its layers without it; others, as shipped files have them, are named once.
-    void see_unknown(std::span<const std::pair<size_t, std::string_view>> unknown) {
-        std::string unused;
+    /// Whether the rows of this file's form have the column.
+    bool used(std::string_view column) const {
+        if (column == "Layer name" || column == "Batch Size" || column == "Sparsity") return true;
+        return gemm_ == (column == "M" || column == "N" || column == "K");
+    }
+
+    /// A misspelt column would run its layers without it; others, as shipped files have them, and those of
+    /// the other form are named once.
+    void see_unused(std::span<const std::string_view> cells,
+                    std::span<const std::pair<size_t, std::string_view>> unknown) {
+        std::map<size_t, std::string_view> unused;
         for (const auto& [index, cell] : unknown) {
             const std::string_view near = misspelt_column(normalised(cell));
             if (!near.empty() && !columns_.contains(near))
                 refuse("{}:{}: column {}: '{}' is unknown (did you mean '{}'?)", file_, line_, index + 1,
                        cell, near);
-            unused += fmt::format("{}{} '{}'", unused.empty() ? "" : ", ", index + 1, cell);
+            unused.emplace(index, cell);
         }
-        if (!unused.empty())
-            note_ = fmt::format("note: {}:{}: columns that are not used: {}\n", file_, line_, unused);
+        for (const auto& [column, index] : columns_)
+            if (!used(column)) unused.emplace(index, cells[index]);
+        std::string list;
+        for (const auto& [index, cell] : unused)
+            list += fmt::format("{}{} '{}'", list.empty() ? "" : ", ", index + 1, cell);
+        if (!list.empty())
+            note_ = fmt::format("note: {}:{}: columns that are not used: {}\n", file_, line_, list);
     }
 
     void read_row(std::string_view line) {
@@ -188,7 +201,10 @@ class Parser {
         const auto count = std::count_if(cells_.begin(), cells_.end(), filled);
         if (count == 0) return;
         const std::string_view name = cell("Layer name");
-        if (count == 1 && !name.empty()) return;  // the title of a section
+        if (count == 1 && !name.empty()) {  // the title of a section
+            check_title(name);
+            return;
+        }
         if (name.empty()) refuse("{} is empty", place("Layer name"));
         for (size_t i = columns_in_header_; i < cells_.size(); ++i) {
             if (!cells_[i].empty())
@@ -203,11 +219,29 @@ class Parser {
         workload_.products.push_back(std::move(product));
     }
 
+    /// A layer whose fields another character separates would pass for a title.
+    void check_title(std::string_view title) const {
+        for (const char other : {',', ';', '\t'}) {
+            const std::vector<std::string_view> fields = split(title, other);
+            const auto filled = [](std::string_view field) { return !field.empty(); };
+            if (other == delimiter_ || std::count_if(fields.begin(), fields.end(), filled) < 2) continue;
+            const auto name = [](char c) { return c == '\t' ? "a tab" : c == ';' ? "';'" : "','"; };
+            refuse("{}:{}: the fields are separated by {}, those of the header by {}", file_, line_,
+                   name(other), name(delimiter_));
+        }
+    }
+
+    int64_t images() const {
+        return columns_.contains("Batch Size") && !cell("Batch Size").empty() ? number("Batch Size") : 1;
+    }
+
+    /// M rows of every image meet the same K × N weights, as the pixels of a convolution's images do.
     Product gemm_row() {
         Product product;
-        product.m = number("M");
+        product.m = number("M") * images();
         product.n = number("N");
         product.k = number("K");
+        check_size(static_cast<double>(product.m), static_cast<double>(product.k));
         return product;
     }
 
@@ -223,7 +257,7 @@ class Parser {
         c.stride_width = columns_.contains("Stride Width") && !cell("Stride Width").empty()
                              ? number("Stride Width")
                              : c.stride_height;
-        if (columns_.contains("Batch Size") && !cell("Batch Size").empty()) c.images = number("Batch Size");
+        c.images = images();
         check_fits("Filter Height", c.kernel_height, c.in_height);
         check_fits("Filter Width", c.kernel_width, c.in_width);
         const auto output = [](int64_t in, int64_t kernel, int64_t stride) {
@@ -303,6 +337,10 @@ class Parser {
                             static_cast<double>(c.out_width);
         const double depth = static_cast<double>(c.kernel_height) * static_cast<double>(c.kernel_width) *
                              static_cast<double>(c.in_channels);
+        check_size(rows, depth);
+    }
+
+    void check_size(double rows, double depth) const {
         if (!(rows < 0x1p40 && depth < 0x1p40))
             refuse("{}:{}: the layer is too large to be counted", file_, line_);
     }

@@ -44,6 +44,44 @@ TEST(Topology, RecognisesGemmFromTheHeader) {
     EXPECT_EQ(w.products[1].layer, "B");
 }
 
+TEST(Topology, ImagesMultiplyTheRowsOfEitherForm) {
+    const Workload gemm = parse_topology(
+        "Layer, M, N, K, Batch Size,\nA, 10, 20, 30, 3,\nB, 10, 20, 30, ,\nC, 10, 20, 30,\n", "net.csv");
+    ASSERT_EQ(gemm.products.size(), 3U);
+    EXPECT_EQ(gemm.products[0].m, 30);
+    EXPECT_EQ(gemm.products[0].batch, 1);
+    EXPECT_EQ(dense_multiply_adds(gemm.products[0]), 3 * 10 * 20 * 30);
+    EXPECT_EQ(gemm.products[1].m, 10);
+    EXPECT_EQ(gemm.products[2].m, 10);
+    // The same layer in the other form.
+    const Workload conv = parse_topology(
+        "Layer, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides, Batch "
+        "Size,\nA, 10, 1, 1, 1, 30, 20, 1, 3,\n",
+        "net.csv");
+    EXPECT_EQ(conv.products[0].m, gemm.products[0].m);
+    EXPECT_EQ(conv.products[0].n, gemm.products[0].n);
+    EXPECT_EQ(conv.products[0].k, gemm.products[0].k);
+    const std::string header = "Layer, M, N, K, Batch Size,\n";
+    EXPECT_EQ(refusal(header + "a,4,4,4,x\n"), "net.csv:2: column 5 'Batch Size': 'x' is not an integer");
+    EXPECT_EQ(refusal(header + "a,4,4,4,0\n"),
+              "net.csv:2: column 5 'Batch Size': 0 is not between 1 and 2147483648");
+    EXPECT_EQ(refusal(header + "a,4,4,4,-2\n"),
+              "net.csv:2: column 5 'Batch Size': -2 is not between 1 and 2147483648");
+    EXPECT_EQ(refusal(header + "a,2147483648,1,1,2147483648\n"),
+              "net.csv:2: the layer is too large to be counted");
+}
+
+TEST(Topology, RefusesFieldsThatAnotherCharacterSeparates) {
+    const std::string header = "Layer, M, N, K,\nA, 4, 4, 4,\n";
+    EXPECT_EQ(refusal(header + "a; 4; 4; 4\n"),
+              "net.csv:3: the fields are separated by ';', those of the header by ','");
+    EXPECT_EQ(refusal(header + "a\t4\t4\t4\n"),
+              "net.csv:3: the fields are separated by a tab, those of the header by ','");
+    EXPECT_EQ(refusal("Layer\tM\tN\tK\na,4,4,4\n"),
+              "net.csv:2: the fields are separated by ',', those of the header by a tab");
+    EXPECT_EQ(parse_topology(header + "Stage 2\n\tStage 3;\n", "net.csv").products.size(), 1U);
+}
+
 TEST(Topology, ReadsSparsityAndTreatsNofNAsDense) {
     const Workload w = parse_topology(
         "Layer Name, M, N, K, Sparsity,\nA, 3, 5, 16, 3:4,\nB, 1, 5, 16, 4:4,\nC, 1, 5, 16\n", "net.csv");
@@ -131,6 +169,10 @@ TEST(Topology, RefusesMisspeltColumnsAndNamesOthersOnce) {
     EXPECT_EQ(testing::internal::GetCapturedStderr(),
               "note: net.csv:1: columns that are not used: 9 'OFMAP Height', 10 'Remark'\n");
     EXPECT_EQ(w.products.size(), 1U);
+    testing::internal::CaptureStderr();
+    parse_topology("Layer, M, Strides, N, K, Remark,\nA,5,x,5,3,first,\n", "net.csv");
+    EXPECT_EQ(testing::internal::GetCapturedStderr(),
+              "note: net.csv:1: columns that are not used: 3 'Strides', 6 'Remark'\n");
 }
 
 TEST(Topology, RefusesFilesThatAreNoTopology) {
