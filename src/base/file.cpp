@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -12,10 +14,38 @@
 namespace enmesh {
 namespace fs = std::filesystem;
 
+namespace {
+
+/// More than anything that is read from a pipe here, and little enough to stop an endless device in time.
+constexpr size_t most_of_a_stream = size_t{1} << 30;
+
+/// A pipe, a socket or a device has no size: it is read to its end.
+std::string read_stream(const fs::path& path, size_t max_bytes) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) refuse("{}: cannot be read ({})", path.string(), std::strerror(errno));
+    std::string text;
+    std::array<char, 65536> part{};
+    ssize_t count = 0;
+    int reason = 0;
+    do {
+        count = ::read(descriptor, part.data(), part.size());
+        if (count > 0) text.append(part.data(), static_cast<size_t>(count));
+        reason = count < 0 ? errno : 0;
+    } while ((count > 0 && text.size() <= max_bytes) || reason == EINTR);
+    ::close(descriptor);
+    if (reason != 0) refuse("{}: cannot be read ({})", path.string(), std::strerror(reason));
+    if (text.size() > max_bytes)
+        refuse("{}: more than the {} bytes that can be read here", path.string(), max_bytes);
+    return text;
+}
+
+}  // namespace
+
 std::string read_file(const fs::path& path, size_t max_bytes) {
     std::error_code code;
     if (!fs::exists(path, code)) refuse("{}: no such file", path.string());
     if (fs::is_directory(path, code)) refuse("{}: is a directory, a file was expected", path.string());
+    if (fs::is_other(path, code)) return read_stream(path, std::min(max_bytes, most_of_a_stream));
     const auto bytes = fs::file_size(path, code);
     if (code) refuse("{}: {}", path.string(), code.message());
     if (bytes > max_bytes)

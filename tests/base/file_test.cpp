@@ -62,5 +62,26 @@ TEST_F(Files, PipesAreWrittenTo) {
     EXPECT_EQ(entries(), 1U);
 }
 
+TEST_F(Files, PipesAreReadToTheirEnd) {
+    const fs::path pipe = folder_ / "pipe";
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    const std::string text(200000, 'x');
+    const auto sent = [&](size_t most) {
+        std::thread writer([&] { std::ofstream(pipe) << text; });
+        std::string got;
+        try {
+            got = read_file(pipe, most);
+        } catch (const Error& error) {
+            got = error.what();
+        }
+        writer.join();
+        return got;
+    };
+    EXPECT_EQ(sent(text.size()), text);
+    EXPECT_EQ(sent(text.size() - 1), pipe.string() + ": more than the 199999 bytes that can be read here");
+    EXPECT_EQ(read_file("/dev/null"), "");
+    EXPECT_THROW(read_file("/dev/zero", 100000), Error);
+}
+
 }  // namespace
 }  // namespace enmesh

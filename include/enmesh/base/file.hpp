@@ -8,7 +8,8 @@
 
 namespace enmesh {
 
-/// The whole file. Refuses a missing file, a directory, and one above `max_bytes`.
+/// The whole file; a pipe or a device to its end. Refuses a missing file, a directory, and more than
+/// `max_bytes`, of a pipe or a device more than 1 GiB.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 40);
 
 /// A file that appears whole or not at all: written under a temporary name in the same folder, fsynced and
