@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "enmesh/accel/energy.hpp"
 #include "enmesh/accel/topology.hpp"
 #include "enmesh/accel/workload_of.hpp"
 #include "enmesh/base/error.hpp"
@@ -66,6 +67,13 @@ accel::SatConfig load_sat(const AccelOptions& options) {
                suggestion(options.dataflow, known));
     config.dataflow = options.dataflow;
     return config;
+}
+
+std::vector<NamedFile> input_files(const AccelOptions& options, const std::string& energy) {
+    std::vector<NamedFile> files = {{"--topology", options.topology}, {"--config", options.config}};
+    if (names_onnx(options.model)) files.push_back({"--model", options.model.model});
+    if (accel::built_in_energy(energy).empty()) files.push_back({"energy.table", energy});
+    return files;
 }
 
 void write_result(const std::string& file, const std::string& text) {

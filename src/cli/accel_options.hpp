@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/model_options.hpp"
+#include "cli/named_files.hpp"
 #include "enmesh/accel/config.hpp"
 #include "enmesh/accel/workload.hpp"
 
@@ -29,6 +30,9 @@ void add_machine_options(CLI::App& app, AccelOptions& options);
 /// Refuses a request that names no step, or two.
 accel::Workload load_workload(const AccelOptions& options);
 accel::SatConfig load_sat(const AccelOptions& options);
+
+/// The files that the options read, for require_apart; `energy` is the machine's energy table.
+std::vector<NamedFile> input_files(const AccelOptions& options, const std::string& energy = "");
 
 /// Writes a result: "-" is standard output.
 void write_result(const std::string& file, const std::string& text);

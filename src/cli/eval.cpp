@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/commands.hpp"
+#include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
@@ -88,6 +89,9 @@ FittedRecipe fit_to_weights(const Recipe& recipe, const Graph& graph, const Eval
 
 void run_eval(const EvalArguments& arguments, const Given& given) {
     require_writable_target(arguments.json);
+    require_apart(
+        {{"--json", arguments.json}},
+        {{"--init", arguments.init}, {"--model", names_onnx(arguments.model) ? arguments.model.model : ""}});
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
         refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");

@@ -8,6 +8,7 @@
 
 #include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
+#include "cli/named_files.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::cli {
@@ -35,6 +36,7 @@ void export_checkpoint(const ExportArguments& arguments) {
 void run_export(const ExportArguments& arguments) {
     if (!onnx::is_onnx_path(arguments.out))
         refuse("--out {}: a name that ends in .onnx expected", arguments.out.string());
+    require_apart({{"--out", arguments.out}}, {{"IN", arguments.source}});
     if (onnx::is_onnx_path(arguments.source)) {
         if (!arguments.model.empty())
             refuse("--model goes with a checkpoint, {} is a whole model", arguments.source.string());

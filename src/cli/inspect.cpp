@@ -9,6 +9,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/model_options.hpp"
+#include "cli/named_files.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/step/step.hpp"
@@ -288,6 +289,8 @@ void run(const Options& options) {
     if (options.methods) return emit("-", recipe_table());
     const int printed = (options.json == "-" ? 1 : 0) + (options.dot == "-" ? 1 : 0) + (options.step ? 1 : 0);
     if (printed > 1) refuse("--json -, --dot and --step each take the whole of standard output: choose one");
+    require_apart({{"--json", options.json}, {"--dot", options.dot}},
+                  {{"--model", names_onnx(options.request) ? options.request.model : ""}});
     const Inspection inspection = inspect(options.request);
     if (!options.json.empty()) emit(options.json, to_json(options, inspection).dump(2) + "\n");
     if (!options.dot.empty()) emit(options.dot, dot(inspection.step.graph));

@@ -11,6 +11,7 @@
 
 #include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
+#include "cli/named_files.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/half.hpp"
@@ -294,6 +295,7 @@ void run_pack(const PackArguments& arguments) {
     narrow_dtype(arguments.dtype);
     require_writable_target(arguments.out);
     require_writable_target(arguments.json);
+    require_apart({{"--out", arguments.out}, {"--json", arguments.json}}, {{"IN", arguments.input}});
     const PackSource source = source_of(arguments);
     const PackedFile file = pack_all(source, arguments, layout);
     write_packed(source, file, arguments.out);

@@ -7,6 +7,7 @@
 
 #include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
+#include "cli/named_files.hpp"
 #include "cli/prune_arguments.hpp"
 #include "cli/prune_report.hpp"
 #include "cli/run_options.hpp"
@@ -170,6 +171,8 @@ void run_prune(const PruneArguments& arguments) {
     prune_options(arguments);
     if (!arguments.dry_run) require_writable_target(arguments.out);
     require_writable_target(arguments.json);
+    require_apart({{"--out", arguments.dry_run ? "" : arguments.out}, {"--json", arguments.json}},
+                  {{"IN", arguments.input}});
     const PruneReport report = pruned(arguments);
     if (arguments.json != "-") print_table(report);
     if (arguments.json == "-") {

@@ -22,8 +22,10 @@ void run(const Options& options) {
     if (options.accel.accel != "sat") refuse("--accel {}: only sat is scheduled", options.accel.accel);
     if (!options.check.empty() && (!options.out.empty() || !options.json.empty()))
         refuse("--check writes nothing: leave out {}", options.out.empty() ? "--json" : "--out");
-    const accel::Workload workload = load_workload(options.accel);
     const accel::SatConfig config = load_sat(options.accel);
+    require_apart({{"--out", options.out}, {"--json", options.json}},
+                  input_files(options.accel, config.energy));
+    const accel::Workload workload = load_workload(options.accel);
     if (!options.check.empty()) {
         accel::read_schedule(options.check, config, workload);
         std::fprintf(stderr, "%s fits the network and the machine\n", options.check.c_str());

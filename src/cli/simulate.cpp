@@ -167,6 +167,19 @@ void check_options(const Options& options, bool sat) {
     if (options.seed.has_value() && !steps && !shows) refuse("--seed goes with --exact or --state-at");
 }
 
+void check_files(const Options& options, bool sat) {
+    std::vector<NamedFile> inputs = input_files(options.accel, sat ? load_sat(options.accel).energy : "");
+    inputs.push_back({"--schedule", options.schedule});
+    std::vector<NamedFile> outputs = {
+        {"--json", options.json}, {"--csv", options.csv}, {"--trace", options.trace}};
+    if (!options.out.empty()) {
+        for (const char* const name :
+             {"report.json", "report.csv", "trace.json", "schedule.toml", "config.toml"})
+            outputs.push_back({"--out", std::filesystem::path(options.out) / name});
+    }
+    require_apart(outputs, inputs);
+}
+
 void run(const Options& options) {
     const std::string& accel = options.accel.accel;
     std::vector<std::string> gpus = accel::gpu_names(), known = gpus;
@@ -180,6 +193,7 @@ void run(const Options& options) {
         return;
     }
     if (options.state_at.has_value()) return print_registers(options);
+    check_files(options, sat);
     write_all(options, sat                   ? run_sat(options)
                        : accel == "systolic" ? run_systolic(options)
                                              : run_gpu(options));

@@ -10,6 +10,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/interrupt.hpp"
+#include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
@@ -216,6 +217,14 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         std::rotate(overrides.begin(), overrides.begin() + given, overrides.end());
     }
     require_writable_target(arguments.json);
+    require_apart({{"--json", arguments.json}},
+                  {{"--init", arguments.init},
+                   {"--config", arguments.config},
+                   {"--sat-config", arguments.run.sat_config},
+                   {"--model", names_onnx(arguments.model) ? arguments.model.model : ""},
+                   {"--out", arguments.out / "last.safetensors"},
+                   {"--out", arguments.out / "best.safetensors"},
+                   {"--out", arguments.out / "metrics.jsonl"}});
     if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
         arguments.model.model = "digits_cnn";
     const Backend backend = requested_backend(arguments.run);

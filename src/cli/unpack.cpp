@@ -3,6 +3,7 @@
 #include <string>
 
 #include "cli/commands.hpp"
+#include "cli/named_files.hpp"
 #include "enmesh/sparsity/codec.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 
@@ -19,7 +20,10 @@ void add_unpack(CLI::App& app) {
     command->footer(
         "Example:\n"
         "  enmesh unpack packed.safetensors --out model24.safetensors");
-    command->callback([arguments] { save_safetensors(arguments->out, unpack_file(arguments->input)); });
+    command->callback([arguments] {
+        require_apart({{"--out", arguments->out}}, {{"IN", arguments->input}});
+        save_safetensors(arguments->out, unpack_file(arguments->input));
+    });
 }
 
 }  // namespace enmesh::cli
