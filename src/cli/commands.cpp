@@ -17,6 +17,18 @@ std::span<const Command> commands() {
     return list;
 }
 
+void refuse_empty_arguments(std::span<char* const> arguments) {
+    for (size_t i = 1; i < arguments.size(); ++i) {
+        const std::string_view word = arguments[i], before = arguments[i - 1];
+        if (word.empty() && i > 1 && before.starts_with("--"))
+            refuse("{}: its value is empty; leave the option out or name one", before);
+        if (word.empty()) refuse("argument {} is empty", i);
+        const size_t equals = word.find('=');
+        if (word.starts_with("--") && equals + 1 == word.size())
+            refuse("{}: its value is empty; leave the option out or name one", word.substr(0, equals));
+    }
+}
+
 namespace {
 
 /// The subcommand that was being parsed when the error arose.

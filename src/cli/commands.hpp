@@ -37,6 +37,9 @@ void add_unpack(CLI::App& app);
 
 std::span<const Command> commands();
 
+/// Refuses an argument without a word in it: an unset shell variable must not pass for an option left out.
+void refuse_empty_arguments(std::span<char* const> arguments);
+
 /// A parse error in one line: an unknown option is answered with the nearest known one.
 std::string explain(const CLI::App& app, const CLI::Error& error);
 

@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", "enmesh 0.1.0");
     for (const enmesh::cli::Command& command : enmesh::cli::commands()) command.add(app);
     try {
+        enmesh::cli::refuse_empty_arguments({argv, static_cast<size_t>(argc)});
         app.parse(argc, argv);
         return 0;
     } catch (const enmesh::cli::Exit& exit) {

@@ -212,6 +212,8 @@ void apply_config(CLI::App& command, const std::filesystem::path& file) {
             values.push_back(scalar_text(node, key.str(), file));
         }
         for (const std::string& value : values) {
+            if (value.empty())
+                refuse("{}:{}: '{}' is empty", file.string(), key.source().begin.line, key.str());
             option->clear();
             option->add_result(value);
             try {
