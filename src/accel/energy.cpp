@@ -10,16 +10,20 @@ namespace {
 struct Entry {
     const char* key;
     double EnergyTable::*field;
+    double most;
 };
 
+/// A millijoule an operation or byte and a megawatt at rest: far beyond any machine, and no sum overflows.
+constexpr double most_picojoules = 1e9, most_watts = 1e6;
+
 constexpr Entry entries[] = {
-    {"multiply_add_picojoules", &EnergyTable::multiply_add_picojoules},
-    {"vector_op_picojoules", &EnergyTable::vector_op_picojoules},
-    {"pack_value_picojoules", &EnergyTable::pack_value_picojoules},
-    {"link_byte_picojoules", &EnergyTable::link_byte_picojoules},
-    {"buffer_byte_picojoules", &EnergyTable::buffer_byte_picojoules},
-    {"dram_byte_picojoules", &EnergyTable::dram_byte_picojoules},
-    {"static_watts", &EnergyTable::static_watts},
+    {"multiply_add_picojoules", &EnergyTable::multiply_add_picojoules, most_picojoules},
+    {"vector_op_picojoules", &EnergyTable::vector_op_picojoules, most_picojoules},
+    {"pack_value_picojoules", &EnergyTable::pack_value_picojoules, most_picojoules},
+    {"link_byte_picojoules", &EnergyTable::link_byte_picojoules, most_picojoules},
+    {"buffer_byte_picojoules", &EnergyTable::buffer_byte_picojoules, most_picojoules},
+    {"dram_byte_picojoules", &EnergyTable::dram_byte_picojoules, most_picojoules},
+    {"static_watts", &EnergyTable::static_watts, most_watts},
 };
 
 constexpr const char* asic = R"toml(# Energies of an ASIC in 45 nm at 0.9 V.
@@ -105,7 +109,7 @@ EnergyTable parse_energy_table(std::string_view text, const std::string& file) {
         const toml::table& row = reader.table(entry.key);
         const TomlReader values(row, fmt::format("{}:{}: {}", file, row.source().begin.line, entry.key),
                                 {"value", "source"});
-        table.*entry.field = values.not_negative("value");
+        table.*entry.field = values.not_negative("value", entry.most);
         table.sources.emplace_back(entry.key, values.text("source"));
         if (table.sources.back().second.empty())
             refuse("{}: source must say where the value comes from", values.where());

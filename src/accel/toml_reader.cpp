@@ -24,11 +24,16 @@ TomlReader::TomlReader(const toml::table& table, std::string where, const std::v
     for (const auto& [name, node] : table) {
         const std::string key(name.str());
         if (std::find(known.begin(), known.end(), key) == known.end())
-            refuse("{}: unknown key '{}'{}", where_, key, suggestion(key, known));
+            refuse("{}{}: unknown key '{}'{}", where_, line_of(name), key, suggestion(key, known));
     }
     for (const std::string& key : keys) {
         if (!table.contains(key)) refuse("{}: key '{}' is missing", where_, key);
     }
+}
+
+std::string TomlReader::line_of(const toml::key& key) const {
+    const bool whole_file = table_.source().path != nullptr && where_ == *table_.source().path;
+    return whole_file ? fmt::format(":{}", key.source().begin.line) : "";
 }
 
 int64_t TomlReader::whole(const char* key) const {
@@ -43,10 +48,11 @@ int TomlReader::small(const char* key) const {
     return static_cast<int>(value);
 }
 
-double TomlReader::not_negative(const char* key) const {
+double TomlReader::not_negative(const char* key, double most) const {
     const auto value = table_[key].value<double>();
     if (!value || !std::isfinite(*value) || *value < 0)
         refuse("{}: {} must be a number that is not negative", where_, key);
+    if (*value > most) refuse("{}: {} = {:g} is absurd: more than {:g}", where_, key, *value, most);
     return *value;
 }
 

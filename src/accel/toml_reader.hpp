@@ -21,7 +21,7 @@ class TomlReader {
 
     int64_t whole(const char* key) const;
     int small(const char* key) const;
-    double not_negative(const char* key) const;
+    double not_negative(const char* key, double most) const;
     bool flag(const char* key) const;
     std::string text(const char* key) const;
     /// The place of the value among `names`.
@@ -31,6 +31,9 @@ class TomlReader {
     const std::string& where() const { return where_; }
 
   private:
+    /// ":3" where `where_` is the file alone, else the line is in it already.
+    std::string line_of(const toml::key& key) const;
+
     const toml::table& table_;
     std::string where_;
 };
