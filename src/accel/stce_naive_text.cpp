@@ -1,3 +1,4 @@
+#include <bit>
 #include <iterator>
 
 #include "accel/stce_naive.hpp"
@@ -12,7 +13,9 @@ const char* name_of(Phase phase) {
     return names[static_cast<size_t>(phase)];
 }
 
-std::string text(Half value) { return fmt::format("{:g}", to_float(value)); }
+/// The shortest digits that read back as the same value, and its bits, which an RTL trace shows.
+std::string text(Half value) { return fmt::format("{}({:04x})", to_float(value), value.bits); }
+std::string text(float value) { return fmt::format("{}({:08x})", value, std::bit_cast<uint32_t>(value)); }
 
 std::string text(const std::vector<Operand>& operands, bool indices) {
     std::string line;
@@ -32,7 +35,7 @@ std::string text(const Control& control) {
 std::string text(const Stage& stage) {
     if (stage.end) return " end";
     if (!stage.valid) return " -";
-    return fmt::format(" {:g}@{}{}", stage.sum.value, stage.lane, stage.last ? "v" : "");
+    return fmt::format(" {}@{}{}", text(stage.sum.value), stage.lane, stage.last ? "v" : "");
 }
 
 std::string render_element(const Element& element, const EnginePlan& plan) {
@@ -46,7 +49,7 @@ std::string render_element(const Element& element, const EnginePlan& plan) {
     const int sets = plan.ws() ? 1 : plan.stce.accumulator_sets;
     for (int set = 0; set < sets; ++set) {
         fmt::format_to(out, "  sums{}  ", set);
-        for (const Sum& sum : element.sums[static_cast<size_t>(set)]) fmt::format_to(out, " {:g}", sum.value);
+        for (const Sum& sum : element.sums[static_cast<size_t>(set)]) lines += " " + text(sum.value);
         lines += '\n';
     }
     lines += "  adder  ";

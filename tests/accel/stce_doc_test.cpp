@@ -1,6 +1,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
@@ -37,6 +39,18 @@ std::string short_control(const std::string& line) {
     return text;
 }
 
+/// "20(41a00000)@0v" as "20@0v".
+std::string without_bits(const std::string& text) {
+    std::string result;
+    bool bits = false;
+    for (const char c : text) {
+        bits = bits || c == '(';
+        if (!bits) result += c;
+        bits = bits && c != ')';
+    }
+    return result;
+}
+
 /// One line of the documented table from the machine's state.
 std::string table_line(const std::string& state) {
     std::istringstream lines(state);
@@ -48,7 +62,7 @@ std::string table_line(const std::string& state) {
         const std::string rest = line.substr(line.find(word) + word.size());
         if (word == "cycle") words >> cycle;
         if (word == "row" && words >> row >> phase) phases += fmt::format(" {:<4}", phase);
-        if (word == "adder") adder = rest.substr(rest.find_first_not_of(' '));
+        if (word == "adder") adder = without_bits(rest.substr(rest.find_first_not_of(' ')));
         if (word == "control") elements += fmt::format(" | {:<5} {:<11}", short_control(rest), adder);
     }
     std::string result = fmt::format("{:>2}{}{}", cycle, phases, elements);
@@ -76,6 +90,41 @@ TEST(StceDocumentation, TheWorkedExamplesAreWhatTheMachineDoes) {
         for (int64_t cycle = 0; cycle <= run.cycles; ++cycle)
             table += table_line(state_at(stce, product, mapping, streamed, packed, cycle)) + "\n";
         EXPECT_NE(documentation().find(table + "```"), std::string::npos) << "the machine does:\n" << table;
+    }
+}
+
+/// Every "value(bits)" of the text: the digits must read back as the value of those bits.
+int values_that_read_back(const std::string& state) {
+    int count = 0;
+    for (size_t open = state.find('('); open != std::string::npos; open = state.find('(', open + 1)) {
+        const std::string bits = state.substr(open + 1, state.find(')', open) - open - 1);
+        const size_t begin = state.find_last_of(" :", open) + 1;
+        const float digits = std::stof(state.substr(begin, open - begin));
+        const auto word = static_cast<uint32_t>(std::stoul(bits, nullptr, 16));
+        const float value =
+            bits.size() == 4 ? to_float(Half{static_cast<uint16_t>(word)}) : std::bit_cast<float>(word);
+        EXPECT_EQ(std::bit_cast<uint32_t>(digits), std::bit_cast<uint32_t>(value)) << state.substr(begin, 40);
+        count += digits == std::floor(digits) ? 0 : 1;
+    }
+    return count;
+}
+
+TEST(StceDocumentation, RegistersReadBackBitForBit) {
+    Stce stce;
+    stce.rows = stce.cols = 2;
+    const EngineProduct product = {2, 4, 16, {2, 4}};
+    std::vector<Half> streamed, weights;
+    for (size_t i = 0; i < 32; ++i) streamed.push_back(to_half(std::sin(static_cast<float>(i + 1))));
+    for (size_t i = 0; i < 64; ++i)
+        weights.push_back(to_half(i % 4 < 2 ? -std::cos(static_cast<float>(i)) : 0.0F));
+    const IndexedOperand packed = packed_operand(weights, {}, 4, 16, {2, 4});
+    for (const Dataflow dataflow : {Dataflow::ws, Dataflow::os}) {
+        const EngineMapping mapping = {dataflow, 2};
+        const EngineRun run = run_naive(stce, product, mapping, streamed, packed);
+        int fractions = 0;
+        for (int64_t cycle = 0; cycle < run.cycles; ++cycle)
+            fractions += values_that_read_back(state_at(stce, product, mapping, streamed, packed, cycle));
+        EXPECT_GT(fractions, 100);
     }
 }
 
