@@ -11,6 +11,7 @@
 
 #include "cli/accel_options.hpp"
 #include "cli/commands.hpp"
+#include "enmesh/accel/energy.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -74,18 +75,39 @@ class PointFile {
 
   private:
     void read(const std::string& subject) {
-        std::istringstream lines(read_file(path_, size_t{1} << 30));
+        const std::string text = read_file(path_, size_t{1} << 30);
+        std::istringstream lines(text);
         std::string line;
-        bool first = true;
-        while (std::getline(lines, line)) {
+        for (size_t number = 1; std::getline(lines, line); ++number) {
+            const bool cut = lines.eof();
             const Json json = Json::parse(line, nullptr, false);
-            if (json.is_discarded()) continue;
-            if (first && json.value("subject", "") != subject) {
-                refuse("{}: holds another exploration; name another --out, or delete it", path_);
+            if (cut && number > 1 && json.is_discarded()) {
+                std::fprintf(stderr, "note: %s:%zu: the last line was cut off; its point runs again\n",
+                             path_.c_str(), number);
+                return;
             }
-            if (!first && json.contains("point")) finished.push_back(from_json(json));
-            first = false;
+            if (number == 1)
+                check_subject(json, subject);
+            else
+                finished.push_back(read_point(json, number));
         }
+    }
+
+    void check_subject(const Json& json, const std::string& subject) const {
+        const auto said = json.find("subject");
+        if (!json.is_object() || said == json.end() || !said->is_string())
+            refuse("{}:1: is not the first line of an exploration's points", path_);
+        if (said->get<std::string>() != subject)
+            refuse("{}: holds another exploration; name another --out, or delete it", path_);
+    }
+
+    accel::PointResult read_point(const Json& json, size_t number) const {
+        try {
+            if (json.is_object()) return from_json(json);
+        } catch (const Json::exception&) {
+            // Said below.
+        }
+        refuse("{}:{}: is not a point of an exploration; mend or delete the line", path_, number);
     }
 
     std::string path_;
@@ -135,18 +157,19 @@ void print_front(std::span<const accel::PointResult> results) {
 
 std::vector<accel::PointResult> run_points(const Options& options, const accel::SatConfig& base,
                                            std::span<const accel::DesignPoint> points) {
+    // A bad value is refused before the folder is looked at, and before any work.
+    for (const accel::DesignPoint& point : points) config_of(base, point);
+    const std::map<std::string, accel::Workload> steps = workloads(options, points);
     PointFile file(options.out, subject_of(options, base));
     std::map<std::string, accel::PointResult> known;
     for (const accel::PointResult& r : file.finished) known.emplace(r.label, r);
     std::vector<accel::DesignPoint> open;
     for (const accel::DesignPoint& point : points) {
-        config_of(base, point);  // a bad setting is refused before any work
         if (!known.contains(point.label())) open.push_back(point);
     }
     if (open.size() < points.size())
         std::fprintf(stderr, "%zu of %zu points are there already\n", points.size() - open.size(),
                      points.size());
-    const auto steps = workloads(options, open);
     const Timer timer;
     size_t done = 0;
     const auto status = [&] {
@@ -172,6 +195,18 @@ std::vector<accel::PointResult> run_points(const Options& options, const accel::
     return results;
 }
 
+void check_files(const Options& options, const accel::SatConfig& base, std::span<const accel::Sweep> sweeps) {
+    std::vector<NamedFile> inputs = input_files(options.accel, base.energy);
+    for (const accel::Sweep& sweep : sweeps) {
+        if (sweep.key != "energy.table" && sweep.key != "table") continue;
+        for (const std::string& table : sweep.values)
+            if (accel::built_in_energy(table).empty()) inputs.push_back({"--sweep " + sweep.key, table});
+    }
+    const std::filesystem::path out(options.out);
+    require_apart({{"--out", out / "points.jsonl"}, {"--out", out / "pareto.svg"}, {"--json", options.json}},
+                  inputs);
+}
+
 void run(const Options& options) {
     if (options.accel.accel != "sat") refuse("--accel {}: only sat is explored", options.accel.accel);
     if (options.threads < 0) refuse("--threads {}: must be at least 1", options.threads);
@@ -186,7 +221,9 @@ void run(const Options& options) {
             refuse("--sweep pattern: method dense knows no pattern; give --method");
     }
     const std::vector<accel::DesignPoint> points = accel::design_points(sweeps);
-    std::vector<accel::PointResult> results = run_points(options, load_sat(options.accel), points);
+    const accel::SatConfig base = load_sat(options.accel);
+    check_files(options, base, sweeps);
+    std::vector<accel::PointResult> results = run_points(options, base, points);
     accel::mark_pareto(results);
     const std::string what =
         options.accel.model.model.empty() ? options.accel.topology : options.accel.model.model;

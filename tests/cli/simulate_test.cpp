@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "cli/run_program.hpp"
 #include "enmesh/base/file.hpp"
@@ -214,6 +217,92 @@ TEST_F(SimulateCli, RefusesBadRequestsInOneLine) {
     for (const auto& [arguments, message] : cases) expect_refused(arguments, message);
 }
 
+TEST_F(SimulateCli, RefusesOutputsThatWouldOverwriteOneAnotherOrAnInput) {
+    const std::string topology = "Layer,M,N,K,\nA,8,8,8,\n";
+    write_file(path("z.csv"), topology);
+    write_file(path("m.toml"), "[array]\nrows = 4\n");
+    const std::string energy = read_file(ENMESH_SOURCE_DIR "/configs/energy_fpga.toml", 1 << 20);
+    write_file(path("e.toml"), energy);
+    fs::create_directories(path("s"));
+    fs::create_symlink(path("z.csv"), path("link"));
+    const std::string net = " --topology " + path("z.csv") + " ", q = path("q"), s = path("s");
+    const std::array<std::pair<std::string, std::string>, 13> cases = {{
+        {"simulate" + net + "--json " + q + " --csv " + q,
+         "--csv " + q + ": would overwrite the file of --json"},
+        {"simulate" + net + "--trace " + q + " --csv " + s + "/../q", "would overwrite the file of --csv"},
+        {"simulate" + net + "--out " + s + " --json " + s + "/trace.json",
+         "would overwrite the file of --json"},
+        {"simulate" + net + "--json " + path("z.csv"), "would overwrite the file of --topology"},
+        {"simulate" + net + "--json " + path("link"), "would overwrite the file of --topology"},
+        {"simulate" + net + "--config " + path("m.toml") + " --csv " + path("m.toml"),
+         "the file of --config"},
+        {"simulate" + net + "--set energy.table=" + path("e.toml") + " --csv " + path("e.toml"),
+         "the file of energy.table"},
+        {"simulate" + net + "--schedule " + s + "/schedule.toml --out " + s, "the file of --schedule"},
+        {"schedule" + net + "--out " + q + " --json " + q, "would overwrite the file of --out"},
+        {"schedule" + net + "--out " + path("z.csv"), "would overwrite the file of --topology"},
+        {"explore" + net + "--sweep rows=4 --out " + s + " --json " + s + "/points.jsonl",
+         "the file of --out"},
+        {"inspect --model lenet5 --json " + q + " --dot " + q, "would overwrite the file of --json"},
+        {"unpack " + path("z.csv") + " --out " + path("z.csv"), "would overwrite the file of IN"},
+    }};
+    for (const auto& [arguments, message] : cases) expect_refused(arguments, message);
+    EXPECT_EQ(read_file(path("z.csv"), 1 << 20), topology);
+    EXPECT_EQ(read_file(path("e.toml"), 1 << 20), energy);
+    EXPECT_TRUE(fs::is_empty(s));
+    EXPECT_FALSE(fs::exists(q));
+    EXPECT_EQ(run("simulate" + net + "--json /dev/null --csv /dev/null").code, 0);
+}
+
+TEST_F(SimulateCli, RefusesEmptyArguments) {
+    const std::vector<std::string> lenet = {"simulate", "--model", "lenet5", "--batch", "1"};
+    const auto refused = [&](const std::vector<std::string>& words, const std::string& message) {
+        const testing::ProgramResult o = testing::run_program(words);
+        EXPECT_EQ(o.code, 2) << message;
+        EXPECT_NE(o.err.find(message), std::string::npos) << o.err;
+        EXPECT_TRUE(testing::is_one_error_line(o.err)) << o.err;
+    };
+    for (const std::string option : {"--schedule", "--config", "--json", "--csv", "--trace", "--out",
+                                     "--layer", "--stage", "--dataflow", "--image", "--dense"}) {
+        std::vector<std::string> words = lenet;
+        words.insert(words.end(), {option, ""});
+        refused(words, option + ": its value is empty");
+        words.pop_back();
+        words.back() += "=";
+        words.emplace_back("--exact");
+        refused(words, option + ": its value is empty");
+    }
+    refused({"inspect", "--model", "lenet5", "--dot", ""}, "--dot: its value is empty");
+    refused({"prune", "", "--pattern", "2:4", "--dry-run"}, "argument 2 is empty");
+    write_file(path("t.toml"), "epochs = 1\njson = ''\n");
+    refused({"train", "--config", path("t.toml"), "--out", path("t")}, "t.toml:2: 'json' is empty");
+    EXPECT_FALSE(fs::exists(path("t")));
+}
+
+TEST_F(SimulateCli, ReadsATopologyFromAPipe) {
+    const std::string pipe = path("pipe");
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    std::thread writer([&] { std::ofstream(pipe) << "Layer,M,N,K,Batch Size,\nA,8,8,8,3,\n"; });
+    const testing::ProgramResult o = run("simulate --topology " + pipe + " --accel systolic --json -");
+    writer.join();
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(nlohmann::json::parse(o.out)["products"][0]["m"].get<int64_t>(), 24);
+}
+
+TEST_F(SimulateCli, RefusesAbsurdEnergiesAndNamesTheLinesOfUnknownKeys) {
+    const std::string energy = read_file(ENMESH_SOURCE_DIR "/configs/energy_fpga.toml", 1 << 20);
+    const size_t value = energy.find("value = ");
+    write_file(path("e.toml"), energy.substr(0, value) + "value = 1e30 #" + energy.substr(value));
+    write_file(path("k.toml"), "# a comment\nnmae = 'x'\n" + energy);
+    write_file(path("s.toml"), "# a comment\nversion = 1\nprodct = []\nproduct = []\n");
+    const std::string lenet = "simulate --model lenet5 --batch 1 ";
+    expect_refused(lenet + "--set energy.table=" + path("e.toml"),
+                   "value = 1e+30 is absurd: more than 1e+09");
+    expect_refused(lenet + "--set energy.table=" + path("k.toml"),
+                   "k.toml:2: unknown key 'nmae' (did you mean");
+    expect_refused(lenet + "--schedule " + path("s.toml"), "s.toml:3: unknown key 'prodct' (did you mean");
+}
+
 TEST_F(SimulateCli, AnImpossibleFolderIsAFailureOfTheWork) {
     write_file(path("net.csv"), "Layer,M,N,K,\nA,8,8,8,\n");
     const std::string command = "simulate --topology " + path("net.csv") + " --out ";
@@ -241,6 +330,39 @@ TEST_F(SimulateCli, APointThatCannotRunHasNoFigures) {
         }
         EXPECT_NE(points[0]["error"].get<std::string>().find("input buffer"), std::string::npos);
     }
+}
+
+TEST_F(SimulateCli, AnExplorationsPointsAreReadBackOrRefused) {
+    write_file(path("net.csv"), "Layer,M,N,K,\nA,8,8,8,\n");
+    const std::string command =
+        "explore --topology " + path("net.csv") + " --sweep rows=2,4 --threads 1 --out " + path("e");
+    ASSERT_EQ(run(command).code, 0);
+    const std::string points = path("e/points.jsonl"), whole = read_file(points, 1 << 20);
+    // A killed run leaves half a last line.
+    write_file(points, whole.substr(0, whole.size() - 20));
+    const testing::ProgramResult cut = run(command);
+    EXPECT_EQ(cut.code, 0);
+    EXPECT_NE(cut.err.find("points.jsonl:3: the last line was cut off"), std::string::npos) << cut.err;
+    EXPECT_NE(cut.err.find("1 of 2 points are there already"), std::string::npos) << cut.err;
+    EXPECT_EQ(read_file(points, 1 << 20), whole);
+    // Garbage elsewhere is nobody's run.
+    const size_t second = whole.find('\n') + 1;
+    for (const std::string garbage : {"garbage", "{}", "[1]", "{\"point\": 3}", ""}) {
+        const std::string text = whole.substr(0, second) + garbage + "\n" + whole.substr(second);
+        write_file(points, text);
+        expect_refused(command, "points.jsonl:2: is not a point of an exploration");
+        EXPECT_EQ(read_file(points, 1 << 20), text);
+    }
+    write_file(points, "garbage\n" + whole);
+    expect_refused(command, "points.jsonl:1: is not the first line");
+    write_file(points, whole);
+    const std::string other =
+        "explore --model lenet5 --batch 1 --method bdwp --out " + path("e") + " --sweep ";
+    expect_refused(other + "pattern=2:99", "2:99");
+    expect_refused(other + "pattern=2:8", "holds another exploration");
+    fs::remove_all(path("e"));
+    expect_refused(other + "pattern=2:8 --sweep rows=0", "array.rows = 0");
+    EXPECT_FALSE(fs::exists(path("e")));
 }
 
 }  // namespace
