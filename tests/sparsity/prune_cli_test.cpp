@@ -197,7 +197,14 @@ TEST_F(PruneCommand, GoesThroughTheGraphOfACheckpointAndOfAnOnnxFile) {
     expect_refused("prune " + path("net") + " --pattern 2:4 --skip conv9" + out, "did you mean 'conv");
     expect_refused("prune " + path("net") + " --pattern 2:4 --sparse conv1" + out, "1 input channels");
     expect_refused("prune " + onnx + " --pattern 2:4" + out, "ends in .onnx");
-    expect_refused("prune " + onnx + " --pattern 2:4 --model " + onnx + " --out " + onnx, "--model");
+    expect_refused("prune " + onnx + " --pattern 2:4 --model " + onnx + " --out " + pruned, "--model");
+    const std::string dense = read_file(onnx);
+    for (const std::string& rest : {"--out " + onnx, "--json " + onnx + " --out " + pruned})
+        expect_refused("prune " + onnx + " --pattern 2:4 " + rest, "would overwrite the file of IN");
+    expect_refused("pack " + path("net") + " --layout nm --out " + path("net"), "the file of IN");
+    expect_refused("export " + onnx + " --out " + onnx, "would overwrite the file of IN");
+    expect_refused("eval --data digits --model " + onnx + " --json " + onnx, "the file of --model");
+    EXPECT_EQ(read_file(onnx), dense);
     expect_refused("prune " + path("in") + " --pattern 2:4 --sparse fc" + out, "has no graph");
     expect_refused("prune " + path("in") + " --pattern 2:4 --out " + onnx, "no graph to write");
 }
