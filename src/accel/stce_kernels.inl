@@ -1,4 +1,5 @@
-// Compiled by stce_kernels_portable.cpp and stce_kernels_avx2.cpp; everything but the table is internal to each.
+// Compiled by stce_kernels_portable.cpp and stce_kernels_avx2.cpp; everything but the table is internal to
+// each.
 
 #include <cstring>
 
@@ -55,12 +56,11 @@ inline void narrow8(const Floats& value, Half* to) {
 template <int reach>
 inline Floats pick(const Floats& low, const Floats& high, const uint8_t* indices) {
     Floats value;
-    for (int i = 0; i < lanes_of_vector; ++i) value[i] = indices[i] < 8 ? low[indices[i]] : high[indices[i] - 8];
+    for (int i = 0; i < lanes_of_vector; ++i)
+        value[i] = indices[i] < 8 ? low[indices[i]] : high[indices[i] - 8];
     return value;
 }
 #endif
-
-// --- the stepped machine ------------------------------------------------------------------------------------------------
 
 /// Points the row link at pixel `state.fill_pixel` of group `state.fill_group`.
 inline void aim_link(const StepRow& row, StepState& state) {
@@ -95,10 +95,11 @@ inline bool move_link(const StepRow& row, StepState& state, int pixels) {
     return false;
 }
 
-/// One product in every column of the row: to = from + latch[index] * entry. The product of two FP16 values is exact in
-/// FP32, so it does not matter whether the compiler fuses it with the add.
+/// One product in every column of the row: to = from + latch[index] * entry. The product of two FP16 values
+/// is exact in FP32, so it does not matter whether the compiler fuses it with the add.
 template <int reach>
-inline void multiply_add(const StepRow& row, const float* latch, int round, int64_t slot, const float* from, float* to) {
+inline void multiply_add(const StepRow& row, const float* latch, int round, int64_t slot, const float* from,
+                         float* to) {
     const float* entries = row.entries + slot * row.padded_cols;
     if constexpr (reach == 0) {
         const float shared = latch[round];
@@ -112,8 +113,9 @@ inline void multiply_add(const StepRow& row, const float* latch, int round, int6
     }
 }
 
-/// Steps a row cycle by cycle: the issue side and the row link advance side by side, and a group begins when both are
-/// through with the one before. `reach` is 0 for dense (every column picks value `round`), else the largest M.
+/// Steps a row cycle by cycle: the issue side and the row link advance side by side, and a group begins when
+/// both are through with the one before. `reach` is 0 for dense (every column picks value `round`), else the
+/// largest M.
 template <int reach, bool ws>
 bool step_row_as(const StepRow& row, StepState& state, int64_t stop) {
     const int pixels = row.pixels ? row.lanes : 1;
@@ -183,12 +185,12 @@ bool step_row_as(const StepRow& row, StepState& state, int64_t stop) {
 }
 
 bool step_row(const StepRow& row, StepState& state, int64_t stop) {
-    if (row.dense) return row.ws ? step_row_as<0, true>(row, state, stop) : step_row_as<0, false>(row, state, stop);
-    if (row.group <= 8) return row.ws ? step_row_as<8, true>(row, state, stop) : step_row_as<8, false>(row, state, stop);
+    if (row.dense)
+        return row.ws ? step_row_as<0, true>(row, state, stop) : step_row_as<0, false>(row, state, stop);
+    if (row.group <= 8)
+        return row.ws ? step_row_as<8, true>(row, state, stop) : step_row_as<8, false>(row, state, stop);
     return row.ws ? step_row_as<16, true>(row, state, stop) : step_row_as<16, false>(row, state, stop);
 }
-
-// --- the software product -----------------------------------------------------------------------------------------------
 
 constexpr int row_vectors = product_rows / lanes_of_vector;
 
@@ -220,8 +222,8 @@ struct ProductSlice {
     int64_t begin = 0, end = 0, first = 0;
 };
 
-/// The chains of `count` columns: vectors across streamed rows, one broadcast entry a column. They wait in `sums` between
-/// slices.
+/// The chains of `count` columns: vectors across streamed rows, one broadcast entry a column. They wait in
+/// `sums` between slices.
 template <int count, bool dense>
 inline void product_columns(const ProductBlock& block, const ProductSlice& slice, int64_t column) {
     Floats chain[count][row_vectors] = {};
@@ -259,7 +261,9 @@ void product_slice(const ProductBlock& block, const ProductSlice& slice) {
 
 void product_block(const ProductBlock& block) {
     const int64_t slice_groups = product_panel / block.group;
-    const auto base = [&](int64_t g) { return (g < block.whole_groups ? g : block.whole_groups) * block.group; };
+    const auto base = [&](int64_t g) {
+        return (g < block.whole_groups ? g : block.whole_groups) * block.group;
+    };
     for (int64_t g = 0; g < block.groups; g += slice_groups) {
         const int64_t end = g + slice_groups < block.groups ? g + slice_groups : block.groups;
         const ProductSlice slice = {g * block.group_entries, end * block.group_entries, base(g)};
@@ -272,8 +276,6 @@ void product_panel_block(const ProductBlock& block) {
     const ProductSlice slice = {0, block.entries, 0};
     block.dense ? product_slice<true>(block, slice) : product_slice<false>(block, slice);
 }
-
-// --- conversions --------------------------------------------------------------------------------------------------------
 
 void widen_all(const Half* from, float* to, int64_t count) {
     int64_t i = 0;

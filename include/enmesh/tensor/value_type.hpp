@@ -13,7 +13,7 @@ namespace enmesh {
 enum class GroupAxis {
     input_channels,  ///< FF weights: axis 1 of KCRS (the last axis of a linear layer's KC), at a fixed kernel
                      ///< position
-    output_channels,  ///< BP weights: axis 0 of KCRS (or KC), at a fixed input channel and kernel position
+    output_channels,    ///< BP weights: axis 0 of KCRS (or KC), at a fixed input channel and kernel position
     gradient_channels,  ///< BP out-grads: the output channels of one position, axis 1 of NKHW, otherwise the
                         ///< last axis
     positions,  ///< WG out-grads: M consecutive positions of the flattened (n, oh, ow), at a fixed channel;
