@@ -126,8 +126,6 @@ std::string why_not_in_form(const TensorHeader& dense) {
     return "";
 }
 
-// --- nm ---
-
 /// A stream of fields of a few bits, lowest bit first.
 class BitWriter {
   public:
@@ -218,8 +216,6 @@ bool unpack_nm(const Extents& e, Pattern p, const Bits* values, std::span<const 
     }
     return reader.rest_is_zero();
 }
-
-// --- nv24, cutlass24 ---
 
 /// Nibble of a unit: a quad, or for F32 a pair whose halves are two columns each.
 uint8_t unit_nibble(unsigned mask, int64_t unit) {
