@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "enmesh/base/error.hpp"
 
@@ -365,8 +366,9 @@ Piece::Source im2col_source(const Product& product, const Phase& phase) {
     s.channels = bp ? c.out_channels : c.in_channels;
     s.stride_height = bp ? 1 : c.stride_height;
     s.stride_width = bp ? 1 : c.stride_width;
-    s.dilation_height = bp && c.stride_height > 1 ? 1 : c.dilation_height;
-    s.dilation_width = bp && c.stride_width > 1 ? 1 : c.dilation_width;
+    // Of a phase's taps, neighbours read out-grads this far apart.
+    s.dilation_height = c.dilation_height / (bp ? std::gcd(c.dilation_height, c.stride_height) : 1);
+    s.dilation_width = c.dilation_width / (bp ? std::gcd(c.dilation_width, c.stride_width) : 1);
     return s;
 }
 

@@ -202,7 +202,7 @@ class Parser {
         if (count == 0) return;
         const std::string_view name = cell("Layer name");
         if (count == 1 && !name.empty()) {  // the title of a section
-            check_title(name);
+            if (cells_.size() == 1) check_title(name);
             return;
         }
         if (name.empty()) refuse("{} is empty", place("Layer name"));

@@ -25,6 +25,8 @@ void check(const VectorPass& pass) {
     const bool patterned = pass.pattern != Pattern{};
     if (patterned) check_pattern(pass.pattern);
     if (pass.packs() && !patterned) refuse("vector pass {}: it packs and has no pattern", what);
+    if ((pass.operation == "mvue" || pass.operation == "transposable_mask") && !patterned)
+        refuse("vector pass {}: it chooses among groups and has no pattern", what);
     if ((pass.along_columns || pass.along_rows) && !pass.updates_weights())
         refuse("vector pass {}: only a weight update packs along with its lanes", what);
     if (pass.ranks != RankSource::masters && !pass.packs())

@@ -122,7 +122,8 @@ std::string subject_of(const Options& options, accel::SatConfig config) {
     for (const RecipeOverride& layer : m.overrides) text += fmt::format(" {}={}", layer.layers, layer.sparse);
     if (m.on_demand) text += " on-demand";
     const std::string machine = accel::to_toml(accel::parameters(config));
-    return fmt::format("{} machine {:016x}", text, std::hash<std::string>{}(machine));
+    return fmt::format("{} machine {:016x} cost model {}", text, std::hash<std::string>{}(machine),
+                       accel::cost_model_version);
 }
 
 /// One workload per swept pattern, made before the threads start.

@@ -90,9 +90,8 @@ accel::ExactRun run_exact(const Options& options, const accel::SatConfig& config
         });
 }
 
-accel::Report run_sat(const Options& options) {
+accel::Report run_sat(const Options& options, const accel::SatConfig& config) {
     const accel::Workload workload = load_workload(options.accel);
-    const accel::SatConfig config = load_sat(options.accel);
     const accel::Schedule schedule = options.schedule.empty()
                                          ? accel::find_schedule(config, workload)
                                          : accel::read_schedule(options.schedule, config, workload);
@@ -167,14 +166,16 @@ void check_options(const Options& options, bool sat) {
     if (options.seed.has_value() && !steps && !shows) refuse("--seed goes with --exact or --state-at");
 }
 
-void check_files(const Options& options, bool sat) {
-    std::vector<NamedFile> inputs = input_files(options.accel, sat ? load_sat(options.accel).energy : "");
+/// `sat` is the machine, read once (a pipe holds it only once); none for another accelerator.
+void check_files(const Options& options, const std::optional<accel::SatConfig>& sat) {
+    std::vector<NamedFile> inputs = input_files(options.accel, sat ? sat->energy : "");
     inputs.push_back({"--schedule", options.schedule});
     std::vector<NamedFile> outputs = {
         {"--json", options.json}, {"--csv", options.csv}, {"--trace", options.trace}};
     if (!options.out.empty()) {
-        for (const char* const name :
-             {"report.json", "report.csv", "trace.json", "schedule.toml", "config.toml"})
+        std::vector<std::string> names = {"report.json", "report.csv", "trace.json"};
+        if (sat) names.insert(names.end(), {"schedule.toml", "config.toml"});
+        for (const std::string& name : names)
             outputs.push_back({"--out", std::filesystem::path(options.out) / name});
     }
     require_apart(outputs, inputs);
@@ -193,8 +194,10 @@ void run(const Options& options) {
         return;
     }
     if (options.state_at.has_value()) return print_registers(options);
-    check_files(options, sat);
-    write_all(options, sat                   ? run_sat(options)
+    const std::optional<accel::SatConfig> machine =
+        sat ? std::optional(load_sat(options.accel)) : std::nullopt;
+    check_files(options, machine);
+    write_all(options, sat                   ? run_sat(options, *machine)
                        : accel == "systolic" ? run_systolic(options)
                                              : run_gpu(options));
 }

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <set>
 
 #include "enmesh/accel/schedule.hpp"
 #include "enmesh/base/error.hpp"
@@ -318,6 +320,46 @@ TEST(Cost, ConvolutionTilesLoadNoDuplicates) {
     EXPECT_EQ(piece.indexed.values(16, ff.k), 16 * ff.k);
     const Product wg = training_products("c", c)[2];
     EXPECT_EQ(pieces(wg, Operand::a).front().streamed.values(wg.n, wg.k), 2 * 10 * 10 * 8);
+}
+
+/// Rows of out-grads that the first `rows` input rows of a residue read, in a convolution one pixel wide.
+int64_t rows_read(const ConvGeometry& c, int64_t residue, int64_t rows) {
+    std::set<int64_t> seen;
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t tap = 0; tap < c.kernel_height; ++tap) {
+            const int64_t at = residue + i * c.stride_height + c.pad_top - tap * c.dilation_height;
+            if (at % c.stride_height == 0) seen.insert(at / c.stride_height);
+        }
+    return static_cast<int64_t>(seen.size());
+}
+
+TEST(Cost, PhasesOfStridedAndDilatedConvolutionsReadWhatTheirTapsReach) {
+    for (int64_t stride = 1; stride <= 4; ++stride)
+        for (int64_t dilation = 1; dilation <= 4; ++dilation)
+            for (int64_t kernel = 1; kernel <= 5; ++kernel) {
+                ConvGeometry c;
+                c.images = 1;
+                c.in_channels = 2;
+                c.out_channels = 3;
+                c.kernel_height = kernel;
+                c.stride_height = stride;
+                c.dilation_height = dilation;
+                c.pad_top = 1;
+                c.in_height = 60;
+                c.out_height = (c.in_height + 2 - dilation * (kernel - 1) - 1) / stride + 1;
+                const Product bp = training_products("c", c)[1];
+                const std::vector<Piece> parts = pieces(bp, Operand::b);
+                std::set<std::array<int64_t, 2>> known, read;
+                for (const Piece& piece : parts)
+                    known.insert({piece.engine.k, piece.streamed.values(5, piece.engine.k)});
+                for (int64_t residue = 0; residue < stride; ++residue) {
+                    int64_t taps = 0;
+                    for (int64_t tap = 0; tap < kernel; ++tap)
+                        taps += (residue + c.pad_top - tap * dilation) % stride == 0 ? 1 : 0;
+                    if (taps > 0) read.insert({taps * 3, rows_read(c, residue, 5) * 3});
+                }
+                EXPECT_EQ(known, read) << stride << ' ' << dilation << ' ' << kernel;
+            }
 }
 
 TEST(Cost, WhyIllegalNamesBufferAndAmount) {

@@ -79,7 +79,8 @@ TEST(Topology, RefusesFieldsThatAnotherCharacterSeparates) {
               "net.csv:3: the fields are separated by a tab, those of the header by ','");
     EXPECT_EQ(refusal("Layer\tM\tN\tK\na,4,4,4\n"),
               "net.csv:2: the fields are separated by ',', those of the header by a tab");
-    EXPECT_EQ(parse_topology(header + "Stage 2\n\tStage 3;\n", "net.csv").products.size(), 1U);
+    EXPECT_EQ(
+        parse_topology(header + "Stage 2\n\tStage 3;\nStage 4; encoder,,,\n", "net.csv").products.size(), 1U);
 }
 
 TEST(Topology, ReadsSparsityAndTreatsNofNAsDense) {

@@ -68,7 +68,8 @@ TEST(VectorPass, EveryRowComesBack) {
         pass.operation = cost.name;
         pass.elements = 1 + static_cast<uint32_t>(random.below(0xffffffff));
         if (pass.updates_weights()) pass.columns = 1 + static_cast<uint32_t>(random.below(4096));
-        if (random.below(2) == 0) pass.pattern = {3, 7};
+        if (random.below(2) == 0 || cost.name == "mvue" || cost.name == "transposable_mask")
+            pass.pattern = {3, 7};
         for (size_t i = 0; i < 4; ++i) pass.constants[i] = static_cast<float>(random.normal());
         EXPECT_EQ(decode(encode(pass)), pass) << cost.name;
     }
@@ -82,6 +83,10 @@ TEST(VectorPass, RefusesWhatNoMachineCanDo) {
     EXPECT_NE(refusal(pass).find("sgd_momentum_update"), std::string::npos);
     pass = momentum_update();
     pass.pattern = {};
+    EXPECT_NE(refusal(pass).find("no pattern"), std::string::npos);
+    pass = {};
+    pass.operation = "mvue";
+    pass.elements = 64;
     EXPECT_NE(refusal(pass).find("no pattern"), std::string::npos);
     pass = momentum_update();
     pass.columns = 0;

@@ -252,6 +252,22 @@ TEST_F(SimulateCli, RefusesOutputsThatWouldOverwriteOneAnotherOrAnInput) {
     EXPECT_TRUE(fs::is_empty(s));
     EXPECT_FALSE(fs::exists(q));
     EXPECT_EQ(run("simulate" + net + "--json /dev/null --csv /dev/null").code, 0);
+    // Other accelerators write no config.toml.
+    write_file(s + "/config.toml", "[array]\nrows = 4\n");
+    EXPECT_EQ(run("simulate" + net + "--accel systolic --config " + s + "/config.toml --out " + s).code, 0);
+}
+
+TEST_F(SimulateCli, TakesItsMachineFromAPipe) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(pipe(ends.data()), 0);
+    const std::string machine = "[array]\nrows = 4\ncols = 4\n";
+    ASSERT_EQ(write(ends[1], machine.data(), machine.size()), static_cast<ssize_t>(machine.size()));
+    close(ends[1]);
+    const auto o =
+        run("simulate --model lenet5 --batch 1 --json - --config /dev/fd/" + std::to_string(ends[0]));
+    close(ends[0]);
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(nlohmann::json::parse(o.out).at("elements"), 16);
 }
 
 TEST_F(SimulateCli, RefusesEmptyArguments) {

@@ -104,6 +104,9 @@ struct PieceCost {
 /// Why the mapping cannot run here (engine, buffers, switches), in one line; "" if it can.
 std::string why_illegal(const SatConfig& config, const Piece& piece, const Mapping& mapping);
 
+/// Changes when the same mapping may cost otherwise than before: results that are kept name it.
+inline constexpr int cost_model_version = 2;
+
 /// The cost model. Every buffer tile takes max(engine, DRAM, SORE) cycles with double buffering and their sum
 /// without; the first tile's loads and the last one's stores are exposed. DRAM moves a tile's own operands
 /// only when its loops change them, and partial sums only when the reduction is not the innermost loop. The
