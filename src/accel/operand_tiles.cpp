@@ -16,21 +16,21 @@ namespace {
 
 using Source = Piece::Source;
 
-/// Positions of the input, along one axis, that `outputs` consecutive outputs and the taps [first, last) or
-/// [0, low) ∪ [high, taps) reach.
-class Axis {
+/// Positions of the input that `outputs` consecutive outputs reach along one axis, at most `limit`: by `taps`
+/// consecutive taps, or by those of them below `low` and from `high` on.
+class Reach {
   public:
-    Axis(int64_t outputs, int64_t stride, int64_t dilation, int64_t limit)
+    Reach(int64_t outputs, int64_t stride, int64_t dilation, int64_t limit)
         : outputs_(outputs), stride_(stride), dilation_(dilation), limit_(limit) {}
 
-    int64_t reached(int64_t taps) const {
+    int64_t by(int64_t taps) const {
         if (taps <= 0) return 0;
         if (stride_ == 1 || dilation_ == 1) return std::min({extent(taps), outputs_ * taps, limit_});
         return marked(taps, [](int64_t) { return true; });
     }
 
-    int64_t reached_at_ends(int64_t taps, int64_t low, int64_t high) const {
-        if (low >= high) return reached(taps);
+    int64_t by_ends(int64_t taps, int64_t low, int64_t high) const {
+        if (low >= high) return by(taps);
         return marked(taps, [&](int64_t tap) { return tap < low || tap >= high; });
     }
 
@@ -59,24 +59,24 @@ struct Box {
 /// Input pixels that a box and the kernel positions [begin, end), counted row by row, reach.
 int64_t reached(const Source& s, const Box& box, int64_t begin, int64_t end) {
     if (begin >= end) return 0;
-    const Axis down(box.height, s.stride_height, s.dilation_height, s.in_rows),
+    const Reach down(box.height, s.stride_height, s.dilation_height, s.in_rows),
         across(box.width, s.stride_width, s.dilation_width, s.in_cols);
     const int64_t first_row = begin / s.taps_width, last_row = (end - 1) / s.taps_width;
     const int64_t high = begin % s.taps_width, low = (end - 1) % s.taps_width + 1;
-    if (first_row == last_row) return box.images * down.reached(1) * across.reached(low - high);
+    if (first_row == last_row) return box.images * down.by(1) * across.by(low - high);
     const bool first_is_part = high > 0, last_is_part = low < s.taps_width;
     const int64_t whole = last_row - first_row + 1 - (first_is_part ? 1 : 0) - (last_is_part ? 1 : 0);
     // Input rows by which kernel rows reach them: a whole one; else the part at one end or both.
-    const int64_t by_whole = down.reached(whole), by_end = down.reached(whole + 1) - by_whole;
-    int64_t sum = by_whole * across.reached(s.taps_width);
+    const int64_t by_whole = down.by(whole), by_end = down.by(whole + 1) - by_whole;
+    int64_t sum = by_whole * across.by(s.taps_width);
     if (first_is_part && last_is_part) {
-        const int64_t by_both = 2 * by_end - (down.reached(whole + 2) - by_whole);
-        sum += (by_end - by_both) * (across.reached(s.taps_width - high) + across.reached(low)) +
-               by_both * across.reached_at_ends(s.taps_width, low, high);
+        const int64_t by_both = 2 * by_end - (down.by(whole + 2) - by_whole);
+        sum += (by_end - by_both) * (across.by(s.taps_width - high) + across.by(low)) +
+               by_both * across.by_ends(s.taps_width, low, high);
     } else if (first_is_part) {
-        sum += by_end * across.reached(s.taps_width - high);
+        sum += by_end * across.by(s.taps_width - high);
     } else if (last_is_part) {
-        sum += by_end * across.reached(low);
+        sum += by_end * across.by(low);
     }
     return box.images * sum;
 }

@@ -273,9 +273,9 @@ class Search {
     /// Every operand crosses DRAM at least once; the engine takes at least what it takes untiled.
     void set_bounds(Candidate& candidate, const Piece& piece, const Mapping& mapping, int64_t compute) const {
         const EngineProduct& e = piece.engine;
+        const detail::TileValues& streamed = roles_[candidate.role].streamed;
         const detail::IndexedSize& indexed = roles_[candidate.role].sizes;
-        candidate.streamed_bytes =
-            static_cast<double>(piece.streamed.values(e.m, e.k)) * piece.streamed.bytes;
+        candidate.streamed_bytes = static_cast<double>(streamed({e.m}, {e.k})) * piece.streamed.bytes;
         candidate.indexed_bytes = indexed.dram(mapping, indexed.stored({e.n}, {e.k}));
         candidate.output_bytes = static_cast<double>(e.m) * static_cast<double>(e.n) * piece.bytes_per_output;
         const int64_t transfer =

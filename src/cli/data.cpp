@@ -1,5 +1,6 @@
 #include <signal.h>
-#include <unistd.h>
+
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,9 +13,9 @@
 #include "cli/commands.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
-#include "enmesh/base/timer.hpp"
 #include "enmesh/data/dataset.hpp"
 #include "enmesh/data/fetch.hpp"
+#include "enmesh/report/line_meter.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -44,45 +45,35 @@ class InterruptGuard {
     struct sigaction before_term_ {};
 };
 
-/// Progress on standard error: one line that is rewritten on a terminal, one line per file otherwise.
+/// Progress on standard error: one line that is rewritten on a terminal; elsewhere a line per file, and now
+/// and then one of a long one.
 class DownloadMeter {
   public:
     bool operator()(const data::FetchProgress& progress) {
         if (progress.file != file_) {
-            finish();
             file_ = progress.file;
-            if (!terminal_ && !progress.present) {
+            line_.finish();
+            if (progress.present)
+                std::fprintf(stderr, "%s is already there\n", file_.c_str());
+            else
                 std::fprintf(stderr, "downloading %s\n", file_.c_str());
-            }
         }
-        if (progress.present) {
-            std::fprintf(stderr, "%s is already there\n", file_.c_str());
-        } else if (terminal_ && (since_.seconds() > 0.1 || progress.bytes == progress.total_bytes)) {
-            since_.restart();
-            open_line_ = true;
-            const double megabytes = static_cast<double>(progress.bytes) / 1e6;
-            const double total = static_cast<double>(progress.total_bytes) / 1e6;
-            if (progress.total_bytes > 0) {
-                std::fprintf(stderr, "\r%s  %.1f of %.1f MB (%.0f %%)", file_.c_str(), megabytes, total,
-                             100.0 * megabytes / total);
-            } else {
-                std::fprintf(stderr, "\r%s  %.1f MB", file_.c_str(), megabytes);
-            }
-            std::fflush(stderr);
-        }
+        if (!progress.present && line_.due()) line_.show(text(progress));
         return interrupted == 0;
     }
-    void finish() {
-        if (open_line_) std::fputc('\n', stderr);
-        open_line_ = false;
-    }
-    ~DownloadMeter() { finish(); }
+    void finish() { line_.finish(); }
 
   private:
-    bool terminal_ = isatty(STDERR_FILENO) == 1;
-    bool open_line_ = false;
+    static std::string text(const data::FetchProgress& progress) {
+        const double megabytes = static_cast<double>(progress.bytes) / 1e6;
+        if (progress.total_bytes <= 0) return fmt::format("{}  {:.1f} MB", progress.file, megabytes);
+        const double total = static_cast<double>(progress.total_bytes) / 1e6;
+        return fmt::format("{}  {:.1f} of {:.1f} MB ({:.0f} %)", progress.file, megabytes, total,
+                           100 * megabytes / total);
+    }
+
+    report::LineMeter line_;
     std::string file_;
-    Timer since_;
 };
 
 struct FetchArguments {

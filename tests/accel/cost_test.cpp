@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "accel/draw.hpp"
 #include "enmesh/accel/schedule.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
@@ -129,10 +130,6 @@ Naive walk(const SatConfig& config, const Piece& piece, const Mapping& mapping) 
         if (last) sum.bandwidth += dram(s.store);
     }
     return sum;
-}
-
-int64_t draw(Random& random, int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low + 1)));
 }
 
 Product random_product(Random& random) {

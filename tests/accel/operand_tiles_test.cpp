@@ -3,6 +3,7 @@
 #include <array>
 #include <set>
 
+#include "accel/draw.hpp"
 #include "enmesh/accel/schedule.hpp"
 #include "enmesh/base/random.hpp"
 
@@ -10,10 +11,6 @@ namespace enmesh::accel {
 namespace {
 
 using Source = Piece::Source;
-
-int64_t draw(Random& random, int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low + 1)));
-}
 
 /// An operand whose windows reach exactly its input.
 Source random_source(Random& random) {
