@@ -3,15 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
-#include <limits>
-#include <map>
 
-#include "accel/cost.hpp"
 #include "accel/small_network.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/base/random.hpp"
 
 namespace enmesh::accel {
 namespace {

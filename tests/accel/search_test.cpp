@@ -9,6 +9,7 @@
 #include "accel/draw.hpp"
 #include "accel/small_network.hpp"
 #include "enmesh/accel/schedule.hpp"
+#include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
 // What the search finds, held against everything else that could have been chosen.
