@@ -388,66 +388,78 @@ inline Vec choose(IntVec condition, Vec yes, Vec no) {
                                  (reinterpret_cast<IntVec>(no) & ~condition));
 }
 
-bool mvue(const float* in, int m, int n, const float* uniforms, float* values, int32_t* indices) {
-    Vec x[16], size[16], rest = {}, chances = {};
-    IntVec open[16], kept[16], zero = {};  // open: not certain; kept: in the result, certain or drawn
-    chances += static_cast<float>(n);
-    for (int i = 0; i < m; ++i) {
-        x[i] = load(in + i * lanes);
-        size[i] = reinterpret_cast<Vec>(magnitude(x[i]));
-        open[i] = zero - 1;
-        rest += size[i];
+// What is not certain yet is `live`, with zero in the place of all else. A product with `chances` reaches a
+// rest of zero only where nothing is live, so the least positive number in its place tells the two apart.
+template <int constant_m, int constant_n>
+bool mvue_of(const float* in, int run_m, int run_n, const float* uniforms, float* values, int32_t* indices) {
+    const int m = constant_m != 0 ? constant_m : run_m, n = constant_n != 0 ? constant_n : run_n;
+    constexpr int most_m = constant_m != 0 ? constant_m : 16, most_n = constant_n != 0 ? constant_n : 16;
+    const Vec least = broadcast(0x1p-149F);
+    Vec live[most_m] = {}, rest = {}, chances = broadcast(static_cast<float>(n));
+    ENMESH_UNROLL for (int i = 0; i < m; ++i) {
+        live[i] = reinterpret_cast<Vec>(magnitude(load(in + i * lanes)));
+        rest += live[i];
     }
     const IntVec wrong = (rest - rest) != 0.0F;
-    for (int round = 0; round < n; ++round) {
-        Vec next = {}, taken = {};
-        for (int i = 0; i < m; ++i) {
-            const IntVec certain = open[i] & (size[i] * chances >= rest) & (size[i] > 0.0F);
-            open[i] &= ~certain;
-            taken += choose(certain, taken - taken + 1.0F, Vec{});
-            next += choose(open[i], size[i], Vec{});
+    ENMESH_UNROLL for (int round = 0; round < n; ++round) {
+        const Vec bar = choose(rest > 0.0F, rest, least);
+        Vec next = {};
+        IntVec taken = {};
+        ENMESH_UNROLL for (int i = 0; i < m; ++i) {
+            const IntVec certain = live[i] * chances >= bar;
+            live[i] = reinterpret_cast<Vec>(reinterpret_cast<IntVec>(live[i]) & ~certain);
+            taken -= certain;
+            next += live[i];
         }
         rest = next;
-        chances -= taken;
+        chances -= __builtin_convertvector(taken, Vec);
     }
-    Vec tau = rest / choose(chances > 0.0F, chances, Vec{} + 1.0F), sum = {}, target = load(uniforms) * tau;
-    IntVec left = {}, drawn = {}, count = {};
-    for (int i = 0; i < m; ++i) left -= open[i] & (size[i] > 0.0F);
-    const IntVec to_draw = __builtin_convertvector(chances, IntVec);
-    for (int i = 0; i < m; ++i) {
-        const IntVec candidate = open[i] & (size[i] > 0.0F);
-        sum += choose(candidate, size[i], Vec{});
+    const Vec tau = rest / choose(chances > 0.0F, chances, broadcast(1.0F));
+    IntVec to_draw = __builtin_convertvector(chances, IntVec), left = {};
+    ENMESH_UNROLL for (int i = 0; i < m; ++i) left -= live[i] > 0.0F;
+    Vec sum = {}, target = load(uniforms) * tau;
+    Vec drawn[most_m] = {};  // the element as the result has it, zero where it is left out
+    IntVec kept[most_m] = {}, spare = IntVec{} + n;
+    ENMESH_UNROLL for (int i = 0; i < m; ++i) {
+        const IntVec x = reinterpret_cast<IntVec>(load(in + i * lanes)), candidate = live[i] > 0.0F;
+        const IntVec certain = (magnitude(load(in + i * lanes)) != 0) & ~candidate;
+        sum += live[i];
         left += candidate;
         // The last one meets the last target, whatever rounding says.
-        const IntVec here = candidate & (drawn < to_draw) & ((sum > target) | (left == 0));
-        target += choose(here, tau, Vec{});
-        drawn -= here;
-        const IntVec sign = reinterpret_cast<IntVec>(x[i]) & static_cast<int32_t>(0x80000000U);
-        x[i] = choose(here, reinterpret_cast<Vec>(reinterpret_cast<IntVec>(tau) | sign), x[i]);
-        kept[i] = here | (~open[i]);
-        count -= kept[i];
+        const IntVec here = candidate & (to_draw > 0) & ((sum > target) | (left == 0));
+        target += reinterpret_cast<Vec>(reinterpret_cast<IntVec>(tau) & here);
+        to_draw += here;
+        const IntVec sign = x & static_cast<int32_t>(0x80000000U);
+        drawn[i] = reinterpret_cast<Vec>(((reinterpret_cast<IntVec>(tau) | sign) & here) | (x & certain));
+        kept[i] = here | certain;
+        spare += kept[i];
     }
-    IntVec value[16], index[16], filled = {}, spare = n - count;
-    for (int slot = 0; slot < n; ++slot) value[slot] = index[slot] = zero;
-    for (int i = 0; i < m; ++i) {
+    IntVec value[most_n] = {}, index[most_n] = {}, filled = {};
+    ENMESH_UNROLL for (int i = 0; i < m; ++i) {
         const IntVec fill = ~kept[i] & (spare > 0);
         spare += fill;
-        const IntVec chosen = kept[i] | fill, bits = reinterpret_cast<IntVec>(x[i]) & kept[i];
-        for (int slot = 0; slot < n && slot <= i; ++slot) {
+        const IntVec chosen = kept[i] | fill, bits = reinterpret_cast<IntVec>(drawn[i]);
+        ENMESH_UNROLL for (int slot = 0; slot < n && slot <= i; ++slot) {
             const IntVec here = chosen & (filled == slot);
             value[slot] |= bits & here;
             index[slot] |= i & here;
         }
         filled -= chosen;
     }
-    for (int slot = 0; slot < n; ++slot) {
+    ENMESH_UNROLL for (int slot = 0; slot < n; ++slot) {
         *reinterpret_cast<LooseIntVec*>(values + slot * lanes) = value[slot];
         *reinterpret_cast<LooseIntVec*>(indices + slot * lanes) = index[slot];
     }
-    for (int i = 0; i < lanes; ++i) {
-        if (wrong[i] != 0) return false;
-    }
-    return true;
+    int32_t any = 0;
+    ENMESH_UNROLL for (int i = 0; i < lanes; ++i) any |= wrong[i];
+    return any == 0;
+}
+
+bool mvue(const float* in, int m, int n, const float* uniforms, float* values, int32_t* indices) {
+    auto* fn = mvue_of<0, 0>;
+    if (m == 4) fn = n == 1 ? mvue_of<4, 1> : n == 2 ? mvue_of<4, 2> : fn;
+    if (m == 8) fn = n == 1 ? mvue_of<8, 1> : n == 2 ? mvue_of<8, 2> : fn;
+    return fn(in, m, n, uniforms, values, indices);
 }
 
 template <int height, int width>
