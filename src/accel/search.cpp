@@ -359,12 +359,15 @@ class Search {
 
     void try_tilings(const Candidate& candidate) {
         const Piece& piece = roles_[candidate.role].piece;
-        const auto [form, ms, ns, ks] = Tilings(config_, piece, candidate.engine);
+        const Tilings tilings(config_, piece, candidate.engine);
+        const auto& form = tilings.form;
+        const auto& ms = tilings.ms;
+        const auto& ns = tilings.ns;
         const detail::TileValues& streamed_values = roles_[candidate.role].streamed;
         const detail::IndexedSize& indexed_size = roles_[candidate.role].sizes;
         Mapping mapping = start(candidate);
         std::vector<int64_t> streamed(ms.size()), first(ms.size());  // the largest tile, and the first one
-        for (const auto& k : ks) {
+        for (const auto& k : tilings.ks) {
             if (engine_total(form, ms.front(), ns.front(), k, engine_limit_) > engine_limit_) continue;
             mapping.tile_k = k.size;
             for (size_t i = 0; i < ms.size(); ++i) {

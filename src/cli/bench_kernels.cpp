@@ -128,7 +128,7 @@ Contestant our_contestant(const Problem& problem, const std::string& kernel) {
 }
 
 Contestant onednn_contestant(const std::string& name, const Conv& conv, std::function<void()> run,
-                             std::shared_ptr<Buffer> out) {
+                             const std::shared_ptr<Buffer>& out) {
     Contestant contestant;
     contestant.name = name;
     contestant.multiply_adds = conv.multiply_adds();

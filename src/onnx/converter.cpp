@@ -340,6 +340,7 @@ ValueId Converter::add(Operation operation, std::vector<ValueId> inputs) {
         for (int i = 2; !product_layers_.insert(layer).second; ++i) layer = fmt::format("{}_{}", layer_, i);
     }
     std::vector<ValueType> types;
+    types.reserve(inputs.size());
     for (const ValueId input : inputs) types.push_back(graph_.type(input));
     for (const ValueType& type : infer(operation, types)) checked_elements(type.shape.dims(), most_elements);
     ValueId result = graph_.add(std::move(operation), std::move(inputs), layer).front();

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <set>
 
 #include "enmesh/base/error.hpp"
@@ -120,7 +121,7 @@ class Writer {
     }
 
     std::string initializer(const std::string& wanted, const Tensor& tensor) {
-        const std::string result = unique(wanted);
+        std::string result = unique(wanted);
         write_tensor(*out().add_initializer(), result, tensor);
         return result;
     }
@@ -235,8 +236,8 @@ class Writer {
     }
     /// The last two axes exchanged.
     std::string swapped(const std::string& value, int rank) {
-        std::vector<int64_t> order;
-        for (int i = 0; i < rank; ++i) order.push_back(i);
+        std::vector<int64_t> order(static_cast<size_t>(rank));
+        std::iota(order.begin(), order.end(), 0);
         std::swap(order[order.size() - 2], order[order.size() - 1]);
         proto::NodeProto& node = *add("Transpose", {value}, value + ".transposed");
         set_list(node, "perm", order);

@@ -134,7 +134,7 @@ class Broadcast final : public Product {
         scratch.sums = reinterpret_cast<float*>(at += tile_bytes_);
         scratch.in_runs = reinterpret_cast<CopyRun*>(at += sum_bytes_);
         scratch.out_runs = reinterpret_cast<CopyRun*>(at += in_run_bytes_);
-        scratch.out_offsets = reinterpret_cast<int64_t*>(at += out_run_bytes_);
+        scratch.out_offsets = reinterpret_cast<int64_t*>(at + out_run_bytes_);
         return scratch;
     }
 

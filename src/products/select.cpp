@@ -409,7 +409,7 @@ void unpack_diff_dst(const Problem& problem, const PackedView& packed, float* di
     const Conv& conv = problem.conv;
     const int64_t area = conv.out_h() * conv.out_w(), groups = packed.shape.groups(),
                   tail = packed.shape.tail();
-    const auto [n, m] = packed.shape.pattern;
+    const int64_t n = packed.shape.pattern.n, m = packed.shape.pattern.m;
     const bool along_channels = problem.stage == Stage::bp;
     parallel_for(packed.shape.rows, 1, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {

@@ -30,7 +30,8 @@ struct Conv {
     int64_t weights_size() const { return k * (c / groups) * r * s; }
     /// Multiply-adds of the dense product, padding included (the same for FF, BP and WG).
     double multiply_adds() const {
-        return static_cast<double>(dst_size()) * static_cast<double>((c / groups) * r * s);
+        const int64_t of_one_output = c / groups * r * s;
+        return static_cast<double>(dst_size()) * static_cast<double>(of_one_output);
     }
 };
 
