@@ -46,6 +46,10 @@ Augmentation parse_augmentation(std::string_view text, const Dataset& dataset) {
         const size_t equals = item.find('=');
         const std::string_view key = item.substr(0, equals);
         const std::string_view value = equals == std::string_view::npos ? "" : item.substr(equals + 1);
+        const bool repeated = (key == "crop" && result.crop_padding > 0) ||
+                              (key == "cutout" && result.cutout > 0) ||
+                              (item == "flip" && result.horizontal_flip);
+        if (repeated) refuse("augmentation '{}': {} is given twice", text, key);
         if (key == "crop") {
             result.crop_padding = parse_pixels(key, value, most);
         } else if (key == "cutout") {

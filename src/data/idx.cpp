@@ -91,6 +91,30 @@ IdxSplit read_split(const fs::path& directory, const std::string& prefix) {
     return split;
 }
 
+/// One more than the highest training label. A class without a training image is refused, because one damaged
+/// label would make hundreds of them; 0 may be without, for sets that count from 1.
+int count_classes(const Images& train, const std::string& labels_name) {
+    const auto highest = std::max_element(train.labels.begin(), train.labels.end());
+    const int classes = *highest + 1;
+    const std::vector<int64_t> counts = images_per_class(train, classes);
+    std::string empty;
+    int total = 0;
+    for (size_t first = 1, end = 0; first < counts.size(); first = end + 1) {
+        end = first;
+        while (counts[end] == 0) ++end;
+        if (end == first) continue;
+        total += static_cast<int>(end - first);
+        empty += empty.empty() ? "" : ", ";
+        empty += end - first == 1 ? fmt::format("{}", first) : fmt::format("{} to {}", first, end - 1);
+    }
+    if (total == 0) return classes;
+    refuse(
+        "{}: label {} of image {}, but class{} {} {} no training image; the label is damaged or the classes "
+        "are not numbered in one run",
+        labels_name, *highest, highest - train.labels.begin(), total == 1 ? "" : "es", empty,
+        total == 1 ? "has" : "have");
+}
+
 /// `classes` 0: counted from the training labels.
 Dataset read_idx(const fs::path& directory, std::string name, int classes) {
     check_directory(directory);
@@ -100,7 +124,7 @@ Dataset read_idx(const fs::path& directory, std::string name, int classes) {
         refuse("{}: images of {}, but {} has {}", test.images_name, to_string(test.shape), train.images_name,
                to_string(train.shape));
     }
-    if (classes == 0) classes = *std::max_element(train.images.labels.begin(), train.images.labels.end()) + 1;
+    if (classes == 0) classes = count_classes(train.images, train.labels_name);
     check_labels(train.images.labels, classes, train.labels_name);
     check_labels(test.images.labels, classes, test.labels_name);
 

@@ -36,12 +36,14 @@ void check_size(const std::string& name, uint64_t width, uint64_t height, size_t
 struct JpegErrors {
     jpeg_error_mgr base;
     std::jmp_buf jump;
+    bool ran_out = false;
     char message[JMSG_LENGTH_MAX];
 };
 
 [[noreturn]] void leave(j_common_ptr info) {
     auto* errors = reinterpret_cast<JpegErrors*>(info->err);
     errors->base.format_message(info, errors->message);
+    errors->ran_out = info->err->msg_code == JWRN_JPEG_EOF;
     std::longjmp(errors->jump, 1);
 }
 
@@ -91,6 +93,7 @@ class JpegDecoder {
     bool four_channels() const {
         return info_.jpeg_color_space == JCS_CMYK || info_.jpeg_color_space == JCS_YCCK;
     }
+    bool ran_out() const { return errors_.ran_out; }
     const char* message() const { return errors_.message; }
 
   private:
@@ -100,7 +103,9 @@ class JpegDecoder {
 
 DecodedImage decode_jpeg(const std::string& name, const std::string& bytes, int channels) {
     JpegDecoder decoder;
-    if (!decoder.read_header(bytes)) refuse("{}: not a readable JPEG file ({})", name, decoder.message());
+    if (!decoder.read_header(bytes))
+        refuse("{}: {} JPEG file ({})", name, decoder.ran_out() ? "truncated" : "not a readable",
+               decoder.message());
     if (decoder.four_channels()) refuse("{}: a CMYK image; convert it to RGB", name);
     DecodedImage image{channels, decoder.height(), decoder.width(), {}};
     // An 8x8 block takes at least one bit.
@@ -114,39 +119,102 @@ DecodedImage decode_jpeg(const std::string& name, const std::string& bytes, int 
     return image;
 }
 
-/// libpng's simplified interface catches its errors itself.
-struct PngImage {
-    png_image image{};
-    PngImage() { image.version = PNG_IMAGE_VERSION; }
-    ~PngImage() { png_image_free(&image); }
-    PngImage(const PngImage&) = delete;
-    PngImage& operator=(const PngImage&) = delete;
+struct PngSource {
+    const std::string* bytes;
+    size_t at = 0;
+    bool ran_out = false;
+    std::jmp_buf jump;
+    char message[160] = "";
+};
+
+[[noreturn]] void leave_png(png_structp png, png_const_charp message) {
+    auto* source = static_cast<PngSource*>(png_get_error_ptr(png));
+    std::snprintf(source->message, sizeof source->message, "%s", message);
+    std::longjmp(source->jump, 1);
+}
+
+/// What libpng only warns of (an ancillary chunk that is damaged) leaves the pixels whole.
+void ignore_warning(png_structp, png_const_charp) {}
+
+void read_png(png_structp png, png_bytep dst, size_t count) {
+    auto* source = static_cast<PngSource*>(png_get_io_ptr(png));
+    if (count > source->bytes->size() - source->at) {
+        source->ran_out = true;
+        png_error(png, "it ends too early");
+    }
+    std::memcpy(dst, source->bytes->data() + source->at, count);
+    source->at += count;
+}
+
+/// Samples as they are stored: no gamma, no colour profile. As with JPEG, errors jump back into members that
+/// keep no object that needs destroying.
+class PngDecoder {
+  public:
+    explicit PngDecoder(const std::string& bytes) { source_.bytes = &bytes; }
+    ~PngDecoder() { png_destroy_read_struct(&png_, &info_, nullptr); }
+    PngDecoder(const PngDecoder&) = delete;
+    PngDecoder& operator=(const PngDecoder&) = delete;
+
+    bool read_header() {
+        if (setjmp(source_.jump) != 0) return false;
+        png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source_, leave_png, ignore_warning);
+        if (png_ == nullptr) return false;
+        info_ = png_create_info_struct(png_);
+        if (info_ == nullptr) return false;
+        png_set_read_fn(png_, &source_, read_png);
+        // Only what pixels need is looked at.
+        png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+        png_read_info(png_, info_);
+        return true;
+    }
+    /// Red, green and blue, row by row.
+    bool decode(uint8_t* dst) {
+        if (setjmp(source_.jump) != 0) return false;
+        png_set_expand(png_);
+        png_set_strip_16(png_);
+        png_set_gray_to_rgb(png_);
+        png_set_strip_alpha(png_);
+        const int passes = png_set_interlace_handling(png_);
+        png_read_update_info(png_, info_);
+        const size_t row_bytes = size_t{width()} * 3;
+        if (png_get_rowbytes(png_, info_) != row_bytes) png_error(png_, "rows of another length");
+        for (int pass = 0; pass < passes; ++pass) {
+            for (png_uint_32 row = 0; row < height(); ++row)
+                png_read_row(png_, dst + row * row_bytes, nullptr);
+        }
+        png_read_end(png_, nullptr);
+        return true;
+    }
+    png_uint_32 width() const { return png_get_image_width(png_, info_); }
+    png_uint_32 height() const { return png_get_image_height(png_, info_); }
+    bool ran_out() const { return source_.ran_out; }
+    const char* message() const { return source_.message; }
+
+  private:
+    PngSource source_{};
+    png_structp png_ = nullptr;
+    png_infop info_ = nullptr;
 };
 
 DecodedImage decode_png(const std::string& name, const std::string& bytes, int channels) {
-    PngImage png;
-    if (png_image_begin_read_from_memory(&png.image, bytes.data(), bytes.size()) == 0) {
-        refuse("{}: not a readable PNG file ({})", name, png.image.message);
-    }
+    PngDecoder decoder(bytes);
+    if (!decoder.read_header())
+        refuse("{}: {} PNG file ({})", name, decoder.ran_out() ? "truncated" : "not a readable",
+               decoder.message());
     // One bit per pixel at least, under deflate's 1032:1.
-    check_size(name, png.image.width, png.image.height, bytes.size(), 8 * 1032);
-    png.image.format = PNG_FORMAT_RGBA;
-    std::vector<uint8_t> rgba(PNG_IMAGE_SIZE(png.image));
-    DecodedImage image{channels, static_cast<int>(png.image.height), static_cast<int>(png.image.width), {}};
-    if (png_image_finish_read(&png.image, nullptr, rgba.data(), 0, nullptr) == 0) {
-        refuse("{}: truncated or damaged PNG file ({})", name, png.image.message);
+    check_size(name, decoder.width(), decoder.height(), bytes.size(), 8 * 1032);
+    DecodedImage image{channels, static_cast<int>(decoder.height()), static_cast<int>(decoder.width()), {}};
+    const size_t pixels = size_t{decoder.width()} * decoder.height();
+    image.pixels.resize(pixels * 3);
+    if (!decoder.decode(image.pixels.data()))
+        refuse("{}: truncated or damaged PNG file ({})", name, decoder.message());
+    if (channels == 3) return image;
+    for (size_t i = 0; i < pixels; ++i) {  // ITU-R BT.601 luma, as JPEG has it
+        const uint8_t* from = &image.pixels[3 * i];
+        image.pixels[i] =
+            static_cast<uint8_t>((299U * from[0] + 587U * from[1] + 114U * from[2] + 500U) / 1000U);
     }
-    const size_t pixels = rgba.size() / 4;
-    image.pixels.resize(pixels * static_cast<size_t>(channels));
-    for (size_t i = 0; i < pixels; ++i) {
-        const uint8_t* from = &rgba[4 * i];
-        if (channels == 3) {
-            std::memcpy(&image.pixels[3 * i], from, 3);
-        } else {  // ITU-R BT.601 luma, as JPEG has it
-            image.pixels[i] =
-                static_cast<uint8_t>((299U * from[0] + 587U * from[1] + 114U * from[2] + 500U) / 1000U);
-        }
-    }
+    image.pixels.resize(pixels);
     return image;
 }
 

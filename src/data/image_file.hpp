@@ -19,9 +19,10 @@ struct DecodedImage {
     std::vector<uint8_t> pixels;
 };
 
-/// Decodes a JPEG or PNG file, whichever its first bytes say it is, to grey or RGB; alpha is dropped, 16 bits
-/// become 8. Refuses by name what is neither, is truncated or damaged, or claims more pixels than its bytes
-/// can hold.
+/// Decodes a JPEG or PNG file, whichever its first bytes say it is, to grey or RGB: the samples as they are
+/// stored, whatever a file says of gamma or colour profiles. Alpha is dropped; of 16 bits the high 8 are
+/// taken. Refuses by name what is neither, is truncated or damaged, or claims more pixels than its bytes can
+/// hold.
 DecodedImage read_image(const std::filesystem::path& file, int channels);
 
 /// Shrinks or grows so that the image covers height x width (bilinear; a triangle as wide as the reduction,

@@ -101,6 +101,8 @@ TEST(Augment, Text) {
     EXPECT_EQ(to_string(parse_augmentation("none", dataset)), "none");
     EXPECT_EQ(parse_augmentation("cutout=8,flip", dataset), (Augmentation{0, true, 8}));
     EXPECT_CONTAINS(error_of([&] { parse_augmentation("crob=4", dataset); }), "did you mean 'crop'?");
+    for (const char* text : {"crop=2,crop=3", "flip,flip", "cutout=2,flip,cutout=2"})
+        EXPECT_CONTAINS(error_of([&] { parse_augmentation(text, dataset); }), "is given twice");
     for (const char* text :
          {"", "crop", "crop=0", "crop=33", "crop=-1", "crop=4x", "flip=1", "flip,", "cutout=99999999999"}) {
         EXPECT_NE(error_of([&] { parse_augmentation(text, dataset); }), "") << text;

@@ -137,6 +137,32 @@ TEST_F(Idx, BadFilesAreRefused) {
     expect_refused(idx_labels(20, 4) + std::string(3, '\0'), "beyond", "train-labels-idx1-ubyte");
 }
 
+TEST_F(Idx, AClassWithoutTrainingImagesIsRefused) {
+    const auto labels = [](const std::vector<int>& values) {
+        std::string text = big_endian(0x801) + big_endian(static_cast<uint32_t>(values.size()));
+        for (const int value : values) text += static_cast<char>(value);
+        return text;
+    };
+    std::vector<int> values(20);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int>(i % 10);
+    values[2] = 255;
+    expect_refused(labels(values), "label 255 of image 2, but classes 10 to 254 have no training image",
+                   "train-labels-idx1-ubyte");
+    for (int& value : values) value = value == 3 || value == 5 || value == 6 ? 4 : value;
+    expect_refused(labels(values), "but classes 3, 5 to 6, 10 to 254 have no", "train-labels-idx1-ubyte");
+    values[2] = 2;
+    expect_refused(labels(values), "label 9 of image 9, but classes 3, 5 to 6 have no",
+                   "train-labels-idx1-ubyte");
+
+    // A set that counts from 1 leaves class 0 empty.
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int>(1 + i % 4);
+    save(folder / "train-labels-idx1-ubyte", labels(values));
+    EXPECT_EQ(idx(folder.path()).classes(), 5);
+    save(folder / "train-labels-idx1-ubyte", labels(std::vector<int>(20, 0)));
+    save(folder / "t10k-labels-idx1-ubyte", labels(std::vector<int>(6, 0)));
+    EXPECT_EQ(idx(folder.path()).classes(), 1);
+}
+
 TEST_F(Idx, DamagedGzipIsRefused) {
     const fs::path plain = folder / "train-images-idx3-ubyte", packed = folder / "train-images-idx3-ubyte.gz";
     const std::string good = gzip(slurp(plain));

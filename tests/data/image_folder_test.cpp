@@ -38,6 +38,62 @@ std::string as_png(const std::vector<uint8_t>& pixels, int height, int width,
     return bytes;
 }
 
+/// What libpng's simplified interface does not write.
+struct PngForm {
+    int color_type = PNG_COLOR_TYPE_RGB, bits = 8;
+    bool interlaced = false;
+    png_fixed_point gamma = 0;  ///< 0: no gAMA chunk
+    std::vector<png_color> palette{};
+    std::vector<png_byte> palette_alpha{};
+};
+
+/// `samples` row by row as the file keeps them: packed below 8 bits, big-endian above.
+std::string as_png(const std::vector<uint8_t>& samples, int height, int width, const PngForm& form) {
+    std::string bytes;
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
+    png_infop info = png_create_info_struct(png);
+    png_set_write_fn(
+        png, &bytes,
+        [](png_structp writer, png_bytep data, size_t count) {
+            static_cast<std::string*>(png_get_io_ptr(writer))->append(reinterpret_cast<char*>(data), count);
+        },
+        [](png_structp) {});
+    png_set_IHDR(png, info, static_cast<png_uint_32>(width), static_cast<png_uint_32>(height), form.bits,
+                 form.color_type, form.interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    if (form.gamma != 0) png_set_gAMA_fixed(png, info, form.gamma);
+    if (!form.palette.empty())
+        png_set_PLTE(png, info, form.palette.data(), static_cast<int>(form.palette.size()));
+    if (!form.palette_alpha.empty()) {
+        png_set_tRNS(png, info, form.palette_alpha.data(), static_cast<int>(form.palette_alpha.size()),
+                     nullptr);
+    }
+    const size_t row_bytes = samples.size() / static_cast<size_t>(height);
+    std::vector<png_bytep> rows;
+    for (size_t row = 0; row < static_cast<size_t>(height); ++row)
+        rows.push_back(const_cast<png_bytep>(samples.data() + row * row_bytes));
+    png_set_rows(png, info, rows.data());
+    png_write_png(png, info, PNG_TRANSFORM_IDENTITY, nullptr);
+    png_destroy_write_struct(&png, &info);
+    return bytes;
+}
+
+/// Each sample as 16 bits, its low byte of no importance.
+std::vector<uint8_t> widened(const std::vector<uint8_t>& samples) {
+    std::vector<uint8_t> wide;
+    for (size_t i = 0; i < samples.size(); ++i) {
+        wide.push_back(samples[i]);
+        wide.push_back(static_cast<uint8_t>(37 * i));
+    }
+    return wide;
+}
+
+std::vector<uint8_t> in_three_channels(const std::vector<uint8_t>& grey) {
+    std::vector<uint8_t> pixels;
+    for (const uint8_t sample : grey) pixels.insert(pixels.end(), 3, sample);
+    return pixels;
+}
+
 std::string as_jpeg(std::vector<uint8_t> pixels, int height, int width, int channels = 3,
                     J_COLOR_SPACE space = JCS_RGB, bool progressive = false) {
     jpeg_compress_struct info{};
@@ -99,6 +155,57 @@ TEST_F(ImageFile, PngIsExact) {
     EXPECT_EQ(read(as_png(ramp, 2, 3, PNG_FORMAT_GRAY), 1).pixels, ramp);
 }
 
+TEST_F(ImageFile, PngSamplesAreTakenAsStored) {
+    const std::vector<uint8_t> pixels = picture(9, 13);
+    const std::vector<uint8_t> grey = {0, 1, 60, 128, 200, 255};
+    for (const png_fixed_point gamma : {0, 45455, 55556, 100000, 220000}) {
+        for (const bool interlaced : {false, true}) {
+            SCOPED_TRACE(fmt::format("gamma {} interlaced {}", gamma, interlaced));
+            const PngForm rgb{.interlaced = interlaced, .gamma = gamma};
+            PngForm rgb16 = rgb, grey8 = rgb, grey16 = rgb;
+            rgb16.bits = grey16.bits = 16;
+            grey8.color_type = grey16.color_type = PNG_COLOR_TYPE_GRAY;
+            EXPECT_EQ(read(as_png(pixels, 9, 13, rgb)).pixels, pixels);
+            EXPECT_EQ(read(as_png(widened(pixels), 9, 13, rgb16)).pixels, pixels);
+            EXPECT_EQ(read(as_png(grey, 2, 3, grey8), 1).pixels, grey);
+            EXPECT_EQ(read(as_png(widened(grey), 2, 3, grey16), 1).pixels, grey);
+            EXPECT_EQ(read(as_png(grey, 2, 3, grey8)).pixels, in_three_channels(grey));
+        }
+    }
+}
+
+TEST_F(ImageFile, PngOfEveryColourType) {
+    // 10 columns of 1 bit: a row is two bytes.
+    const std::vector<uint8_t> bits = {0b10110010, 0b01000000, 0b00001111, 0b10000000};
+    const std::vector<uint8_t> lit = {255, 0, 255, 255, 0,   0,   255, 0,   0,   255,
+                                      0,   0, 0,   0,   255, 255, 255, 255, 255, 0};
+    const std::vector<png_color> palette = {{1, 2, 3}, {40, 50, 60}, {255, 0, 128}, {7, 8, 9}};
+    // 3 columns of 2 bits.
+    const std::vector<uint8_t> indices = {0b00011000, 0b11100100};
+    const std::vector<uint8_t> coloured = {1, 2, 3, 40,  50, 60,  255, 0,  128,
+                                           7, 8, 9, 255, 0,  128, 40,  50, 60};
+    const std::vector<uint8_t> grey_alpha = {10, 0, 20, 128, 30, 255, 40, 1};
+    const std::vector<uint8_t> rgb_alpha = {10, 20, 30, 0, 40, 50, 60, 255};
+    for (const bool interlaced : {false, true}) {
+        SCOPED_TRACE(interlaced);
+        const auto form = [&](int color_type, int sample_bits = 8) {
+            return PngForm{.color_type = color_type, .bits = sample_bits, .interlaced = interlaced};
+        };
+        EXPECT_EQ(read(as_png(bits, 2, 10, form(PNG_COLOR_TYPE_GRAY, 1)), 1).pixels, lit);
+        PngForm indexed = form(PNG_COLOR_TYPE_PALETTE, 2);
+        indexed.palette = palette;
+        EXPECT_EQ(read(as_png(indices, 2, 3, indexed)).pixels, coloured);
+        indexed.palette_alpha = {0, 128, 255};
+        EXPECT_EQ(read(as_png(indices, 2, 3, indexed)).pixels, coloured);
+        EXPECT_EQ(read(as_png(grey_alpha, 2, 2, form(PNG_COLOR_TYPE_GRAY_ALPHA)), 1).pixels,
+                  (std::vector<uint8_t>{10, 20, 30, 40}));
+        EXPECT_EQ(read(as_png(widened(grey_alpha), 2, 2, form(PNG_COLOR_TYPE_GRAY_ALPHA, 16)), 1).pixels,
+                  (std::vector<uint8_t>{10, 20, 30, 40}));
+        EXPECT_EQ(read(as_png(rgb_alpha, 1, 2, form(PNG_COLOR_TYPE_RGB_ALPHA))).pixels,
+                  (std::vector<uint8_t>{10, 20, 30, 40, 50, 60}));
+    }
+}
+
 TEST_F(ImageFile, JpegIsClose) {
     const std::vector<uint8_t> pixels = picture(37, 21);
     for (const bool progressive : {false, true}) {
@@ -112,7 +219,7 @@ TEST_F(ImageFile, JpegIsClose) {
 TEST_F(ImageFile, DamagedJpegIsRefused) {
     const std::string good = as_jpeg(picture(64, 64), 64, 64);
     for (size_t keep = 4; keep < good.size() - 2; keep += 7) {
-        EXPECT_CONTAINS(refusal(good.substr(0, keep)), "/image: ");
+        EXPECT_CONTAINS(refusal(good.substr(0, keep)), "/image: truncated");
     }
     const std::string bytes = noise(3 * 64 * 64, 5);
     std::string damaged = as_jpeg({bytes.begin(), bytes.end()}, 64, 64);
@@ -134,12 +241,22 @@ TEST_F(ImageFile, DamagedJpegIsRefused) {
 
 TEST_F(ImageFile, DamagedPngIsRefused) {
     const std::string good = as_png(picture(40, 40), 40, 40);
-    for (size_t keep = 8; keep < good.size() - 16; keep += 5) {
-        EXPECT_CONTAINS(refusal(good.substr(0, keep)), "/image: ");
+    for (const bool interlaced : {false, true}) {
+        const std::string whole = as_png(picture(40, 40), 40, 40, PngForm{.interlaced = interlaced});
+        for (size_t keep = 4; keep < whole.size(); keep += 3)
+            EXPECT_CONTAINS(refusal(whole.substr(0, keep)), "/image: truncated");
     }
     std::string flipped = good;
     flipped[good.size() / 2] = static_cast<char>(flipped[good.size() / 2] ^ 0x55);
     EXPECT_CONTAINS(refusal(flipped), "damaged PNG");
+    // A header that promises more than its bytes hold; the checksum behind it is right.
+    std::string huge = good;
+    huge[16] = huge[20] = 0;
+    huge[17] = huge[21] = 0;
+    huge[18] = huge[22] = 0x40;
+    const uLong sum = crc32(0, reinterpret_cast<const Bytef*>(huge.data()) + 12, 17);
+    for (size_t i = 0; i < 4; ++i) huge[29 + i] = static_cast<char>(sum >> (24 - 8 * i));
+    EXPECT_CONTAINS(refusal(huge), "16424x16424 pixels are more than can be read");
     EXPECT_CONTAINS(refusal("GIF89a, not ours"), "neither a JPEG nor a PNG");
     EXPECT_CONTAINS(refusal(""), "neither a JPEG nor a PNG");
 }
