@@ -35,7 +35,7 @@ class Reader {
         for (const Node& node : graph_.nodes()) {
             const PackNm* pack = node.operation.as<PackNm>();
             if (node.stage == Stage::WU && pack != nullptr)
-                packed_forms_[node.inputs[0].index].insert(pack->axis);
+                packed_forms_[node.inputs[0].index].emplace(pack->axis, pack->pattern);
         }
     }
 
@@ -214,7 +214,7 @@ class Reader {
         if (const auto forms = packed_forms_.find(node.outputs[0].index); forms != packed_forms_.end()) {
             update.along_cols = forms->second.contains(GroupAxis::input_channels);
             update.along_rows = forms->second.contains(GroupAxis::output_channels);
-            update.pattern = step_.recipe.pattern;
+            update.pattern = forms->second.begin()->second;
         }
         workload_.updates.push_back(std::move(update));
     }
@@ -222,7 +222,7 @@ class Reader {
     const TrainingStep& step_;
     const Graph& graph_;
     Workload workload_;
-    std::map<int, std::set<GroupAxis>> packed_forms_;
+    std::map<int, std::map<GroupAxis, Pattern>> packed_forms_;
     int64_t position_ = 0;
 };
 

@@ -127,7 +127,7 @@ std::unique_ptr<Contestant> own_contestant(const Request& request, const Checkpo
     if (recipe.dense()) return nullptr;
     ModelRequest model = request.model;
     model.method = recipe.method;
-    model.pattern = to_string(recipe.pattern);
+    model.pattern = patterns_text(recipe);
     return std::make_unique<Contestant>(request, model, graph, recipe);
 }
 

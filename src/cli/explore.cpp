@@ -119,7 +119,10 @@ std::string subject_of(const Options& options, accel::SatConfig config) {
     const ModelRequest& m = a.model;
     std::string text = fmt::format("{} {} {} {} {} {} {} {}", a.topology, m.model, m.classes.value_or(0),
                                    m.image, m.width, m.batch, m.method, m.pattern);
-    for (const RecipeOverride& layer : m.overrides) text += fmt::format(" {}={}", layer.layers, layer.sparse);
+    for (const RecipeOverride& layer : m.overrides) {
+        text += fmt::format(" {}={}", layer.layers, layer.sparse);
+        if (layer.pattern.m != 0) text += " " + to_string(layer.pattern);
+    }
     if (m.on_demand) text += " on-demand";
     const std::string machine = accel::to_toml(accel::parameters(config));
     return fmt::format("{} machine {:016x} cost model {}", text, std::hash<std::string>{}(machine),

@@ -209,9 +209,7 @@ std::string left_dense_table(const std::vector<LayerDecision>& decisions) {
     return text;
 }
 
-std::string pattern_text(const Recipe& recipe) {
-    return recipe.dense() ? "" : " " + to_string(recipe.pattern);
-}
+std::string pattern_text(const Recipe& recipe) { return recipe.dense() ? "" : " " + patterns_text(recipe); }
 
 std::string summary(const Inspection& inspection) {
     StageCount all;

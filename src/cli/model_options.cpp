@@ -7,6 +7,16 @@
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::cli {
+namespace {
+
+/// "LAYERS" or "LAYERS=N:M".
+RecipeOverride sparse_override(const std::string& text) {
+    const size_t at = text.rfind('=');
+    if (at == std::string::npos) return {text, true};
+    return {text.substr(0, at), true, parse_pattern(text.substr(at + 1))};
+}
+
+}  // namespace
 
 void add_model_options(CLI::App& command, ModelRequest& request) {
     const auto group = [](CLI::Option* option) { return option->group("Model"); };
@@ -25,18 +35,19 @@ void add_model_options(CLI::App& command, ModelRequest& request) {
     group(command.add_option("--pattern", request.pattern, "N of every M are kept"))->type_name("N:M");
     const auto override_option = [&](const char* name, bool sparse, const char* text) {
         const auto append = [&request, sparse](const std::string& layers) {
-            request.overrides.push_back({layers, sparse});
+            request.overrides.push_back(sparse ? sparse_override(layers) : RecipeOverride{layers, false});
         };
         group(command.add_option_function<std::string>(name, append, text))
-            ->type_name("LAYERS")
+            ->type_name(sparse ? "LAYERS[=N:M]" : "LAYERS")
             ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
             ->trigger_on_parse();
     };
     override_option("--dense", false,
                     "Leave layers dense whose name matches (* and ?); repeatable, the last match wins");
-    override_option(
-        "--sparse", true,
-        "Make layers sparse that are left dense by default (first layer, classifier); repeatable");
+    override_option("--sparse", true,
+                    "Make layers sparse that are left dense by default (first layer, classifier), or give "
+                    "them a pattern of "
+                    "their own; repeatable");
     group(command.add_flag("--on-demand", request.on_demand,
                            "Pack sparse weights when a product needs them, not right after the update"));
 }

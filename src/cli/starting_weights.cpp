@@ -1,5 +1,6 @@
 #include "cli/starting_weights.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "enmesh/base/error.hpp"
@@ -31,6 +32,31 @@ void apply_mask(const Tensor& mask, Tensor& weights) {
     }
 }
 
+Pattern kept_pattern(const HeldMasks& held, const std::string& layer) {
+    for (const KeptLayer& kept : held.kept) {
+        if (kept.layer == layer) return kept.pattern;
+    }
+    return held.recipe.pattern;
+}
+
+/// "8 of 14 layers hold 2:8, 3 hold 2:4", the recipe's pattern first.
+std::string counts_text(const HeldMasks& held) {
+    std::vector<std::pair<Pattern, int>> counts{{held.recipe.pattern, 0}};
+    for (const KeptLayer& kept : held.kept) {
+        auto found = std::find_if(counts.begin(), counts.end(),
+                                  [&](const auto& count) { return count.first == kept.pattern; });
+        if (found == counts.end()) found = counts.insert(found, {kept.pattern, 0});
+        ++found->second;
+    }
+    std::string text;
+    for (const auto& [pattern, count] : counts) {
+        if (count == 0) continue;
+        text += text.empty() ? fmt::format("{} of {} layers hold {}", count, held.layers, to_string(pattern))
+                             : fmt::format(", {} hold {}", count, to_string(pattern));
+    }
+    return text;
+}
+
 }  // namespace
 
 WeightSource starting_weights(const std::filesystem::path& file, bool averages) {
@@ -50,14 +76,15 @@ WeightSource starting_weights(const std::filesystem::path& file, bool averages) 
 std::string held_text(const HeldMasks& held, const std::string& from) {
     if (held.kept.empty()) return "";
     const std::string pattern = to_string(held.recipe.pattern);
-    std::string text =
-        fmt::format("masks of {} are kept: {} of {} layers hold {}{}\n", from, held.kept.size(), held.layers,
-                    pattern, held.recipe.bp_weight == WeightRule::frozen ? ", for BP as well" : "");
+    std::string text = fmt::format("masks of {} are kept: {}{}\n", from, counts_text(held),
+                                   held.recipe.bp_weight == WeightRule::frozen ? ", for BP as well" : "");
     for (const HeldDifference& difference : held.differences) {
-        text += difference.sparse ? fmt::format("kept {}: {} ({}; --dense {} would free it)\n", pattern,
-                                                difference.layer, difference.reason, difference.layer)
-                                  : fmt::format("left dense: {}: not {} in {} (--sparse {} would prune it)\n",
-                                                difference.layer, pattern, from, difference.layer);
+        text += difference.sparse
+                    ? fmt::format("kept {}: {} ({}; --dense {} would free it)\n",
+                                  to_string(kept_pattern(held, difference.layer)), difference.layer,
+                                  difference.reason, difference.layer)
+                    : fmt::format("left dense: {}: not N:M in {} (--sparse {} would prune it {})\n",
+                                  difference.layer, from, difference.layer, pattern);
     }
     return text;
 }
@@ -65,7 +92,7 @@ std::string held_text(const HeldMasks& held, const std::string& from) {
 HeldMasks held_masks(const Graph& graph, const WeightSource& source) {
     const std::optional<Pattern> pattern = held_pattern(graph, source);
     if (pattern.has_value()) {
-        HeldMasks held = keep_held_masks(graph, make_recipe("asp", *pattern), source);
+        HeldMasks held = keep_held_masks(graph, make_recipe("asp", *pattern), source, HeldPattern::sparsest);
         if (!held.kept.empty()) return held;
     }
     return {.recipe = {}, .kept = {}, .differences = {}};
@@ -73,8 +100,7 @@ HeldMasks held_masks(const Graph& graph, const WeightSource& source) {
 
 std::string runs_held_text(const HeldMasks& held) {
     if (held.kept.empty()) return "";
-    return fmt::format("{} of {} layers hold {} along input channels and run N:M as they are\n",
-                       held.kept.size(), held.layers, to_string(held.recipe.pattern));
+    return fmt::format("{} along input channels and run N:M as they are\n", counts_text(held));
 }
 
 std::vector<std::string> held_dense(const HeldMasks& held) {

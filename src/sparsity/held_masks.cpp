@@ -61,17 +61,50 @@ bool is_among(const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// The most non-zeros of any group along input channels, for every M that divides them and where it is below
+/// M.
+std::map<int, int> fullest_groups(const Shape& shape, std::span<const float> weights) {
+    std::map<int, int> fullest;
+    for (int m = 2; m <= std::min<int64_t>(Pattern::max_m, shape[1]); ++m) {
+        if (shape[1] % m != 0) continue;
+        const int values = fullest_group(shape, GroupAxis::input_channels, m, weights);
+        if (values < m) fullest[m] = values;
+    }
+    return fullest;
+}
+
+/// The pattern that a layer's weights keep, see keep_held_masks; nothing if they hold none.
+std::optional<Pattern> own_pattern(const Tensor& weights, Pattern asked, HeldPattern which) {
+    const Shape& shape = weights.shape();
+    const auto holds = [&](GroupAxis axis, Pattern pattern) {
+        return holds_pattern(shape, axis, pattern, weights.f32());
+    };
+    if (all_zero(weights.f32())) return std::nullopt;
+    std::optional<Pattern> best;
+    if (shape[1] % asked.m == 0 && holds(GroupAxis::input_channels, asked)) best = asked;
+    if (best.has_value() && which == HeldPattern::as_asked) return best;
+    const bool serves_bp = best.has_value() && holds(GroupAxis::output_channels, asked);
+    for (const auto& [m, n] : fullest_groups(shape, weights.f32())) {
+        const Pattern sparser{n, m};
+        if (best.has_value() && sparser.density() >= best->density()) continue;
+        if (!serves_bp || holds(GroupAxis::output_channels, sparser)) best = sparser;
+    }
+    return best;
+}
+
 /// Whether every product that would be sparse in BP has kept masks that are N:M along output channels too.
-bool both_ways(const Graph& graph, Recipe recipe, const std::vector<std::string>& kept,
+bool both_ways(const Graph& graph, Recipe recipe, const std::vector<KeptLayer>& kept,
                const WeightSource& source) {
     recipe.bp_weight = WeightRule::frozen;
     const Decisions bp = decisions_of(graph, recipe, Stage::BP);
     bool any = false;
     for (const auto& [layer, id] : weighted_layers(graph)) {
         if (!bp.at(layer).sparse) continue;
-        if (!is_among(kept, layer)) return false;
+        const auto found = std::find_if(
+            kept.begin(), kept.end(), [&, &name = layer](const KeptLayer& one) { return one.layer == name; });
+        if (found == kept.end()) return false;
         const Tensor weights = source(graph.value(id));
-        if (!holds_pattern(weights.shape(), GroupAxis::output_channels, recipe.pattern, weights.f32()))
+        if (!holds_pattern(weights.shape(), GroupAxis::output_channels, found->pattern, weights.f32()))
             return false;
         any = true;
     }
@@ -94,12 +127,8 @@ std::optional<Pattern> held_pattern(const Graph& graph, const WeightSource& sour
     for (const auto& [name, id] : weighted_layers(graph)) {
         const Tensor weights = source(graph.value(id));
         if (all_zero(weights.f32())) continue;
-        Layer layer{.elements = static_cast<double>(weights.elements()), .fullest = {}};
-        for (int m = 2; m <= std::min<int64_t>(Pattern::max_m, weights.shape()[1]); ++m) {
-            if (weights.shape()[1] % m != 0) continue;
-            const int fullest = fullest_group(weights.shape(), GroupAxis::input_channels, m, weights.f32());
-            if (fullest < m) layer.fullest[m] = fullest;
-        }
+        Layer layer{.elements = static_cast<double>(weights.elements()),
+                    .fullest = fullest_groups(weights.shape(), weights.f32())};
         if (!layer.fullest.empty()) layers.push_back(std::move(layer));
     }
     const auto spared = [&](Pattern pattern) {
@@ -125,28 +154,32 @@ std::optional<Pattern> held_pattern(const Graph& graph, const WeightSource& sour
     return best;
 }
 
-HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const WeightSource& source) {
+HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const WeightSource& source,
+                          HeldPattern which) {
     const std::vector<WeightedLayer> layers = weighted_layers(graph);
     HeldMasks result{
         .recipe = recipe, .layers = static_cast<int>(layers.size()), .kept = {}, .differences = {}};
     if (recipe.ff_weight != WeightRule::frozen) return result;
-    const Decisions possible = ff_decisions(graph, recipe, {{"*", true}});
-    std::vector<std::string> held;
+    std::map<std::string, Pattern> held;
+    std::map<Pattern, Decisions> possible;
     for (const auto& [layer, id] : layers) {
-        if (!possible.at(layer).sparse) continue;
-        const Tensor weights = source(graph.value(id));
-        if (holds_pattern(weights.shape(), GroupAxis::input_channels, recipe.pattern, weights.f32()))
-            held.push_back(layer);
+        const auto own = own_pattern(source(graph.value(id)), recipe.pattern, which);
+        if (!own.has_value()) continue;
+        if (!possible.contains(*own)) possible[*own] = ff_decisions(graph, recipe, {{"*", true, *own}});
+        if (possible.at(*own).at(layer).sparse) held.emplace(layer, *own);
     }
     if (held.empty()) return result;
 
     const Decisions by_default = ff_decisions(graph, recipe, {});
     std::vector<RecipeOverride> overrides;
     for (const auto& [layer, id] : layers) {
-        const bool holds = is_among(held, layer);
-        if (!possible.at(layer).sparse || by_default.at(layer).sparse == holds) continue;
-        overrides.push_back({layer, holds});
-        result.differences.push_back({layer, holds, by_default.at(layer).reason});
+        const LayerDecision& before = by_default.at(layer);
+        const auto own = held.find(layer);
+        const bool holds = own != held.end();
+        const bool other = holds && own->second != recipe.pattern;
+        if (before.sparse == holds && !other) continue;
+        overrides.push_back({layer, holds, other ? own->second : Pattern{}});
+        if (before.sparse != holds) result.differences.push_back({layer, holds, before.reason});
     }
     // The last match wins: what was asked for stands behind what the weights say.
     overrides.insert(overrides.end(), recipe.overrides.begin(), recipe.overrides.end());
@@ -155,8 +188,11 @@ HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const Weight
     std::erase_if(result.differences, [&](const HeldDifference& difference) {
         return decided.at(difference.layer).sparse != difference.sparse;
     });
-    for (const std::string& layer : held) {
-        if (decided.at(layer).sparse) result.kept.push_back(layer);
+    for (const auto& [layer, id] : layers) {
+        const auto own = held.find(layer);
+        const LayerDecision& after = decided.at(layer);
+        if (own != held.end() && after.sparse && after.pattern == own->second)
+            result.kept.push_back({layer, own->second});
     }
     if (both_ways(graph, result.recipe, result.kept, source)) result.recipe.bp_weight = WeightRule::frozen;
     return result;
@@ -171,8 +207,9 @@ std::vector<std::string> weights_to_prune(const Graph& graph, const Recipe& reci
         const Value& value = graph.value(id);
         if (!decisions.at(layer).sparse || is_among(names, value.name)) continue;
         const Tensor weights = source(value);
+        const Pattern pattern = decisions.at(layer).pattern;
         const auto fits = [&](GroupAxis axis) {
-            return fullest_group(weights.shape(), axis, recipe.pattern.m, weights.f32()) <= recipe.pattern.n;
+            return fullest_group(weights.shape(), axis, pattern.m, weights.f32()) <= pattern.n;
         };
         const bool transposable = recipe.ff_weight == WeightRule::transposable;
         if (!fits(GroupAxis::input_channels) || (transposable && !fits(GroupAxis::output_channels)))

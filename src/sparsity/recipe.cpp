@@ -20,6 +20,8 @@ struct MethodRow {
     int64_t mask_period;
 };
 
+constexpr std::array product_stages = {Stage::FF, Stage::BP, Stage::WG};
+
 using W = WeightRule;
 using G = GradientRule;
 
@@ -35,6 +37,12 @@ constexpr std::array method_table = {
               40},
     MethodRow{"mvue", W::dense, W::dense, G::dense, G::mvue, false, 0, 1},
 };
+
+std::string mask_period_text(const MethodRow& row) {
+    if (row.ff_weight == W::frozen) return "once";
+    if (row.ff_weight == W::dense && row.bp_weight == W::dense) return "-";
+    return row.mask_period == 1 ? "update" : fmt::format("{} updates", row.mask_period);
+}
 
 void add_to_recipe(Recipe& recipe, std::string_view addition) {
     static const std::vector<std::string> known{"mvue", "sr"};
@@ -152,21 +160,21 @@ std::string default_reason(const ProductLayer& layer) {
     return "";
 }
 
-LayerDecision decide(const ProductLayer& layer, const Recipe& recipe, Stage stage) {
-    LayerDecision decision{layer.layer, stage, false, ""};
+const RecipeOverride* matching_override(const Recipe& recipe, const std::string& layer) {
+    const RecipeOverride* matched = nullptr;
+    for (const RecipeOverride& candidate : recipe.overrides) {
+        if (matches_name_pattern(candidate.layers, layer)) matched = &candidate;
+    }
+    return matched;
+}
+
+LayerDecision decide(const ProductLayer& layer, const Recipe& recipe, Stage stage,
+                     const RecipeOverride* matched) {
+    LayerDecision decision{layer.layer, stage, false, recipe.pattern, ""};
     // The first layer has no BP product: nobody needs the images' gradient.
     const bool has_product = !(layer.first && stage == Stage::BP);
     if (!asks_for_sparsity(recipe, stage) || !has_product) return decision;
-    const RecipeOverride* matched = nullptr;
-    for (const RecipeOverride& candidate : recipe.overrides) {
-        if (matches_name_pattern(candidate.layers, layer.layer)) matched = &candidate;
-    }
     decision.reason = impossible(layer, recipe, stage);
-    // An override names a layer exactly to insist; a pattern takes whatever of its matches is possible.
-    const bool insisted = matched != nullptr && matched->sparse && matched->layers == layer.layer;
-    if (!decision.reason.empty() && insisted && layer.input_channels % recipe.pattern.m != 0) {
-        refuse("layer '{}' cannot be {}: {}", layer.layer, to_string(recipe.pattern), decision.reason);
-    }
     if (decision.reason.empty() && matched == nullptr) decision.reason = default_reason(layer);
     if (decision.reason.empty() && matched != nullptr && !matched->sparse) {
         decision.reason = fmt::format("asked for by '{}'", matched->layers);
@@ -176,6 +184,24 @@ LayerDecision decide(const ProductLayer& layer, const Recipe& recipe, Stage stag
     }
     decision.sparse = decision.reason.empty();
     return decision;
+}
+
+std::array<LayerDecision, 3> decide_layer(const ProductLayer& layer, const Recipe& recipe) {
+    const RecipeOverride* const matched = matching_override(recipe, layer.layer);
+    Recipe own = recipe;
+    if (matched != nullptr && matched->pattern.m != 0) own.pattern = matched->pattern;
+    std::array<LayerDecision, 3> decisions;
+    for (size_t i = 0; i < product_stages.size(); ++i)
+        decisions[i] = decide(layer, own, product_stages[i], matched);
+    // An override names a layer exactly to insist; a pattern takes whatever of its matches is possible.
+    const bool insisted = matched != nullptr && matched->sparse && matched->layers == layer.layer;
+    if (recipe.dense() || !insisted) return decisions;
+    std::string reason = "it has no BP product: nobody needs its diff_src";
+    for (const LayerDecision& decision : decisions) {
+        if (decision.sparse) return decisions;
+        if (!decision.reason.empty()) reason = decision.reason;
+    }
+    refuse("layer '{}' cannot be {}: {}", layer.layer, to_string(own.pattern), reason);
 }
 
 }  // namespace
@@ -226,13 +252,27 @@ Recipe make_recipe(std::string_view method, std::optional<Pattern> pattern) {
     return recipe;
 }
 
+std::string patterns_text(const Recipe& recipe) {
+    if (recipe.dense()) return "";
+    std::vector<Pattern> patterns{recipe.pattern};
+    for (const RecipeOverride& item : recipe.overrides) {
+        const bool known = std::find(patterns.begin(), patterns.end(), item.pattern) != patterns.end();
+        if (item.sparse && item.pattern.m != 0 && !known) patterns.push_back(item.pattern);
+    }
+    std::string text;
+    for (const Pattern& pattern : patterns) text += (text.empty() ? "" : "+") + to_string(pattern);
+    return text;
+}
+
 std::string recipe_table() {
-    std::string text = fmt::format("{:<14}{:<20}{:<20}{:<14}{:<14}{:<12}{}\n", "method", "FF weight",
-                                   "BP weight", "BP out-grad", "WG out-grad", "WG result", "SR decay");
+    std::string text =
+        fmt::format("{:<14}{:<20}{:<20}{:<14}{:<14}{:<12}{:<10}{}\n", "method", "FF weight", "BP weight",
+                    "BP out-grad", "WG out-grad", "WG result", "SR decay", "masks every");
     for (const MethodRow& row : method_table) {
-        text += fmt::format("{:<14}{:<20}{:<20}{:<14}{:<14}{:<12}{}\n", row.name, to_string(row.ff_weight),
-                            to_string(row.bp_weight), to_string(row.bp_gradient), to_string(row.wg_gradient),
-                            row.wg_masked ? "FF's mask" : "dense", row.sr_decay);
+        text +=
+            fmt::format("{:<14}{:<20}{:<20}{:<14}{:<14}{:<12}{:<10}{}\n", row.name, to_string(row.ff_weight),
+                        to_string(row.bp_weight), to_string(row.bp_gradient), to_string(row.wg_gradient),
+                        row.wg_masked ? "FF's mask" : "dense", row.sr_decay, mask_period_text(row));
     }
     return text + "additions: +mvue (MVUE on WG's out-grad), +sr (SR decay 2e-4), e.g. bdwp+mvue\n";
 }
@@ -270,8 +310,7 @@ std::vector<LayerDecision> decide_layers(const Graph& graph, const Recipe& recip
     }
     std::vector<LayerDecision> decisions;
     for (const ProductLayer& layer : layers) {
-        for (const Stage stage : {Stage::FF, Stage::BP, Stage::WG})
-            decisions.push_back(decide(layer, recipe, stage));
+        for (LayerDecision& decision : decide_layer(layer, recipe)) decisions.push_back(std::move(decision));
     }
     return decisions;
 }

@@ -47,18 +47,30 @@ class Rewriter {
         }
     }
 
-    bool sparse(const std::string& layer, Stage stage) const {
-        for (const LayerDecision& decision : step_.decisions) {
-            if (decision.layer == layer && decision.stage == stage) return decision.sparse;
+    const LayerDecision* decision(const std::string& layer, Stage stage) const {
+        for (const LayerDecision& one : step_.decisions) {
+            if (one.layer == layer && one.stage == stage) return &one;
         }
-        return false;
+        return nullptr;
     }
+    bool sparse(const std::string& layer, Stage stage) const {
+        const LayerDecision* const found = decision(layer, stage);
+        return found != nullptr && found->sparse;
+    }
+    Pattern pattern(const std::string& layer, Stage stage) const { return decision(layer, stage)->pattern; }
 
-    Packed& packed_of(ValueId weights) {
+    Packed& packed_of(ValueId weights, const std::string& layer, Stage stage) {
+        const Pattern asked = pattern(layer, stage);
         for (Packed& packed : result_.packed) {
-            if (packed.weights == weights) return packed;
+            if (packed.weights != weights) continue;
+            if (packed.pattern != asked) {
+                refuse("layer '{}': its weights '{}' serve another layer too, which is {} and not {}", layer,
+                       step_.graph.value(weights).name, to_string(packed.pattern), to_string(asked));
+            }
+            return packed;
         }
-        result_.packed.push_back({.weights = weights, .mask = {}, .ff = {}, .bp = {}, .ff_dense = {}});
+        result_.packed.push_back(
+            {.weights = weights, .pattern = asked, .mask = {}, .ff = {}, .bp = {}, .ff_dense = {}});
         return result_.packed.back();
     }
 
@@ -71,7 +83,7 @@ class Rewriter {
         packed.mask = step_.graph.add_state(weights.name + ".mask", type);
         if (step_.recipe.ff_weight == WeightRule::frozen) {
             step_.frozen_masks.push_back(
-                {packed.mask, packed.weights, step_.recipe.pattern, GroupAxis::input_channels});
+                {packed.mask, packed.weights, packed.pattern, GroupAxis::input_channels});
         }
         return packed.mask;
     }
@@ -83,18 +95,17 @@ class Rewriter {
         std::vector<ValueId> inputs{packed.weights};
         if (by_mask) inputs.push_back(mask_of(packed));
         if (!step_.recipe.pre_generate) {
-            const PackNm operation{step_.recipe.pattern, axis,
-                                   by_mask ? Selection::mask : Selection::magnitude};
+            const PackNm operation{packed.pattern, axis, by_mask ? Selection::mask : Selection::magnitude};
             return step_.graph.add_one(operation, inputs, layer, stage);
         }
         ValueType type = step_.graph.type(packed.weights);
-        type.sparsity = NmSparsity{step_.recipe.pattern, axis};
+        type.sparsity = NmSparsity{packed.pattern, axis};
         return step_.graph.add_state(step_.graph.value(packed.weights).name + std::string(suffix), type);
     }
 
     ValueId ff_weights(ValueId weights, const std::string& layer) {
         if (!sparse(layer, Stage::FF)) return weights;
-        Packed& packed = packed_of(weights);
+        Packed& packed = packed_of(weights, layer, Stage::FF);
         if (!packed.ff.valid()) {
             packed.ff =
                 pack(packed, step_.recipe.ff_weight, GroupAxis::input_channels, ".ff", Stage::FF, layer);
@@ -103,10 +114,14 @@ class Rewriter {
     }
 
     ValueId bp_weights(ValueId weights, const std::string& layer) {
-        if (step_.recipe.bp_weight == WeightRule::ff_mask && sparse(layer, Stage::FF))
-            return masked_weights(weights, layer);
-        if (step_.recipe.bp_weight == WeightRule::dense || !sparse(layer, Stage::BP)) return weights;
-        Packed& packed = packed_of(weights);
+        // What shares FF's mask and cannot run it N:M (STE, a grouped convolution) runs it as dense. The
+        // masters of a frozen mask are zero where it prunes.
+        const WeightRule rule = step_.recipe.bp_weight;
+        const bool with_zeros =
+            rule == WeightRule::ff_mask || (rule == WeightRule::transposable && !sparse(layer, Stage::BP));
+        if (with_zeros && sparse(layer, Stage::FF)) return masked_weights(weights, layer);
+        if (rule == WeightRule::dense || !sparse(layer, Stage::BP)) return weights;
+        Packed& packed = packed_of(weights, layer, Stage::BP);
         if (!packed.bp.valid()) {
             packed.bp =
                 pack(packed, step_.recipe.bp_weight, GroupAxis::output_channels, ".bp", Stage::BP, layer);
@@ -115,7 +130,7 @@ class Rewriter {
     }
 
     ValueId masked_weights(ValueId weights, const std::string& layer) {
-        Packed& packed = packed_of(weights);
+        Packed& packed = packed_of(weights, layer, Stage::FF);
         if (packed.ff_dense.valid()) return packed.ff_dense;
         if (step_.recipe.pre_generate) {
             const std::string name = step_.graph.value(weights).name + ".ff_dense";
@@ -127,7 +142,7 @@ class Rewriter {
     }
 
     ValueId packed_gradient(ValueId gradient, const Node& node, GroupAxis axis, Selection selection) {
-        const PackNm operation{step_.recipe.pattern, axis, selection,
+        const PackNm operation{pattern(node.layer, node.stage), axis, selection,
                                selection == Selection::mvue ? streams_++ : 0};
         return step_.graph.add_one(operation, {gradient}, node.layer, node.stage);
     }
@@ -176,7 +191,7 @@ void add_packing(TrainingStep& step, const RecipeRewrite::Packed& packed, ValueI
     const std::string layer = graph.value(packed.weights).name;
     ValueId mask = packed.mask;
     if (mask.valid() && recipe.ff_weight == WeightRule::transposable) {
-        const SelectMask select{recipe.pattern, GroupAxis::input_channels, Selection::transposable,
+        const SelectMask select{packed.pattern, GroupAxis::input_channels, Selection::transposable,
                                 recipe.mask_period};
         const ValueId renewed = graph.add_one(select, {new_weights, mask}, layer, Stage::WU);
         step.carried.emplace_back(renewed, mask);
@@ -187,7 +202,7 @@ void add_packing(TrainingStep& step, const RecipeRewrite::Packed& packed, ValueI
         const bool by_mask = rule == WeightRule::frozen || rule == WeightRule::transposable;
         std::vector<ValueId> inputs{new_weights};
         if (by_mask) inputs.push_back(mask);
-        const PackNm operation{recipe.pattern, axis, by_mask ? Selection::mask : Selection::magnitude};
+        const PackNm operation{packed.pattern, axis, by_mask ? Selection::mask : Selection::magnitude};
         const ValueId renewed = graph.add_one(operation, std::move(inputs), layer, Stage::WU);
         step.carried.emplace_back(renewed, state);
         return renewed;

@@ -13,6 +13,7 @@ struct RecipeRewrite {
     /// The packed forms of one parameter; invalid where the recipe asks for none.
     struct Packed {
         ValueId weights;
+        Pattern pattern;
         ValueId mask;      ///< frozen or transposable (u8 state)
         ValueId ff, bp;    ///< N:M operands
         ValueId ff_dense;  ///< FF's operand with zeros, for a BP that runs it as dense

@@ -116,8 +116,9 @@ class UpdateBuilder {
         Initializer same = graph_.value(parameter.weights).initializer;
         parameter.average =
             graph_.add_state(layer + ".average", graph_.type(parameter.weights), std::move(same));
-        const ValueId next = graph_.add_one(ExponentialAverage{step_.options.average_decay},
-                                            {parameter.average, updated}, layer, Stage::WU);
+        const ValueId next =
+            graph_.add_one(ExponentialAverage{step_.options.average_decay},
+                           {parameter.average, updated, step_.update_count}, layer, Stage::WU);
         step_.carried.emplace_back(next, parameter.average);
     }
 

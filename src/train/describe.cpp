@@ -45,6 +45,7 @@ Json describe(const Recipe& recipe) {
     Json overrides = Json::array();
     for (const RecipeOverride& item : recipe.overrides) {
         overrides.push_back({{"layers", item.layers}, {"sparse", item.sparse}});
+        if (item.pattern.m != 0) overrides.back()["pattern"] = to_string(item.pattern);
     }
     return {{"method", recipe.method},
             {"pattern", recipe.dense() ? "" : to_string(recipe.pattern)},
@@ -75,6 +76,8 @@ Recipe recipe_from(const Json& json) {
     recipe.pre_generate = json.at("pre_generate").get<bool>();
     for (const Json& item : json.at("overrides")) {
         recipe.overrides.push_back({item.at("layers").get<std::string>(), item.at("sparse").get<bool>()});
+        if (item.contains("pattern"))
+            recipe.overrides.back().pattern = parse_pattern(item.at("pattern").get<std::string>());
     }
     return recipe;
 }

@@ -108,6 +108,8 @@ TEST(Inspect, TheLastMatchingOverrideWins) {
         return layer["sparse_multiply_adds"]["FF"].get<double>() / layer["multiply_adds"]["FF"].get<double>();
     };
     EXPECT_EQ(executed({"--sparse", "fc"}, "fc"), 0.25);
+    EXPECT_EQ(executed({"--sparse", "layer3.*=1:8"}, "layer3.0.conv1"), 0.125);
+    EXPECT_EQ(executed({"--sparse", "layer3.*=1:8"}, "layer2.0.conv1"), 0.25);
     EXPECT_EQ(executed({"--dense", "layer3.*"}, "layer3.0.conv1"), 1);
     EXPECT_EQ(executed({"--dense", "layer3.*", "--sparse", "layer3.0.*"}, "layer3.0.conv1"), 0.25);
     EXPECT_EQ(executed({"--sparse", "layer3.0.*", "--dense", "layer3.*"}, "layer3.0.conv1"), 1);

@@ -26,8 +26,8 @@ Tensor random_value(const Value& value) {
 }
 
 /// The network with the pruned weights as its first.
-Graph pruned(const Graph& graph, const PruneOptions& options, const std::vector<RecipeOverride>& overrides) {
-    const WeightSource source = random_value;
+Graph pruned(const Graph& graph, const PruneOptions& options, const std::vector<RecipeOverride>& overrides,
+             const WeightSource& source = random_value) {
     const NetworkPlan plan = plan_network(graph, source, options, overrides);
     const WeightSource after = pruned_weights(plan, source);
     Graph result;
@@ -97,7 +97,7 @@ TEST(HeldMasks, DecideWhichLayersAreSparse) {
     Recipe recipe = make_recipe("asp", Pattern{2, 4});
     const HeldMasks held = keep_held_masks(graph, recipe, first_value);
     EXPECT_EQ(held.layers, 5);
-    EXPECT_EQ(held.kept, (std::vector<std::string>{"conv2", "conv4", "fc"}));
+    EXPECT_EQ(held.kept, (std::vector<KeptLayer>{{"conv2", {2, 4}}, {"conv4", {2, 4}}, {"fc", {2, 4}}}));
     ASSERT_EQ(held.differences.size(), 2U);
     EXPECT_EQ(held.differences[0].layer, "conv3");
     EXPECT_FALSE(held.differences[0].sparse);
@@ -108,7 +108,7 @@ TEST(HeldMasks, DecideWhichLayersAreSparse) {
     // An override of the recipe counts more; nothing held, nothing changed.
     recipe.overrides = {{"conv*", true}, {"fc", false}};
     const HeldMasks asked = keep_held_masks(graph, recipe, first_value);
-    EXPECT_EQ(asked.kept, (std::vector<std::string>{"conv2", "conv4"}));
+    EXPECT_EQ(asked.kept, (std::vector<KeptLayer>{{"conv2", {2, 4}}, {"conv4", {2, 4}}}));
     EXPECT_TRUE(asked.differences.empty());
     EXPECT_EQ(keep_held_masks(network(), recipe, random_value).recipe, recipe);
     EXPECT_EQ(keep_held_masks(graph, make_recipe("bdwp", Pattern{2, 4}), first_value).recipe,
@@ -124,6 +124,39 @@ TEST(HeldMasks, DecideWhichLayersAreSparse) {
         for (size_t i = 0; i < kept.size(); ++i)
             ASSERT_EQ(kept[i] != 0, before.f32()[i] != 0.0F) << value.name << " " << i;
     }
+}
+
+TEST(HeldMasks, EveryLayerKeepsThePatternThatItHolds) {
+    const Graph once = pruned(network(), {.pattern = {2, 8}}, {{"conv3", false}});
+    const Graph graph = pruned(once, {.pattern = {2, 4}}, {{"*", false}, {"conv3", true}}, first_value);
+    const Recipe recipe = make_recipe("asp", Pattern{2, 8});
+    const HeldMasks held = keep_held_masks(graph, recipe, first_value);
+    EXPECT_EQ(held.kept, (std::vector<KeptLayer>{{"conv2", {2, 8}}, {"conv3", {2, 4}}, {"conv4", {2, 8}}}));
+    EXPECT_TRUE(held.differences.empty());
+    EXPECT_TRUE(weights_to_prune(graph, held.recipe, first_value).empty());
+    EXPECT_EQ(patterns_text(held.recipe), "2:8+2:4");
+    const TrainingStep step = build_training_step(graph, held.recipe, {});
+    EXPECT_EQ(decision_of(step, "conv3", Stage::FF).pattern, (Pattern{2, 4}));
+    EXPECT_EQ(decision_of(step, "conv4", Stage::FF).pattern, (Pattern{2, 8}));
+    const auto executor = make_reference_executor(step);
+    initialize(*executor, 0);
+    for (const FrozenMask& frozen : step.frozen_masks) {
+        const std::string& name = step.graph.value(frozen.weights).name;
+        EXPECT_EQ(frozen.pattern, name == "conv3.weight" ? (Pattern{2, 4}) : (Pattern{2, 8})) << name;
+        const Tensor before = first_value(graph.value(graph.find(name))), mask = executor->read(frozen.mask);
+        for (size_t i = 0; i < before.f32().size(); ++i)
+            ASSERT_EQ(mask.as<uint8_t>()[i] != 0, before.f32()[i] != 0.0F) << name << " " << i;
+    }
+    // What holds 2:8 holds 2:4 too; where nobody asked for 2:4, the sparser one serves.
+    const Recipe wider = make_recipe("asp", Pattern{2, 4});
+    EXPECT_EQ(keep_held_masks(graph, wider, first_value).kept[0], (KeptLayer{"conv2", {2, 4}}));
+    EXPECT_EQ(keep_held_masks(graph, wider, first_value, HeldPattern::sparsest).kept, held.kept);
+    // A pattern that the command line gives to a layer counts more.
+    Recipe asked = recipe;
+    asked.overrides = {{"conv3", true, {1, 4}}};
+    const HeldMasks given = keep_held_masks(graph, asked, first_value);
+    EXPECT_EQ(given.kept, (std::vector<KeptLayer>{{"conv2", {2, 8}}, {"conv4", {2, 8}}}));
+    EXPECT_EQ(weights_to_prune(graph, given.recipe, first_value), (std::vector<std::string>{"conv3.weight"}));
 }
 
 TEST(HeldMasks, ServeBpWhereTheyAreNmBothWays) {

@@ -129,6 +129,62 @@ TEST(Recipes, AreOverriddenByNamePattern) {
     EXPECT_EQ(refusal_of(recipe), "'mids' matches no layer (did you mean 'mid'?)");
 }
 
+TEST(Recipes, RefuseASparseLayerOfWhichNothingCanBeSparse) {
+    const auto refusal = [](std::string_view method, const std::string& layer) {
+        Recipe recipe = make_recipe(method, Pattern{2, 4});
+        recipe.overrides = {{layer, true}};
+        return refusal_of(recipe);
+    };
+    EXPECT_EQ(refusal("sdwp", "head"),
+              "layer 'head' cannot be 2:4: 5 output channels are not a multiple of M = 4");
+    EXPECT_EQ(refusal("sdgp", "stem"),
+              "layer 'stem' cannot be 2:4: it has no BP product: nobody needs its diff_src");
+    EXPECT_EQ(refusal("bdwp", "dw"), "layer 'dw' cannot be 2:4: depthwise convolution");
+    EXPECT_EQ(refusal("bdwp", "head"), "");  // FF at least
+    EXPECT_EQ(refusal("sdwp", "he*"), "");
+}
+
+TEST(Recipes, GiveLayersPatternsOfTheirOwn) {
+    Recipe recipe = make_recipe("bdwp+mvue", Pattern{2, 8});
+    recipe.overrides = {{"fc*", true, {1, 4}}, {"odd", true, {2, 4}}};
+    EXPECT_EQ(patterns_text(recipe), "2:8+1:4+2:4");
+    const TrainingStep step = build_training_step(sparse_net(), recipe, {});
+    const auto pattern_of = [&](const std::string& layer, Stage stage, size_t input) {
+        return step.graph.type(product_of(step, layer, stage)->inputs[input]).nm()->pattern;
+    };
+    EXPECT_EQ(pattern_of("mid", Stage::FF, 1), (Pattern{2, 8}));
+    for (const char* const layer : {"fc0", "fc1"}) {
+        EXPECT_EQ(pattern_of(layer, Stage::FF, 1), (Pattern{1, 4}));
+        EXPECT_EQ(pattern_of(layer, Stage::BP, 1), (Pattern{1, 4}));
+        EXPECT_EQ(pattern_of(layer, Stage::WG, 1), (Pattern{1, 4}));
+        EXPECT_EQ(decision_of(step, layer, Stage::FF).pattern, (Pattern{1, 4}));
+    }
+    EXPECT_EQ(pattern_of("odd", Stage::BP, 1), (Pattern{2, 4}));  // 12 channels, which 8 does not divide
+    recipe = make_recipe("bdwp", Pattern{2, 8});
+    recipe.overrides = {{"fc1", true, {2, 5}}};
+    EXPECT_EQ(refusal_of(recipe),
+              "layer 'fc1' cannot be 2:5: 16 output channels are not a multiple of M = 5");
+}
+
+TEST(Recipes, RefuseWeightsThatAreToHoldTwoPatterns) {
+    Net net({2, 8});
+    const ValueId weights = net.parameter("shared.weight", {8, 8});
+    ValueId x = net.linear("first", net.images, 8);
+    x = net.graph.add_one(Linear{}, {x, weights}, "a");
+    x = net.graph.add_one(Linear{}, {x, weights}, "b");
+    const Graph graph = net.finish(net.linear("last", x, 3));
+    Recipe recipe = make_recipe("bdwp", Pattern{2, 4});
+    build_training_step(graph, recipe, {});
+    recipe.overrides = {{"b", true, {1, 4}}};
+    try {
+        build_training_step(graph, recipe, {});
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(std::string(error.what()),
+                  "layer 'b': its weights 'shared.weight' serve another layer too, which is 2:4 and not 1:4");
+    }
+}
+
 TEST(Recipes, RefuseWhatTheyDoNotKnow) {
     const auto message = [](std::string_view method, std::optional<Pattern> pattern) {
         try {
@@ -383,6 +439,34 @@ TEST(SparseSteps, RenewTransposableMasksAtTheirPeriod) {
     const Node* const bp = product_of(executor->step(), "fc1", Stage::BP);
     const Node* const ff = product_of(executor->step(), "fc1", Stage::FF);
     EXPECT_EQ(doubles(*executor, ff->inputs[1]), doubles(*executor, bp->inputs[1]));
+}
+
+// A grouped BP cannot run the mask N:M, but it must differentiate what FF computed.
+TEST(SparseSteps, AGroupedConvolutionsBpHasTheTransposableMaskToo) {
+    for (const bool pre_generate : {true, false}) {
+        Recipe recipe = make_recipe("transposable", Pattern{2, 4});
+        recipe.pre_generate = pre_generate;
+        recipe.overrides = {{"*", false}, {"grouped", true}};
+        const auto sparse = ready(build_training_step(sparse_net(), recipe, {}));
+        const auto dense = ready(build_training_step(sparse_net(), {}, {}));
+        const TrainingStep& step = sparse->step();
+        EXPECT_EQ(decision_of(step, "grouped", Stage::BP).reason, "grouped convolution");
+        Tensor weights = sparse->read(step.graph.find("grouped.weight"));
+        const Tensor mask = sparse->read(step.graph.find("grouped.weight.mask"));
+        const auto values = weights.as<double>();
+        for (size_t i = 0; i < values.size(); ++i) values[i] *= mask.as<uint8_t>()[i];
+        dense->write(dense->step().graph.find("grouped.weight"), weights);
+        sparse->gradients({});
+        dense->gradients({});
+        const auto gradient_of = [](const Executor& executor) {
+            for (const StepParameter& parameter : executor.step().parameters) {
+                if (executor.step().graph.value(parameter.weights).name == "mid.weight")
+                    return doubles(executor, parameter.gradient);
+            }
+            return std::vector<double>();
+        };
+        expect_near(gradient_of(*sparse), gradient_of(*dense), 1e-12, "the gradient before it");
+    }
 }
 
 int64_t count_of(const TrainingStep& step, const std::string& layer, Stage stage, bool sparse) {

@@ -131,16 +131,18 @@ TEST(Updates, GradientNormIsAfterScaling) {
 
 TEST(Updates, ExponentialAverageFollowsTheNewWeights) {
     StepOptions options;
-    options.average_decay = 0.75;
+    options.average_decay = 0.2;
     const auto executor = ready(build_training_step(small_graph(6), {}, options));
     const TrainingStep& step = executor->step();
     std::vector<double> want = doubles(*executor, step.parameters[0].weights);
     expect_near(doubles(*executor, step.parameters[0].average), want, 0, "the average's first value");
     for (int update = 0; update < 3; ++update) {
+        executor->write(step.update_count, scalar(static_cast<float>(update + 1)));
         executor->gradients({.update = update});
         executor->update({.update = update});
         const std::vector<double> weights = doubles(*executor, step.parameters[0].weights);
-        for (size_t i = 0; i < want.size(); ++i) want[i] = 0.75 * want[i] + 0.25 * weights[i];
+        const double decay = update == 0 ? 2.0 / 11 : 0.2;  // the second update would have 3 / 12
+        for (size_t i = 0; i < want.size(); ++i) want[i] = decay * want[i] + (1 - decay) * weights[i];
         expect_near(doubles(*executor, step.parameters[0].average), want, 1e-12, "average");
     }
 }

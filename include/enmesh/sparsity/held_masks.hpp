@@ -27,18 +27,31 @@ struct HeldDifference {
     std::string reason;   ///< why it is dense by default; "" where it is sparse by default
 };
 
+/// A layer that stays N:M as its weights are.
+struct KeptLayer {
+    std::string layer;
+    Pattern pattern;
+    friend bool operator==(const KeptLayer&, const KeptLayer&) = default;
+};
+
 struct HeldMasks {
     Recipe recipe;
-    int layers = 0;                 ///< with weights, in the network
-    std::vector<std::string> kept;  ///< layers that hold the pattern and stay N:M
+    int layers = 0;  ///< with weights, in the network
+    std::vector<KeptLayer> kept;
     std::vector<HeldDifference> differences;
 };
 
-/// A recipe with frozen masks that goes by the masks there are: where at least one layer's weights hold the
-/// pattern, those that hold it are sparse and all others dense, unless an override of `recipe` says
-/// otherwise. BP takes the masks too (`bp_weight` frozen) if all of them are N:M along both channel axes
-/// wherever BP could be sparse. A recipe without frozen masks comes back as it is.
-HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const WeightSource& source);
+/// Which pattern a layer keeps that holds the recipe's and a sparser one: the recipe's, or the sparser one
+/// where it serves BP as well as the recipe's.
+enum class HeldPattern : uint8_t { as_asked, sparsest };
+
+/// A recipe with frozen masks that goes by the masks there are: where at least one layer's weights hold a
+/// pattern, those that hold one are sparse and all others dense, unless an override of `recipe` says
+/// otherwise. A layer that does not hold the recipe's pattern takes the sparsest that it holds. BP takes the
+/// masks too (`bp_weight` frozen) if all of them are N:M along both channel axes wherever BP could be sparse.
+/// A recipe without frozen masks comes back as it is.
+HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const WeightSource& source,
+                          HeldPattern which = HeldPattern::as_asked);
 
 /// Names of the weights that FF under the recipe would not take as they are but prune.
 std::vector<std::string> weights_to_prune(const Graph& graph, const Recipe& recipe,

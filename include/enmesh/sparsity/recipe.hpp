@@ -27,6 +27,7 @@ std::string to_string(GradientRule rule);
 struct RecipeOverride {
     std::string layers;
     bool sparse = true;
+    Pattern pattern = {};  ///< of these layers; 0:0: the recipe's
     friend bool operator==(const RecipeOverride&, const RecipeOverride&) = default;
 };
 
@@ -57,6 +58,8 @@ std::vector<std::string> method_names();
 /// "bdwp", or with additions "bdwp+mvue", "bdwp+sr" (SR decay 2e-4). The pattern is ignored by dense. Refuses
 /// an unknown name with the nearest one, and a missing pattern.
 Recipe make_recipe(std::string_view method, std::optional<Pattern> pattern);
+/// The recipe's pattern, then those of its overrides that differ: "2:8", "2:8+2:4"; "" for dense.
+std::string patterns_text(const Recipe& recipe);
 /// The table as text, a row per method: `enmesh inspect --methods`.
 std::string recipe_table();
 
@@ -68,13 +71,15 @@ struct LayerDecision {
     std::string layer;
     Stage stage = Stage::FF;
     bool sparse = false;
+    Pattern pattern;  ///< the recipe's, or that of the last override that matches
     std::string
         reason;  ///< why it was left dense; empty if sparse or if the recipe asks nothing of this product
 };
 
 /// The decision for every product with weights in the forward graph, FF, BP and WG. First layer, classifier,
 /// depthwise convolutions and channel counts that M does not divide stay dense, unless an override asks for
-/// sparse; an override that asks for the impossible, or that matches no layer, is refused.
+/// sparse. An override that matches no layer, or that names a layer exactly and can make none of its products
+/// sparse, is refused.
 std::vector<LayerDecision> decide_layers(const Graph& graph, const Recipe& recipe);
 
 }  // namespace enmesh

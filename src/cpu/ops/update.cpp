@@ -94,11 +94,13 @@ void lower(Machine& machine, const Node& node, const Accumulate&) {
 }
 
 void lower(Machine& machine, const Node& node, const ExponentialAverage& op) {
-    const int average = machine.slot_of(node.inputs[0]), weights = machine.slot_of(node.inputs[1]);
+    const int average = machine.slot_of(node.inputs[0]), weights = machine.slot_of(node.inputs[1]),
+              update_count = machine.slot_of(node.inputs[2]);
     const int64_t elements = machine.slot(average).type.shape.elements();
-    const float decay = static_cast<float>(op.decay);
-    machine.add(node, Kind::update, {average, weights}, {average},
-                [&machine, average, weights, elements, decay](const RunContext&) {
+    machine.add(node, Kind::update, {average, weights, update_count}, {average},
+                [&machine, average, weights, update_count, elements, op](const RunContext&) {
+                    const auto decay =
+                        static_cast<float>(op.decay_at(static_cast<double>(machine.f32(update_count)[0])));
                     over_elements(elements, [&](int64_t at, int64_t count) {
                         simd().average(machine.f32(average) + at, machine.f32(weights) + at, decay, count);
                     });

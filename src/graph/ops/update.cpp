@@ -27,7 +27,7 @@ std::vector<ValueType> Accumulate::infer(std::span<const ValueType> inputs) cons
 }
 
 std::vector<ValueType> ExponentialAverage::infer(std::span<const ValueType> inputs) const {
-    require_inputs(inputs, 2, 2);
+    require_inputs(inputs, 3, 3);
     require_same_shape(inputs[0], inputs[1], "average and weights");
     return {inputs[0]};
 }

@@ -49,8 +49,9 @@ void run(const Accumulate&, const Frame& frame) {
 
 void run(const ExponentialAverage& op, const Frame& frame) {
     Array& average = frame.out();
+    const double decay = op.decay_at(frame.in(2)[0]);
     for (int64_t i = 0; i < average.elements(); ++i)
-        average[i] = op.decay * average[i] + (1.0 - op.decay) * frame.in(1)[i];
+        average[i] = decay * average[i] + (1.0 - decay) * frame.in(1)[i];
 }
 
 }  // namespace enmesh::reference

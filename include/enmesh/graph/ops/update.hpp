@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "enmesh/graph/operation.hpp"
 
 namespace enmesh {
@@ -65,13 +67,16 @@ struct Accumulate {
     static std::vector<std::array<int, 2>> in_place() { return {{0, 0}}; }
 };
 
-/// average = decay * average + (1 - decay) * weights. Inputs average, weights; in place.
+/// average = d * average + (1 - d) * weights with d = min(decay, (1 + t) / (10 + t)) at update t, 1 at the
+/// first: a fixed decay would keep the random first weights in it for several 1 / (1 - decay) updates. Inputs
+/// average, weights, update_count (scalar); in place.
 struct ExponentialAverage {
     static constexpr std::string_view name = "exponential_average";
     double decay = 0.999;
 
     static constexpr auto fields() { return std::tuple{field("decay", &ExponentialAverage::decay)}; }
     bool operator==(const ExponentialAverage&) const = default;
+    double decay_at(double update) const { return std::min(decay, (1 + update) / (10 + update)); }
     std::vector<ValueType> infer(std::span<const ValueType> inputs) const;
     static std::vector<std::array<int, 2>> in_place() { return {{0, 0}}; }
 };
