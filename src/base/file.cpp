@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/writable.hpp"
 
 namespace enmesh {
 namespace fs = std::filesystem;
@@ -39,6 +40,37 @@ std::string read_stream(const fs::path& path, size_t max_bytes) {
     return text;
 }
 
+/// Where a file that is written under this name ends up. Links to pipes and devices stay: those in
+/// /proc/self/fd (/dev/stdout) name nothing that can be opened.
+fs::path behind_links(fs::path path) {
+    std::error_code code;
+    for (int links = 0; links < 16 && fs::is_symlink(path, code) && !fs::is_other(path, code); ++links)
+        path = path.parent_path() / fs::read_symlink(path, code);
+    return path;
+}
+
+/// Makes a file in `folder` and removes it: 0, or why it cannot. Permissions alone do not tell: there are
+/// file systems on which nobody can make a file.
+int probe(const fs::path& folder) {
+    const std::string name = (folder / fmt::format(".enmesh-probe-{}", ::getpid())).string();
+    const int descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (descriptor < 0) return errno;
+    ::close(descriptor);
+    ::unlink(name.c_str());
+    return 0;
+}
+
+bool is_a_wrong_place(int reason) {
+    constexpr std::array reasons = {EACCES, EPERM, EROFS,        ENOENT, ENOTDIR, EISDIR,
+                                    EEXIST, ELOOP, ENAMETOOLONG, EINVAL, ENXIO,   ETXTBSY};
+    return std::find(reasons.begin(), reasons.end(), reason) != reasons.end();
+}
+
+[[noreturn]] void refuse_or_fail(int reason, std::string_view what) {
+    const std::string message = fmt::format("{} ({})", what, std::strerror(reason));
+    throw Error(is_a_wrong_place(reason) ? ErrorKind::request : ErrorKind::failure, message);
+}
+
 }  // namespace
 
 std::string read_file(const fs::path& path, size_t max_bytes) {
@@ -58,10 +90,8 @@ std::string read_file(const fs::path& path, size_t max_bytes) {
     return text;
 }
 
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(fs::path path) : path_(behind_links(std::move(path))) {
     std::error_code code;
-    for (int links = 0; links < 16 && fs::is_symlink(path_, code); ++links)
-        path_ = path_.parent_path() / fs::read_symlink(path_, code);
     const fs::file_status status = fs::status(path_, code);
     if (fs::is_character_file(status) || fs::is_block_file(status) || fs::is_fifo(status) ||
         fs::is_socket(status)) {
@@ -118,20 +148,52 @@ void write_file(const fs::path& path, std::string_view text) {
     file.commit();
 }
 
-void make_writable_directory(const fs::path& directory) {
+void require_writable_file(const fs::path& path) {
+    const fs::path target = behind_links(path);
     std::error_code code;
-    if (fs::exists(directory, code) && !fs::is_directory(directory, code))
-        refuse("{}: is not a directory", directory.string());
+    const fs::file_status status = fs::status(target, code);
+    if (fs::is_directory(status)) refuse("{}: cannot be written (it is a folder)", path.string());
+    if (fs::exists(status) && !fs::is_regular_file(status)) {
+        if (::access(target.c_str(), W_OK) == 0) return;
+        refuse_or_fail(errno, fmt::format("{}: cannot be written", path.string()));
+    }
+    const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+    if (!fs::is_directory(folder, code))
+        refuse("{}: cannot be written ({} is no folder)", path.string(), folder.string());
+    if (const int reason = probe(folder); reason != 0)
+        refuse_or_fail(reason, fmt::format("{}: cannot be written", path.string()));
+}
+
+void require_writable_directory(const fs::path& directory) {
+    const fs::path wanted = directory.empty() ? fs::path(".") : directory;
+    fs::path there = wanted;
+    const auto refuse_because = [&](const char* why) {
+        if (there == wanted) refuse("{}: {}", wanted.string(), why);
+        refuse("{}: the directory cannot be made ({} {})", wanted.string(), there.string(), why);
+    };
+    std::error_code code;
+    while (!fs::exists(there, code)) {
+        if (fs::is_symlink(fs::symlink_status(there, code)))
+            refuse_because("is a link to what does not exist");
+        const fs::path above = there.parent_path();
+        there = above.empty() || above == there ? fs::path(".") : above;
+    }
+    if (!fs::is_directory(there, code)) refuse_because("is not a directory");
+    const int reason = probe(there);
+    if (reason == 0) return;
+    if (there == wanted)
+        refuse_or_fail(reason, fmt::format("{}: the directory cannot be written to", wanted.string()));
+    refuse_or_fail(reason,
+                   fmt::format("{}: the directory cannot be made in {}", wanted.string(), there.string()));
+}
+
+void make_writable_directory(const fs::path& directory) {
+    require_writable_directory(directory);
+    if (directory.empty()) return;
+    std::error_code code;
     fs::create_directories(directory, code);
-    if (code == std::errc::not_a_directory)
-        refuse("{}: the directory cannot be made ({})", directory.string(), code.message());
-    if (code) fail("{}: the directory cannot be made ({})", directory.string(), code.message());
-    const std::string probe = (directory / fmt::format(".enmesh-probe-{}", ::getpid())).string();
-    const int handle = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (handle < 0)
-        fail("{}: the directory cannot be written to ({})", directory.string(), std::strerror(errno));
-    ::close(handle);
-    ::unlink(probe.c_str());
+    if (code)
+        refuse_or_fail(code.value(), fmt::format("{}: the directory cannot be made", directory.string()));
 }
 
 }  // namespace enmesh

@@ -3,12 +3,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
+#include "cli/run_options.hpp"
 #include "enmesh/accel/energy.hpp"
 #include "enmesh/accel/topology.hpp"
 #include "enmesh/accel/workload_of.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/writable.hpp"
 #include "enmesh/step/step.hpp"
 
 namespace enmesh::cli {
@@ -74,6 +77,20 @@ std::vector<NamedFile> input_files(const AccelOptions& options, const std::strin
     if (names_onnx(options.model)) files.push_back({"--model", options.model.model});
     if (accel::built_in_energy(energy).empty()) files.push_back({"energy.table", energy});
     return files;
+}
+
+void require_writable_results(const std::vector<std::string>& files, const std::string& out) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    const auto plain = [&](const fs::path& folder) {
+        return fs::weakly_canonical(folder.empty() ? "." : folder, ignored);
+    };
+    if (!out.empty()) require_writable_directory(out);
+    for (const std::string& file : files) {
+        const bool will_be_made =
+            !out.empty() && !fs::exists(out, ignored) && plain(fs::path(file).parent_path()) == plain(out);
+        if (!will_be_made) require_writable_target(file);
+    }
 }
 
 void write_result(const std::string& file, const std::string& text) {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "cli/commands.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/data/dataset.hpp"
@@ -161,6 +162,7 @@ void print_info(const data::DataSpec& spec, const data::Dataset& dataset) {
 
 void run_info(const InfoArguments& arguments) {
     const data::DataSpec spec = data::parse_data_spec(arguments.spec);
+    require_writable_target(arguments.json);
     data::LoadOptions options;
     if (!arguments.image.empty()) options.image = parse_image(arguments.image);
     const data::Dataset dataset = data::load(spec, options);

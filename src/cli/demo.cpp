@@ -11,6 +11,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/base/writable.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/report/progress_bar.hpp"
 #include "enmesh/train/trainer.hpp"
@@ -110,8 +111,9 @@ nlohmann::ordered_json summary_of(const DemoRun& run) {
 }
 
 void run_demo(const DemoArguments& arguments) {
-    const data::Dataset dataset = data::digits();
+    require_writable_directory(arguments.out);
     require_writable_target(arguments.json);
+    const data::Dataset dataset = data::digits();
     std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
     const DemoRun dense = train_one(stream, arguments, dataset, make_recipe("dense", std::nullopt));
     const DemoRun sparse = train_one(stream, arguments, dataset, make_recipe("bdwp", Pattern{2, 8}));

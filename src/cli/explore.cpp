@@ -209,6 +209,7 @@ void check_files(const Options& options, const accel::SatConfig& base, std::span
     const std::filesystem::path out(options.out);
     require_apart({{"--out", out / "points.jsonl"}, {"--out", out / "pareto.svg"}, {"--json", options.json}},
                   inputs);
+    require_writable_results({options.json}, options.out);
 }
 
 void run(const Options& options) {

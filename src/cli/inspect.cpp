@@ -10,6 +10,7 @@
 #include "cli/commands.hpp"
 #include "cli/model_options.hpp"
 #include "cli/named_files.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/step/step.hpp"
@@ -287,6 +288,8 @@ void run(const Options& options) {
     if (options.methods) return emit("-", recipe_table());
     const int printed = (options.json == "-" ? 1 : 0) + (options.dot == "-" ? 1 : 0) + (options.step ? 1 : 0);
     if (printed > 1) refuse("--json -, --dot and --step each take the whole of standard output: choose one");
+    require_writable_target(options.json);
+    require_writable_target(options.dot);
     require_apart({{"--json", options.json}, {"--dot", options.dot}},
                   {{"--model", names_onnx(options.request) ? options.request.model : ""}});
     const Inspection inspection = inspect(options.request);

@@ -1,17 +1,13 @@
 #include "cli/run_options.hpp"
 
-#include <unistd.h>
-
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
-#include <cerrno>
-#include <charconv>
-#include <cstring>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/writable.hpp"
 #include "enmesh/cpu/executor.hpp"
 #include "enmesh/train/sat_backend.hpp"
 
@@ -226,16 +222,7 @@ void apply_config(CLI::App& command, const std::filesystem::path& file) {
 }
 
 void require_writable_target(const std::string& file) {
-    if (file.empty() || file == "-") return;
-    std::error_code ignored;
-    const std::filesystem::path path(file);
-    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
-    if (std::filesystem::is_directory(status)) fail("{}: cannot be written (it is a folder)", file);
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return;
-    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-    if (!std::filesystem::is_directory(folder, ignored))
-        fail("{}: cannot be written ({} is no folder)", file, folder.string());
-    if (::access(folder.c_str(), W_OK) != 0) fail("{}: cannot be written ({})", file, std::strerror(errno));
+    if (!file.empty() && file != "-") require_writable_file(file);
 }
 
 void require_between(const char* option, double value, double low, double high) {

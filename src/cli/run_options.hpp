@@ -56,7 +56,7 @@ void check_description(const ModelDescription& there, const ModelDescription& he
 /// dashes. Refuses unknown keys with the nearest name.
 void apply_config(CLI::App& command, const std::filesystem::path& file);
 
-/// Fails, before the work, for a result file that could not be written: "" and "-" are fine.
+/// Refuses, before the work, for a result file that could not be written: "" and "-" are fine.
 void require_writable_target(const std::string& file);
 /// Refuses a value outside [low, high].
 void require_between(const char* option, double value, double low, double high);

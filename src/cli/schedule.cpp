@@ -25,6 +25,7 @@ void run(const Options& options) {
     const accel::SatConfig config = load_sat(options.accel);
     require_apart({{"--out", options.out}, {"--json", options.json}},
                   input_files(options.accel, config.energy));
+    require_writable_results({options.out, options.json});
     const accel::Workload workload = load_workload(options.accel);
     if (!options.check.empty()) {
         accel::read_schedule(options.check, config, workload);

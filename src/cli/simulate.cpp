@@ -179,6 +179,7 @@ void check_files(const Options& options, const std::optional<accel::SatConfig>& 
             outputs.push_back({"--out", std::filesystem::path(options.out) / name});
     }
     require_apart(outputs, inputs);
+    require_writable_results({options.json, options.csv, options.trace}, options.out);
 }
 
 void run(const Options& options) {

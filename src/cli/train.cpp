@@ -15,6 +15,7 @@
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/writable.hpp"
 #include "enmesh/onnx/export.hpp"
 #include "enmesh/report/progress_bar.hpp"
 #include "enmesh/train/trainer.hpp"
@@ -109,11 +110,33 @@ FitOptions fit_options(const TrainArguments& arguments, const data::Dataset& dat
     return options;
 }
 
-void check_out(const TrainArguments& arguments) {
-    const std::filesystem::path last = arguments.out / "last.safetensors";
+/// A run that was killed in its first epoch starts anew under --resume; one that has lost its last checkpoint
+/// must not take the best one along.
+void check_resumable(const std::filesystem::path& out) {
+    const std::filesystem::path last = out / "last.safetensors", best = out / "best.safetensors";
     std::error_code ignored;
-    if (arguments.resume || arguments.overwrite || !std::filesystem::exists(last, ignored)) return;
-    refuse("{} holds a run already: --resume continues it, --overwrite starts anew", arguments.out.string());
+    if (std::filesystem::exists(last, ignored) || !std::filesystem::exists(best, ignored)) return;
+    const int64_t epoch = read_checkpoint_info(SafetensorsReader(best), best).progress.epoch;
+    if (epoch <= 1) return;
+    refuse(
+        "{} is missing: copy {} to it to go on after epoch {}, or start anew with --overwrite instead of "
+        "--resume",
+        last.string(), best.string(), epoch);
+}
+
+void check_out(const TrainArguments& arguments) {
+    if (arguments.resume && arguments.overwrite)
+        refuse("--resume goes on with a run and --overwrite starts anew: give one of them");
+    require_writable_directory(arguments.out);
+    if (arguments.overwrite) return;
+    if (arguments.resume) return check_resumable(arguments.out);
+    for (const char* const name : {"last.safetensors", "best.safetensors", "metrics.jsonl"}) {
+        std::error_code code;
+        const auto bytes = std::filesystem::file_size(arguments.out / name, code);
+        if (code || bytes == 0) continue;
+        refuse("{} holds a run already ({}): --resume continues it, --overwrite starts anew",
+               arguments.out.string(), name);
+    }
 }
 
 void check_init(const TrainArguments& arguments, const ModelDescription& here) {
@@ -216,6 +239,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         // The last match wins: what the command line says goes behind what the file says.
         std::rotate(overrides.begin(), overrides.begin() + given, overrides.end());
     }
+    check_out(arguments);
     require_writable_target(arguments.json);
     require_apart({{"--json", arguments.json}},
                   {{"--init", arguments.init},
@@ -230,7 +254,6 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     const Backend backend = requested_backend(arguments.run);
     const Recipe recipe = train_recipe(arguments);
     const StepOptions step_options = requested_step(arguments);
-    check_out(arguments);
     const data::Dataset dataset = requested_dataset(arguments.run, arguments.model);
     const ModelOptions model = model_options_for(arguments.model, dataset);
     FitOptions options = fit_options(arguments, dataset);
@@ -337,7 +360,8 @@ void add_train(CLI::App& app) {
         ->type_name("DIR")
         ->capture_default_str();
     command->add_flag("--resume", arguments->resume, "Go on from DIR/last.safetensors");
-    command->add_flag("--overwrite", arguments->overwrite, "Start anew in a folder that holds a run");
+    command->add_flag("--overwrite", arguments->overwrite,
+                      "Start anew in a folder that holds a run; not with --resume");
     command->add_option("--init", arguments->init, "Weights to start from")->type_name("FILE");
     command
         ->add_option("--checkpoint-every", arguments->checkpoint_every,

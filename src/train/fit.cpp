@@ -105,6 +105,7 @@ class Fit {
             refuse("{}: stands at batch {} of an epoch of {}", files_->last().string(), info.progress.batches,
                    batches_per_epoch());
         }
+        if (info.progress.epoch >= options_.epochs) files_->require_metrics_of(info.progress.epoch);
         state_.resume_from(files_->last(), info);
     }
 
@@ -160,7 +161,8 @@ class Fit {
         const bool overflowed = scales_loss() && !gradients_finite(executor);
         if (!overflowed) executor.update({state_.options.seed, progress().update, accumulate() - 1});
         if (scales_loss() && !loss_scale::adjust(progress(), overflowed))
-            diverged("gradients overflow however small the loss is scaled", "a gradient", progress().update + 1);
+            diverged("gradients overflow however small the loss is scaled", "a gradient",
+                     progress().update + 1);
         progress().batches += accumulate();
         ++progress().update;
         return sum / accumulate();

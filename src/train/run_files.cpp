@@ -39,6 +39,27 @@ OrderedJson left_dense(const TrainingStep& step) {
     return list;
 }
 
+/// What metrics.jsonl knows of a whole run.
+struct Metrics {
+    nlohmann::json last_epoch = nlohmann::json::object();  ///< empty if somebody took the file away
+    double seconds = 0;
+};
+
+Metrics read_metrics(const std::filesystem::path& file) {
+    Metrics metrics;
+    std::error_code ignored;
+    const std::string text = std::filesystem::exists(file, ignored) ? read_file(file) : "";
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        const auto line = nlohmann::json::parse(text.substr(at, end - at), nullptr, false);
+        if (!line.is_object()) break;
+        metrics.last_epoch = line;
+        metrics.seconds += line.value("seconds", 0.0);
+        at = end + 1;
+    }
+    return metrics;
+}
+
 /// What a killed run was about to rename.
 void remove_temporaries(const std::filesystem::path& directory) {
     std::error_code ignored;
@@ -97,31 +118,34 @@ void RunFiles::add(const EpochReport& report) {
     events_->scalar("test/accuracy", report.step, static_cast<float>(report.test_accuracy));
 }
 
+void RunFiles::require_metrics_of(int64_t epoch) const {
+    const nlohmann::json last = read_metrics(metrics()).last_epoch.value("epoch", nlohmann::json());
+    if (last.is_number_integer() && last.get<int64_t>() >= epoch) return;
+    refuse(
+        "{}: has no line of epoch {}, which summary.json needs: put the file back, or start anew with "
+        "--overwrite",
+        metrics().string(), epoch);
+}
+
 void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& model,
                              const Progress& progress, const std::optional<Simulated>& simulated) const {
-    const std::string text = read_file(metrics());
-    double seconds = 0;
-    nlohmann::json last_epoch = nlohmann::json::object();  // empty if somebody took the file away
-    for (size_t at = 0; at < text.size();) {
-        const size_t end = std::min(text.find('\n', at), text.size());
-        last_epoch = nlohmann::json::parse(text.substr(at, end - at));
-        seconds += last_epoch.value("seconds", 0.0);
-        at = end + 1;
-    }
+    const Metrics known = read_metrics(metrics());
+    const auto field = [&](const char* key) { return known.last_epoch.value(key, nlohmann::json()); };
+    const Recipe& recipe = step.recipe;
     OrderedJson json = {{"model", model},
-                        {"method", step.recipe.method},
-                        {"pattern", step.recipe.dense() ? "" : to_string(step.recipe.pattern)},
+                        {"method", recipe.method},
+                        {"pattern", recipe.dense() ? OrderedJson() : OrderedJson(to_string(recipe.pattern))},
                         {"parameters", parameter_count(step)},
                         {"batch", step.graph.type(step.images).shape[0]},
                         {"epochs", progress.epoch},
                         {"steps", progress.update},
-                        {"train_loss", last_epoch["train_loss"]},
-                        {"test_loss", last_epoch["test_loss"]},
-                        {"test_accuracy", last_epoch["test_accuracy"]},
+                        {"train_loss", field("train_loss")},
+                        {"test_loss", field("test_loss")},
+                        {"test_accuracy", field("test_accuracy")},
                         {"best_accuracy", progress.best_accuracy},
                         {"best_epoch", progress.best_epoch},
-                        {"seconds", seconds},
-                        {"images_per_second", last_epoch["images_per_second"]}};
+                        {"seconds", known.seconds},
+                        {"images_per_second", field("images_per_second")}};
     if (simulated.has_value()) {
         json["simulated_seconds"] = simulated->seconds;
         json["simulated_joules"] = simulated->joules;

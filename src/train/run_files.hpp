@@ -30,6 +30,8 @@ class RunFiles {
         metrics_file_->sync();
         events_->sync();
     }
+    /// Refuses, before anything is written, to go on without the metrics of a run that is complete.
+    void require_metrics_of(int64_t epoch) const;
     /// From metrics.jsonl, so that it covers every call of fit() that had a part in the run.
     void write_summary(const TrainingStep& step, const ModelDescription& model, const Progress& progress,
                        const std::optional<Simulated>& simulated) const;

@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <fstream>
 #include <thread>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/writable.hpp"
 
 namespace enmesh {
 namespace {
@@ -60,6 +62,18 @@ TEST_F(Files, PipesAreWrittenTo) {
     EXPECT_EQ(got, "through");
     EXPECT_TRUE(fs::is_fifo(pipe));
     EXPECT_EQ(entries(), 1U);
+
+    // As behind /dev/stdout: a link that leads nowhere as text.
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe(ends.data()), 0);
+    const std::string link = fmt::format("/proc/self/fd/{}", ends[1]);
+    require_writable_file(link);
+    write_file(link, "through");
+    std::array<char, 7> text{};
+    EXPECT_EQ(::read(ends[0], text.data(), text.size()), 7);
+    EXPECT_EQ(std::string(text.begin(), text.end()), "through");
+    ::close(ends[0]);
+    ::close(ends[1]);
 }
 
 TEST_F(Files, PipesAreReadToTheirEnd) {
@@ -81,6 +95,63 @@ TEST_F(Files, PipesAreReadToTheirEnd) {
     EXPECT_EQ(sent(text.size() - 1), pipe.string() + ": more than the 199999 bytes that can be read here");
     EXPECT_EQ(read_file("/dev/null"), "");
     EXPECT_THROW(read_file("/dev/zero", 100000), Error);
+}
+
+/// Acts as a user without rights for a while, where this one has all of them.
+class WithoutRights {
+  public:
+    WithoutRights() : taken_(::geteuid() == 0 && ::seteuid(65534) == 0) {}
+    ~WithoutRights() {
+        if (taken_ && ::seteuid(0) != 0) std::abort();
+    }
+    bool holds() const { return ::geteuid() != 0; }
+
+  private:
+    bool taken_;
+};
+
+TEST_F(Files, ImpossiblePlacesAreWrongRequests) {
+    const auto refused = [](const auto& check, const fs::path& path) {
+        try {
+            check(path);
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::request) << error.what();
+            return std::string(error.what());
+        }
+        ADD_FAILURE() << path << " is taken";
+        return std::string();
+    };
+    write_file(folder_ / "file", "x");
+    fs::create_symlink(folder_ / "missing", folder_ / "dangling");
+    fs::create_directory(folder_ / "closed");
+    fs::permissions(folder_ / "closed", fs::perms(0555));
+    const WithoutRights rights;
+    for (const auto& check : {require_writable_directory, make_writable_directory}) {
+        EXPECT_NE(refused(check, folder_ / "file").find("is not a directory"), std::string::npos);
+        EXPECT_NE(refused(check, folder_ / "file/below").find("is not a directory"), std::string::npos);
+        EXPECT_NE(refused(check, folder_ / "dangling").find("is a link to what"), std::string::npos);
+        EXPECT_NE(refused(check, folder_ / "dangling/a").find("is a link to what"), std::string::npos);
+        refused(check, "/proc/enmesh-none");
+        if (!rights.holds()) continue;
+        EXPECT_NE(refused(check, folder_ / "closed").find("Permission denied"), std::string::npos);
+        EXPECT_NE(refused(check, folder_ / "closed/a/b").find("Permission denied"), std::string::npos);
+    }
+    EXPECT_NE(refused(require_writable_file, folder_).find("is a folder"), std::string::npos);
+    EXPECT_NE(refused(require_writable_file, folder_ / "none/a").find("is no folder"), std::string::npos);
+    refused(require_writable_file, "/proc/enmesh-none");
+    if (rights.holds()) refused(require_writable_file, folder_ / "closed/a");
+}
+
+TEST_F(Files, CheckingAPlaceLeavesNothingBehind) {
+    fs::create_symlink(folder_ / "missing", folder_ / "dangling");
+    require_writable_directory(folder_ / "a/b/c");
+    require_writable_directory(folder_);
+    require_writable_file(folder_ / "file");
+    require_writable_file(folder_ / "dangling");
+    require_writable_file("/dev/null");
+    EXPECT_EQ(entries(), 1U);
+    make_writable_directory(folder_ / "a/b/c");
+    EXPECT_TRUE(fs::is_directory(folder_ / "a/b/c"));
 }
 
 }  // namespace

@@ -319,14 +319,25 @@ TEST_F(SimulateCli, RefusesAbsurdEnergiesAndNamesTheLinesOfUnknownKeys) {
     expect_refused(lenet + "--schedule " + path("s.toml"), "s.toml:3: unknown key 'prodct' (did you mean");
 }
 
-TEST_F(SimulateCli, AnImpossibleFolderIsAFailureOfTheWork) {
+TEST_F(SimulateCli, AnImpossiblePlaceIsRefused) {
     write_file(path("net.csv"), "Layer,M,N,K,\nA,8,8,8,\n");
     const std::string command = "simulate --topology " + path("net.csv") + " --out ";
     const testing::ProgramResult denied = run(command + "/proc/enmesh-out");
-    EXPECT_EQ(denied.code, 1);
+    EXPECT_EQ(denied.code, 2);
     EXPECT_TRUE(testing::is_one_error_line(denied.err)) << denied.err;
     EXPECT_EQ(run(command + path("net.csv")).code, 2);
     EXPECT_EQ(run(command + path("net.csv/below")).code, 2);
+    for (const char* const option : {"--json ", "--csv ", "--trace "})
+        expect_refused("simulate --topology " + path("net.csv") + " " + option + path("missing/file"),
+                       "missing is no folder");
+    const std::string lenet = " --model lenet5 --batch 1 --method bdwp --pattern 2:8 ";
+    expect_refused("schedule" + lenet + "--out " + path("missing/file"), "missing is no folder");
+    expect_refused(
+        "explore" + lenet + "--sweep array=8x8 --out " + path("e") + " --json " + path("missing/f"),
+        "missing is no folder");
+    EXPECT_FALSE(std::filesystem::exists(path("e")));
+    EXPECT_EQ(run(command + path("made") + " --json " + path("made/more.json")).code, 0);
+    EXPECT_TRUE(std::filesystem::exists(path("made/more.json")));
 }
 
 TEST_F(SimulateCli, APointThatCannotRunHasNoFigures) {

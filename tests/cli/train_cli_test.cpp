@@ -160,6 +160,7 @@ TEST_F(TrainProgram, WritesWhatTheContractSaysAndEvaluatesTheSame) {
     ASSERT_EQ(run.code, 0) << run.err;
     const nlohmann::json summary = nlohmann::json::parse(run.out);
     EXPECT_EQ(summary, nlohmann::json::parse(file("run/summary.json")));
+    EXPECT_EQ(summary["pattern"], "2:8");
     const nlohmann::json lines = metrics("run");
     ASSERT_EQ(lines.size(), 2U);
     EXPECT_EQ(lines[1]["epoch"], 2);
@@ -189,6 +190,12 @@ TEST_F(TrainProgram, WritesWhatTheContractSaysAndEvaluatesTheSame) {
     EXPECT_EQ(again.code, 0) << again.err;
     EXPECT_TRUE(file("run/last.safetensors") == before);
     EXPECT_EQ(metrics("run"), lines);
+
+    fs::rename(folder_ / "run/metrics.jsonl", folder_ / "taken");
+    expect_refused(train("run", {"--resume"}),
+                   "metrics.jsonl: has no line of epoch 2, which summary.json needs");
+    EXPECT_EQ(summary, nlohmann::json::parse(file("run/summary.json")));
+    fs::rename(folder_ / "taken", folder_ / "run/metrics.jsonl");
 
     const ProgramResult refused = run_program(train("run"));
     EXPECT_EQ(refused.code, 2);
@@ -232,15 +239,47 @@ TEST_F(TrainProgram, RefusesImpossibleRequestsBeforeItWrites) {
     expect_refused(with({"--nesterov", "--momentum", "0"}), "--nesterov needs");
     expect_refused(with({"--optimizer", "adamw", "--momentum", "0.5"}), "--momentum belongs to sgd");
     expect_refused(with({"--seed", "-1"}), "must be 0 or more");
-    const auto unwritable = run_program(with({"--json", path("missing/x.json")}));
-    EXPECT_EQ(unwritable.code, 1);  // the work failed, the request was right
-    EXPECT_NE(unwritable.err.find("is no folder"), std::string::npos) << unwritable.err;
+    expect_refused(with({"--json", path("missing/x.json")}), "missing is no folder");
+    expect_refused(with({"--resume", "--overwrite"}), "give one of them");
     expect_refused(with({"--dense", "conv9"}), "matches no layer");
     expect_refused(with({"--sr-decay", "0.1"}), "--sr-decay needs a method");
     expect_refused(with({"--device", "gpu"}), "--device gpu");
     expect_refused(with({"--init", path("missing.safetensors")}), "missing.safetensors");
     expect_refused({"train", "--data", "digits", "--out", "/dev/null/run"}, "/dev/null/run");
+    // Before the data are read: there are none.
+    fs::create_directory_symlink(path("nowhere"), path("dangling"));
+    for (const std::string& out : {path("dangling"), path("dangling/run"), std::string("/proc/enmesh-run")})
+        expect_refused({"train", "--data", "cifar10:" + path("no-data"), "--out", out}, out.substr(0, 5));
+    expect_refused({"train", "--data", "cifar10:" + path("no-data"), "--out", path("dangling")},
+                   "is a link to what does not exist");
+    EXPECT_FALSE(fs::exists(path("nowhere")));
+    expect_refused({"demo", "--out", "/proc/enmesh-run"}, "/proc/enmesh-run");
+    expect_refused({"eval", "--json", path("missing/x.json")}, "missing is no folder");
+    expect_refused({"data", "info", "digits", "--json", path("missing/x.json")}, "missing is no folder");
+    expect_refused({"inspect", "--model", "lenet5", "--json", path("missing/x.json")},
+                   "missing is no folder");
     expect_refused({"train", "--data", "cifar11:x", "--out", path("refused")}, "did you mean 'cifar10'?");
+}
+
+TEST_F(TrainProgram, AFolderThatHoldsPartOfARunIsLeftAlone) {
+    for (const char* const name : {"best.safetensors", "metrics.jsonl"}) {
+        const std::string out = std::string("has-") + name;
+        fs::create_directory(folder_ / out);
+        write_file(folder_ / out / name, "kept");
+        expect_refused(train(out), fmt::format("holds a run already ({})", name));
+        EXPECT_EQ(file(out + "/" + name), "kept");
+    }
+    // What a diverged run leaves is nothing to lose.
+    fs::create_directory(folder_ / "empty");
+    write_file(folder_ / "empty/metrics.jsonl", "");
+    EXPECT_EQ(run_program(train("empty")).code, 0);
+
+    fs::remove(folder_ / "empty/best.safetensors");
+    fs::rename(folder_ / "empty/last.safetensors", folder_ / "empty/best.safetensors");
+    const std::string best = file("empty/best.safetensors");
+    expect_refused(train("empty", {"--resume"}), "to go on after epoch 2, or start anew");
+    EXPECT_TRUE(file("empty/best.safetensors") == best);
+    EXPECT_NE(file("empty/metrics.jsonl"), "");
 }
 
 TEST_F(TrainProgram, ReadsAConfigurationFile) {
@@ -286,6 +325,7 @@ TEST_F(TrainProgram, AnUpdateThatOverflowsIsNeverSaved) {
                                              "--epochs", "1", "--out", path("run"), "--threads", "1"});
     ASSERT_EQ(first.code, 0) << first.err;
     const std::string kept = file("run/last.safetensors");
+    EXPECT_TRUE(nlohmann::json::parse(file("run/summary.json"))["pattern"].is_null());
     // One update an epoch, so that the loss before it is finite.
     const ProgramResult run =
         run_program({"train", "--data", "digits", "--model", "mlp", "--width", "0.1", "--epochs", "2",

@@ -35,7 +35,7 @@ class AtomicFile {
 /// AtomicFile in one call.
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-/// Creates the folder (and its parents), or fails if none can be written to; refuses a file in its place.
+/// Creates the folder and its parents; refuses what require_writable_directory refuses.
 void make_writable_directory(const std::filesystem::path& directory);
 
 }  // namespace enmesh

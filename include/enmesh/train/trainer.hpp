@@ -88,7 +88,7 @@ struct FitReport {
 
 /// Trains a graph under a recipe.
 ///
-///     auto trainer = Trainer(graph, recipes::bdwp({2, 8}), {.optimizer = Sgd{.lr = 0.1}});
+///     auto trainer = Trainer(graph, make_recipe("bdwp", Pattern{2, 8}), {.optimizer = Sgd{.lr = 0.1}});
 ///     trainer.fit(data::digits(), {.epochs = 10});
 ///
 /// Equal graphs, options, data and thread counts give equal bits, interrupted and resumed or not.
