@@ -217,8 +217,27 @@ const Constant* Converter::constant(const NodeView& node, int i) const {
 const Constant& Converter::required(const NodeView& node, int i, std::string_view what) const {
     const Entry* const entry = find(node, i);
     if (entry == nullptr) refuse("its {} are missing", what);
-    if (entry->constant == nullptr) refuse("its {} ('{}') depend on the images", what, node.proto().input(i));
-    return *entry->constant;
+    if (entry->constant != nullptr) return *entry->constant;
+    const std::string& name = node.proto().input(i);
+    if (depends_on_images(*entry)) refuse("its {} ('{}') depend on the images", what, name);
+    refuse("its {} ('{}') are computed from trained weights, which is not supported", what, name);
+}
+
+bool Converter::depends_on_images(const Entry& entry) const {
+    std::vector<ValueId> open = entry.sequence;
+    if (entry.value.has_value()) open.push_back(*entry.value);
+    std::set<int> seen;
+    while (!open.empty()) {
+        const ValueId id = open.back();
+        open.pop_back();
+        if (!seen.insert(id.index).second) continue;
+        const Value& value = graph_.value(id);
+        if (value.role == Role::input) return true;
+        if (value.producer < 0) continue;
+        const std::vector<ValueId>& inputs = graph_.node(value.producer).inputs;
+        open.insert(open.end(), inputs.begin(), inputs.end());
+    }
+    return false;
 }
 
 std::optional<double> Converter::scalar(const NodeView& node, int i) const {
@@ -390,7 +409,9 @@ void Converter::convert(const NodeView& node) {
         if (try_fold(node)) return;
         const ConvertOperator run_operator = find_operator(node.type());
         if (run_operator == nullptr)
-            refuse("is supported on shapes and constants only, not on what depends on the images");
+            refuse(
+                "is supported on shapes and constants only, not on what depends on the images or on "
+                "trained weights");
         run_operator(*this, node);
     } catch (const Error& error) {
         throw Error(error.kind(), fmt::format("node '{}' ({}): {}", node.name(), node.type(), error.what()));

@@ -33,7 +33,7 @@ class Converter {
     ValueId state(const NodeView& node, int i);
     /// nullptr where the input is absent or computed from the images.
     const Constant* constant(const NodeView& node, int i) const;
-    /// Refuses what is computed from the images.
+    /// Refuses what is computed from the images, or from weights that are to be trained.
     const Constant& required(const NodeView& node, int i, std::string_view what) const;
     /// The one number that input i is, if it is one that is known.
     std::optional<double> scalar(const NodeView& node, int i) const;
@@ -67,6 +67,8 @@ class Converter {
     void convert(const NodeView& node);
     bool try_fold(const NodeView& node);
     const Entry* find(const NodeView& node, int i) const;
+    /// Otherwise it is computed from initialisers alone.
+    bool depends_on_images(const Entry& entry) const;
     void define(const std::string& name, Entry entry);
     std::string layer_of(const NodeView& node) const;
     std::string unique_name(const std::string& wanted) const;

@@ -40,6 +40,7 @@ TensorSource initial_values(uint64_t seed) {
 
 void save(const std::filesystem::path& path, const Model& model, const TensorSource& weights,
           const ExportOptions& options) {
+    require_apart(path, *model.file);
     proto::ModelProto out = model.file->model;
     std::map<std::string, int, std::less<>> initializers;
     for (int i = 0; i < out.graph().initializer_size(); ++i)
@@ -64,7 +65,7 @@ void save(const std::filesystem::path& path, const Model& model, const TensorSou
                           std::memcmp(target->raw_data().data(), tensor.data(), tensor.bytes()) == 0;
         if (!same || !target->has_raw_data()) write_tensor(*target, name, tensor);
     }
-    write_model(path, std::move(out), options.external_data || model.file->external);
+    write_model(path, std::move(out), options.external_data || !model.file->external.empty());
 }
 
 }  // namespace enmesh::onnx

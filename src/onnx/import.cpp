@@ -16,6 +16,19 @@ std::string one_line(const std::filesystem::path& path, const std::string& messa
     return text;
 }
 
+/// The graph at another batch than the file fixes.
+Graph at_batch(const Graph& graph, int64_t batch) {
+    const int64_t fixed = graph.type(graph.find("images")).shape[0];
+    try {
+        return with_batch(graph, batch);
+    } catch (const Error& error) {
+        throw Error(error.kind(),
+                    fmt::format("{}; the file fixes the batch at {}: export it with a dynamic batch or use "
+                                "--batch {}",
+                                error.what(), fixed, fixed));
+    }
+}
+
 }  // namespace
 
 Model import(const std::filesystem::path& path, const ImportOptions& options) {
@@ -23,8 +36,8 @@ Model import(const std::filesystem::path& path, const ImportOptions& options) {
         auto file = std::make_shared<const ModelFile>(read_model(path));
         Model model = Converter(*file, options).run();
         if (const ValueId images = model.graph.find("images");
-            model.graph.type(images).shape[0] != options.batch)
-            model.graph = with_batch(model.graph, options.batch);
+            !options.keep_batch && model.graph.type(images).shape[0] != options.batch)
+            model.graph = at_batch(model.graph, options.batch);
         model.structure = structure_of(file->model);
         model.file = std::move(file);
         return model;

@@ -7,10 +7,14 @@
 #include <climits>
 #include <fstream>
 #include <map>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/writable.hpp"
+#include "enmesh/onnx/import.hpp"
 #include "onnx/constant.hpp"
 
 namespace enmesh::onnx {
@@ -72,11 +76,16 @@ class ExternalData {
         tensor.clear_data_location();
     }
 
-    bool used() const { return !files_.empty(); }
+    std::vector<fs::path> files() const {
+        std::vector<fs::path> paths;
+        for (const auto& [location, file] : files_) paths.push_back(file.path);
+        return paths;
+    }
     uint64_t bytes() const { return bytes_; }
 
   private:
     struct File {
+        fs::path path;
         std::ifstream stream;
         uint64_t bytes = 0;
     };
@@ -93,6 +102,7 @@ class ExternalData {
         if (escapes || error || ends.first != base.end())
             refuse("tensor '{}': external data at '{}' lie outside the model's folder", tensor, location);
         File file;
+        file.path = target;
         if (!fs::is_regular_file(target, error))
             refuse("tensor '{}': its external data '{}' are not beside the model", tensor, location);
         file.bytes = fs::file_size(target, error);
@@ -118,20 +128,28 @@ void check_versions(const proto::ModelProto& model) {
     }
 }
 
-void bring_in(proto::ModelProto& model, ExternalData& data) {
-    for (proto::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) data.bring_in(tensor);
+/// use( tensor ) for every tensor that may have external data.
+template <typename Use>
+void each_tensor(proto::ModelProto& model, const Use& use) {
+    for (proto::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) use(tensor);
     for (proto::NodeProto& node : *model.mutable_graph()->mutable_node()) {
         for (proto::AttributeProto& attribute : *node.mutable_attribute()) {
-            if (attribute.has_t()) data.bring_in(*attribute.mutable_t());
+            if (attribute.has_t()) use(*attribute.mutable_t());
         }
     }
 }
 
-/// The tensors' bytes one after the other in FILE.data, aligned so that they can be mapped.
-void write_external(const fs::path& path, proto::ModelProto& model) {
-    fs::path data = path;
-    data += ".data";
-    AtomicFile file(data);
+/// False where it is no such message.
+bool parse(const std::string& text, proto::ModelProto& model) {
+    google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(text.data()),
+                                                  static_cast<int>(text.size()));
+    return !text.empty() && model.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
+}
+
+fs::path data_path(fs::path model) { return model += ".data"; }
+
+/// The tensors' bytes one after the other in `file`, called `name`, aligned so that they can be mapped.
+void write_external(AtomicFile& file, const std::string& name, proto::ModelProto& model) {
     size_t at = 0;
     for (proto::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) {
         if (tensor.raw_data().size() < smallest_external) continue;
@@ -145,14 +163,13 @@ void write_external(const fs::path& path, proto::ModelProto& model) {
             entry->set_key(key);
             entry->set_value(value);
         };
-        add("location", data.filename().string());
+        add("location", name);
         add("offset", std::to_string(at));
         add("length", std::to_string(length));
         tensor.set_data_location(proto::TensorProto_DataLocation_EXTERNAL);
         tensor.clear_raw_data();
         at += length;
     }
-    file.commit();
 }
 
 }  // namespace
@@ -168,21 +185,54 @@ ModelFile read_model(const fs::path& path) {
     ModelFile file;
     file.path = path;
     const std::string text = read_file(path, largest_message);
-    google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(text.data()),
-                                                  static_cast<int>(text.size()));
-    if (text.empty() || !file.model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
-        refuse("not an ONNX file, or a truncated one");
+    if (!parse(text, file.model)) refuse("not an ONNX file, or a truncated one");
     check_versions(file.model);
     ExternalData data(path);
-    bring_in(file.model, data);
-    file.external = data.used();
+    each_tensor(file.model, [&](proto::TensorProto& tensor) { data.bring_in(tensor); });
+    file.external = data.files();
     file.bytes = text.size() + data.bytes();
     return file;
 }
 
+std::vector<fs::path> external_files(const fs::path& path) {
+    proto::ModelProto model;
+    try {
+        if (!parse(read_file(path, largest_message), model)) return {};
+    } catch (const Error&) {
+        return {};
+    }
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    std::set<fs::path> files;
+    each_tensor(model, [&](const proto::TensorProto& tensor) {
+        if (tensor.data_location() != proto::TensorProto_DataLocation_EXTERNAL) return;
+        for (const proto::StringStringEntryProto& entry : tensor.external_data()) {
+            std::error_code error;
+            const fs::path file = fs::weakly_canonical(folder / entry.value(), error);
+            if (entry.key() == "location" && !error) files.insert(file);
+        }
+    });
+    return {files.begin(), files.end()};
+}
+
+void require_apart(const fs::path& path, const ModelFile& from) {
+    for (const fs::path& written : {path, data_path(path)}) {
+        for (const fs::path& read : from.external) {
+            std::error_code ignored;
+            if (fs::equivalent(written, read, ignored))
+                refuse("{}: would overwrite the external data of {}", written.string(), from.path.string());
+        }
+    }
+}
+
 void write_model(const fs::path& path, proto::ModelProto model, bool external) {
     constexpr size_t headroom = size_t{1} << 20;
-    if (external || model.ByteSizeLong() > largest_message - headroom) write_external(path, model);
+    require_writable_file(path);
+    std::optional<AtomicFile> data;
+    if (external || model.ByteSizeLong() > largest_message - headroom) {
+        const fs::path name = data_path(path);
+        require_writable_file(name);
+        write_external(data.emplace(name), name.filename().string(), model);
+    }
     std::string text;
     {
         google::protobuf::io::StringOutputStream raw(&text);
@@ -190,7 +240,10 @@ void write_model(const fs::path& path, proto::ModelProto model, bool external) {
         stream.SetSerializationDeterministic(true);
         if (!model.SerializeToCodedStream(&stream)) fail("{}: the model cannot be written", path.string());
     }
-    write_file(path, text);
+    AtomicFile file(path);
+    file.write(text);
+    if (data.has_value()) data->commit();
+    file.commit();
 }
 
 }  // namespace enmesh::onnx

@@ -73,14 +73,19 @@ TEST(onnx_export, changed_weights_come_back_with_names_open_batch_and_unknown_fi
     }
 }
 
-TEST(onnx_export, external_data_there_and_back) {
-    const Folder folder;
+/// A network with 8 KiB of weights, which go to external data.
+ModelMaker large_network() {
     ModelMaker maker = small_network();
     maker.weights("big.weight", {512, 4});
     maker.node("Gemm", {"e", "big.weight"}, {"more"});
     ModelMaker::set(*maker.graph().mutable_node(6), "transB", int64_t{1});
     maker.graph().mutable_output(0)->set_name("more");
-    const onnx::Model model = onnx::import(folder.put("m.onnx", maker.text()));
+    return maker;
+}
+
+TEST(onnx_export, external_data_there_and_back) {
+    const Folder folder;
+    const onnx::Model model = onnx::import(folder.put("m.onnx", large_network().text()));
     onnx::save(folder / "out.onnx", model, scaled(3), {.external_data = true});
     EXPECT_EQ(std::filesystem::file_size(folder / "out.onnx.data"), 512U * 4 * 4);
     const onnx::Model again = onnx::import(folder / "out.onnx");
@@ -89,6 +94,46 @@ TEST(onnx_export, external_data_there_and_back) {
     const Comparison same =
         compare(forward(again.graph).f32(), forward(onnx::import(folder / "again.onnx").graph).f32(), 0);
     EXPECT_TRUE(same.ok()) << same.describe();
+}
+
+std::string refusal_to_save(const std::filesystem::path& path, const onnx::Model& model) {
+    try {
+        onnx::save(path, model, onnx::initial_values());
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "";
+}
+
+TEST(onnx_export, external_data_of_the_imported_model_are_not_overwritten) {
+    const Folder folder;
+    onnx::save(folder / "freed.onnx", onnx::import(folder.put("m.onnx", large_network().text())),
+               onnx::initial_values(), {.external_data = true});
+    std::filesystem::rename(folder / "freed.onnx", folder / "dense.onnx");
+    const std::filesystem::path data = folder / "freed.onnx.data";
+    const std::string bytes = read_file(data);
+    EXPECT_EQ(onnx::external_files(folder / "dense.onnx"),
+              std::vector<std::filesystem::path>{std::filesystem::canonical(data)});
+    EXPECT_TRUE(onnx::external_files(folder / "m.onnx").empty());
+    EXPECT_TRUE(onnx::external_files(folder / "absent.onnx").empty());
+    EXPECT_TRUE(onnx::external_files(data).empty());
+    const onnx::Model model = onnx::import(folder / "dense.onnx");
+    const std::string words = "would overwrite the external data of";
+    EXPECT_NE(refusal_to_save(folder / "freed.onnx", model).find(words), std::string::npos);
+    EXPECT_NE(refusal_to_save(data, model).find(words), std::string::npos);
+    EXPECT_EQ(read_file(data), bytes);
+    EXPECT_EQ(refusal_to_save(folder / "other.onnx", model), "");
+}
+
+TEST(onnx_export, neither_file_appears_without_the_other) {
+    const Folder folder;
+    const onnx::Model model = onnx::import(folder.put("m.onnx", large_network().text()));
+    std::filesystem::create_directory(folder / "taken.onnx");
+    std::filesystem::create_directory(folder / "half.onnx.data");
+    for (const char* name : {"taken.onnx", "half.onnx"})
+        EXPECT_THROW(onnx::save(folder / name, model, scaled(2), {.external_data = true}), Error) << name;
+    EXPECT_FALSE(std::filesystem::exists(folder / "taken.onnx.data"));
+    EXPECT_FALSE(std::filesystem::exists(folder / "half.onnx"));
 }
 
 TEST(onnx_export, statistics_that_were_shared_are_written_apart) {

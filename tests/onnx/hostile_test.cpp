@@ -297,6 +297,27 @@ TEST(hostile, shape_arithmetic_that_explodes) {
     EXPECT_REFUSED(zero, "division by zero");
 }
 
+TEST(hostile, weights_that_are_computed) {
+    ModelMaker maker = small_network();
+    maker.raw<float>("two", {1}, 1, {2.0F});
+    // In front of the convolution, which then reads what it makes.
+    *maker.graph().add_node() = maker.graph().node(5);
+    for (int i = 5; i > 0; --i) *maker.graph().mutable_node(i) = maker.graph().node(i - 1);
+    ::onnx::NodeProto& product = *maker.graph().mutable_node(0);
+    product.Clear();
+    product.set_op_type("Mul");
+    product.set_name("scale");
+    product.add_input("conv.weight");
+    product.add_input("two");
+    product.add_output("scaled");
+    maker.graph().mutable_node(1)->set_input(1, "scaled");
+    EXPECT_REFUSED(maker, "its weights ('scaled') are computed from trained weights, which is not supported");
+    ModelMaker of_images = small_network();
+    of_images.node("Conv", {"c", "c"}, {"more"});
+    of_images.graph().mutable_output(0)->set_name("more");
+    EXPECT_REFUSED(of_images, "its weights ('c') depend on the images");
+}
+
 TEST(hostile, external_data) {
     const auto external = [](const std::string& location, const std::string& offset,
                              const std::string& length) {

@@ -20,7 +20,7 @@ struct ExportOptions {
 };
 
 /// The file that was imported with other weights: names, nodes, dynamic axes and unknown fields stay as they
-/// were.
+/// were. Refuses a path where it would overwrite the external data that the model was imported with.
 void save(const std::filesystem::path& path, const Model& model, const TensorSource& weights,
           const ExportOptions& options = {});
 

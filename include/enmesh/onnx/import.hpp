@@ -50,7 +50,8 @@ struct Model {
 };
 
 struct ImportOptions {
-    int64_t batch = 2;  ///< a file with a fixed batch is changed to it too, where its shapes allow
+    int64_t batch = 2;        ///< a file with a fixed batch is changed to it too, where its shapes allow
+    bool keep_batch = false;  ///< a file with a fixed batch keeps it: `batch` is for those that leave it open
     /// C, H, W where the file leaves them open; what it fixes must agree.
     std::optional<std::array<int64_t, 3>> image;
 };
@@ -59,6 +60,10 @@ struct ImportOptions {
 /// that is not ONNX or contradicts itself, unsupported operators (all of them at once, with their nodes),
 /// weights that are not float32 or not finite. Memory is bounded by the file's size.
 Model import(const std::filesystem::path& path, const ImportOptions& options = {});
+
+/// The files beside the model that it names as its external data, as canonical paths; none where it is no
+/// ONNX file, which import() refuses.
+std::vector<std::filesystem::path> external_files(const std::filesystem::path& path);
 
 /// Whether a path names an ONNX file (by its extension).
 bool is_onnx_path(const std::filesystem::path& path);
