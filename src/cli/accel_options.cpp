@@ -42,9 +42,11 @@ accel::Workload load_workload(const AccelOptions& options) {
     if (model == topology)
         refuse("name what to run: --model NAME or --topology FILE.csv{}", model ? ", not both" : "");
     if (model) {
-        const Graph graph = requested_graph(options.model, model_options(options.model));
+        Notes notes;
+        const Graph graph = requested_graph(options.model, model_options(options.model), notes);
         accel::Workload workload =
             accel::workload_of(build_training_step(graph, requested_recipe(options.model), {}));
+        notes.print();
         workload.name = options.model.model;
         return workload;
     }

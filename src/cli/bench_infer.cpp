@@ -8,6 +8,7 @@
 #include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
+#include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
@@ -34,8 +35,9 @@ struct Request {
 /// One network ready to run: norms folded, weights packed.
 class Contestant {
   public:
-    Contestant(const Request& request, const ModelRequest& model)
-        : Contestant(request, model, requested_graph(model, model_options(model)), requested_recipe(model)) {}
+    Contestant(const Request& request, const ModelRequest& model, Notes& notes)
+        : Contestant(request, model, requested_graph(model, model_options(model), notes),
+                     requested_recipe(model)) {}
     Contestant(const Request& request, const ModelRequest& model, const Graph& graph, const Recipe& recipe)
         : model_(model) {
         const Backend backend = cpu_backend(cpu::parse_kernel_choice(request.plan));
@@ -121,8 +123,8 @@ Recipe own_recipe(const Request& request, const CheckpointInfo& info, const Grap
 }
 
 /// The weights as they are beside the others.
-std::unique_ptr<Contestant> own_contestant(const Request& request, const CheckpointInfo& info) {
-    const Graph graph = requested_graph(request.model, model_options(request.model));
+std::unique_ptr<Contestant> own_contestant(const Request& request, const CheckpointInfo& info, Notes& notes) {
+    const Graph graph = requested_graph(request.model, model_options(request.model), notes);
     const Recipe recipe = own_recipe(request, info, graph);
     if (recipe.dense()) return nullptr;
     ModelRequest model = request.model;
@@ -133,16 +135,22 @@ std::unique_ptr<Contestant> own_contestant(const Request& request, const Checkpo
 
 void run(Request request) {
     begin_bench(request.bench);
+    require_apart({{"--json", request.bench.json}},
+                  {{"--init", request.init},
+                   {"--init", network_file(request.init), "ONNX network"},
+                   {"--model", names_onnx(request.model) ? request.model.model : ""}});
     CheckpointInfo info;
     if (!request.init.empty()) info = read_checkpoint_info(SafetensorsReader(request.init), request.init);
     complete(request, info);
+    Notes notes;
     std::vector<std::unique_ptr<Contestant>> contestants;
     for (const std::string& text : request.compare)
-        contestants.push_back(std::make_unique<Contestant>(request, with_method(request.model, text)));
-    if (auto own = request.own ? own_contestant(request, info) : nullptr) {
+        contestants.push_back(std::make_unique<Contestant>(request, with_method(request.model, text), notes));
+    if (auto own = request.own ? own_contestant(request, info, notes) : nullptr) {
         std::erase_if(contestants, [&](const auto& one) { return one->title() == own->title(); });
         contestants.push_back(std::move(own));
     }
+    notes.print();
     for (const auto& one : contestants) one->run();
     if (request.on_request) return answer_requests([&] { return contestants.front()->run(); });
     for (int round = 0; round < request.bench.rounds; ++round) {

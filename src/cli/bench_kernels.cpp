@@ -11,6 +11,7 @@
 #include "cli/bench_time.hpp"
 #include "cli/fma_peak.hpp"
 #include "cli/model_options.hpp"
+#include "cli/named_files.hpp"
 #include "cpu/measure.hpp"
 #include "cpu/onednn.hpp"
 #include "cpu/product.hpp"
@@ -369,7 +370,10 @@ Stage parse_stage(const std::string& text) {
 void run(const Request& request) {
     begin_bench(request.bench);
     for (const std::string& pattern : request.patterns) parse_pattern(pattern);
-    const Graph graph = requested_graph(request.model, model_options(request.model));
+    require_apart({{"--json", request.bench.json}},
+                  {{"--model", names_onnx(request.model) ? request.model.model : ""}});
+    Notes notes;
+    const Graph graph = requested_graph(request.model, model_options(request.model), notes);
     const double peak_flops = fma_peak_flops();
     const bool quiet = request.bench.rows_only();
     if (!quiet) {
@@ -400,6 +404,7 @@ void run(const Request& request) {
     if (rows.empty())
         refuse("{} has no product layer{}", request.model.model,
                request.layer.empty() ? "" : fmt::format(" '{}'", request.layer));
+    notes.print();
     if (!quiet) fmt::print("{}", means_text(all_means(rows, request)));
     write_rows(request.bench, std::move(json));
 }

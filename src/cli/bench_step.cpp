@@ -12,6 +12,7 @@
 #include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
+#include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -53,10 +54,10 @@ cpu::Options options_of(const std::string& layout, const std::string& choice) {
 /// One training step under measurement, fed with fixed random images.
 class Candidate {
   public:
-    Candidate(const ModelRequest& request, const std::string& layout, const std::string& choice)
+    Candidate(const ModelRequest& request, const std::string& layout, const std::string& choice, Notes& notes)
         : request_(request) {
         const ModelOptions options = model_options(request);
-        const Graph graph = requested_graph(request, options);
+        const Graph graph = requested_graph(request, options, notes);
         TrainingStep step = build_training_step(graph, requested_recipe(request), {});
         executor_ = cpu::make_executor(std::move(step), options_of(layout, choice));
         initialize(*executor_, 1);
@@ -182,12 +183,16 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
 
 void run(const Request& request) {
     begin_bench(request.bench);
+    require_apart({{"--json", request.bench.json}},
+                  {{"--model", names_onnx(request.model) ? request.model.model : ""}});
     std::vector<ModelRequest> wanted;
     for (const std::string& text : request.compare) wanted.push_back(with_method(request.model, text));
     if (wanted.empty()) wanted.push_back(request.model);
+    Notes notes;
     std::vector<std::unique_ptr<Candidate>> candidates;
     for (const ModelRequest& one : wanted)
-        candidates.push_back(std::make_unique<Candidate>(one, request.layout, request.plan));
+        candidates.push_back(std::make_unique<Candidate>(one, request.layout, request.plan, notes));
+    notes.print();
     for (const auto& one : candidates) one->run();
     if (request.on_request) return answer_requests([&] { return candidates.front()->run(); });
     for (int round = 0; round < request.bench.rounds; ++round) {

@@ -28,7 +28,7 @@ onnx::TensorSource CheckpointNetwork::weights() const {
 }
 
 CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const std::string& model,
-                               bool averages) {
+                               bool averages, Notes& notes) {
     CheckpointNetwork network{read_checkpoint_info(SafetensorsReader(checkpoint), checkpoint), {}, nullptr};
     const ModelDescription& described = network.info.model;
     ModelRequest request;
@@ -41,7 +41,8 @@ CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const st
     }
     constexpr int64_t batch = 2;
     request.batch = batch;
-    network.model = requested_model(request, model_options(request));
+    request.keep_batch = true;
+    network.model = requested_model(request, model_options(request), notes);
     check_description(described, network.model.description, checkpoint);
     Recipe recipe = network.info.recipe;
     recipe.pre_generate = true;  // so that packed weights are states, which can be read
@@ -49,6 +50,10 @@ CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const st
     initialize(*network.executor, 0);
     load_weights(checkpoint, *network.executor, averages);
     return network;
+}
+
+std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const std::string& model) {
+    return {{"IN", input}, {"--model", model}, {"IN", network_file(input), "ONNX network"}};
 }
 
 void add_network_file_options(CLI::App& command, std::string& model, std::string& image) {

@@ -3,7 +3,9 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
 #include "enmesh/onnx/export.hpp"
 
@@ -26,7 +28,10 @@ struct CheckpointNetwork {
 /// `model`: the ONNX file that was trained, where it is not beside the checkpoint as model.onnx; ""
 /// otherwise.
 CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const std::string& model,
-                               bool averages);
+                               bool averages, Notes& notes);
+
+/// What a command reads that takes a checkpoint or an ONNX file as IN, and --model.
+std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const std::string& model);
 
 /// --model and --image of a command that takes a checkpoint or an ONNX file.
 void add_network_file_options(CLI::App& command, std::string& model, std::string& image);

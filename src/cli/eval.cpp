@@ -89,9 +89,10 @@ FittedRecipe fit_to_weights(const Recipe& recipe, const Graph& graph, const Eval
 
 void run_eval(const EvalArguments& arguments, const Given& given) {
     require_writable_target(arguments.json);
-    require_apart(
-        {{"--json", arguments.json}},
-        {{"--init", arguments.init}, {"--model", names_onnx(arguments.model) ? arguments.model.model : ""}});
+    require_apart({{"--json", arguments.json}},
+                  {{"--init", arguments.init},
+                   {"--init", network_file(arguments.init), "ONNX network"},
+                   {"--model", names_onnx(arguments.model) ? arguments.model.model : ""}});
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
         refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");
@@ -102,7 +103,8 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     const Recipe wanted = recipe_of(request, info, given);
     const data::Dataset dataset = requested_dataset(arguments.run, request);
     const ModelOptions options = model_options_for(request, dataset);
-    const RequestedModel model = requested_model(request, options);
+    Notes notes;
+    const RequestedModel model = requested_model(request, options, notes);
     if (!arguments.init.empty()) check_description(info.model, model.description, arguments.init);
     const std::string from = arguments.init.empty() ? request.model : arguments.init.string();
     const auto [recipe, note] = fit_to_weights(wanted, model.graph, arguments, from, given);
@@ -110,6 +112,7 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     initialize(*executor, 0);
     if (!arguments.init.empty()) load_weights(arguments.init, *executor, !arguments.raw);
     if (!arguments.keep_norms) executor = folded_inference(backend, model.graph, recipe, *executor);
+    notes.print();
     const Evaluation result = evaluate(*executor, dataset, dataset.test);
 
     if (arguments.json != "-") {

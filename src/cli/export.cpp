@@ -24,23 +24,26 @@ struct ExportArguments {
 /// A network of ours or of an ONNX file with a checkpoint's weights.
 void export_checkpoint(const ExportArguments& arguments) {
     if (!arguments.image.empty()) refuse("--image: {} knows its images", arguments.source.string());
-    const CheckpointNetwork network = load_network(arguments.source, arguments.model, !arguments.raw);
+    Notes notes;
+    const CheckpointNetwork network = load_network(arguments.source, arguments.model, !arguments.raw, notes);
     const onnx::TensorSource weights = network.weights();
     if (network.model.onnx.has_value()) {
         onnx::save(arguments.out, *network.model.onnx, weights, arguments.options);
     } else {
         onnx::save(arguments.out, network.model.graph, weights, arguments.options);
     }
+    notes.print();
 }
 
 void run_export(const ExportArguments& arguments) {
     if (!onnx::is_onnx_path(arguments.out))
         refuse("--out {}: a name that ends in .onnx expected", arguments.out.string());
-    require_apart({{"--out", arguments.out}}, {{"IN", arguments.source}});
+    require_writable_target(arguments.out.string());
+    require_apart({{"--out", arguments.out}}, network_inputs(arguments.source, arguments.model));
     if (onnx::is_onnx_path(arguments.source)) {
         if (!arguments.model.empty())
             refuse("--model goes with a checkpoint, {} is a whole model", arguments.source.string());
-        onnx::ImportOptions options;
+        onnx::ImportOptions options{.keep_batch = true};
         if (!arguments.image.empty()) options.image = parse_image(arguments.image);
         const onnx::Model model = onnx::import(arguments.source, options);
         onnx::save(arguments.out, model, onnx::initial_values(), arguments.options);

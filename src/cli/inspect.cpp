@@ -97,12 +97,14 @@ void count_layers(Inspection& inspection) {
 Inspection inspect(const ModelRequest& request) {
     Inspection result;
     const Recipe recipe = requested_recipe(request);
-    result.graph = requested_graph(request, model_options(request));
+    Notes notes;
+    result.graph = requested_graph(request, model_options(request), notes);
     const std::span<const Value> values = result.graph.values();
     if (std::none_of(values.begin(), values.end(),
                      [](const Value& value) { return value.role == Role::parameter; }))
         refuse("{}: the graph has no parameter to train", request.model);
     result.step = build_training_step(result.graph, recipe, {});
+    notes.print();
     result.layers = forward_layers(result.graph);
     count_layers(result);
     return result;

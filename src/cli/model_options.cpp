@@ -1,8 +1,10 @@
 #include "cli/model_options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <utility>
 
 #include "enmesh/base/error.hpp"
 
@@ -74,24 +76,34 @@ ModelOptions model_options(const ModelRequest& request) {
     return options;
 }
 
-Graph requested_graph(const ModelRequest& request, const ModelOptions& options) {
+void Notes::add(const std::string& file, const onnx::Model& model) {
+    for (const std::string& note : model.notes) {
+        std::string line = fmt::format("enmesh: note: {}: {}\n", file, note);
+        if (std::find(lines_.begin(), lines_.end(), line) == lines_.end()) lines_.push_back(std::move(line));
+    }
+}
+
+void Notes::print() {
+    for (const std::string& line : std::exchange(lines_, {})) std::fputs(line.c_str(), stderr);
+}
+
+Graph requested_graph(const ModelRequest& request, const ModelOptions& options, Notes& notes) {
     if (request.model.empty()) refuse("--model NAME is missing");
-    if (names_onnx(request)) return requested_onnx(request).graph;
+    if (names_onnx(request)) return requested_onnx(request, notes).graph;
     return build_model(request.model, options);
 }
 
 bool names_onnx(const ModelRequest& request) { return onnx::is_onnx_path(request.model); }
 
-onnx::Model requested_onnx(const ModelRequest& request) {
+onnx::Model requested_onnx(const ModelRequest& request, Notes& notes) {
     if (request.width != 1) refuse("--width: {} has the width it has", request.model);
-    onnx::ImportOptions options{.batch = request.batch};
+    onnx::ImportOptions options{.batch = request.batch, .keep_batch = request.keep_batch};
     if (!request.image.empty()) options.image = parse_image(request.image);
     onnx::Model model = onnx::import(request.model, options);
     const Shape& scores = model.graph.type(model.graph.outputs[0]).shape;
     if (request.classes.has_value() && (scores.rank() != 2 || scores[1] != *request.classes))
         refuse("--classes {}: the output of {} is {}", *request.classes, request.model, to_string(scores));
-    for (const std::string& note : model.notes)
-        std::fprintf(stderr, "enmesh: note: %s: %s\n", request.model.c_str(), note.c_str());
+    notes.add(request.model, model);
     return model;
 }
 

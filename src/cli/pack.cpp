@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,10 +11,10 @@
 #include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
 #include "cli/named_files.hpp"
+#include "cli/pack_source.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/half.hpp"
-#include "enmesh/onnx/export.hpp"
 #include "enmesh/sparsity/codec.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 
@@ -25,86 +24,10 @@ namespace {
 using nlohmann::ordered_json;
 
 struct PackArguments {
-    std::string input, layout, pattern, dtype, out, json, model, image;
-    bool flush_zeros = false, raw = false;
+    PackInput in;
+    std::string layout, pattern, dtype, out, json;
+    bool flush_zeros = false;
 };
-
-/// What is packed, a tensor at a time.
-struct PackSource {
-    std::vector<TensorHeader> headers;
-    std::function<NamedTensor(size_t)> read;
-    Metadata metadata;
-    std::vector<std::string> left_out;  ///< tensors of the file that are no weights
-    bool network = true;                ///< or a plain safetensors file, whose every N:M tensor is packed
-};
-
-NamedTensor named(const TensorHeader& header, const Tensor& tensor) {
-    NamedTensor result{header, Buffer(header.bytes())};
-    std::memcpy(result.data.data(), tensor.data(), header.bytes());
-    return result;
-}
-
-/// Parameters and running statistics of a network.
-PackSource network_source(const Graph& graph, const onnx::TensorSource& weights) {
-    PackSource source;
-    std::vector<Value> values;
-    for (const Value& value : graph.values()) {
-        if (value.role != Role::parameter && value.role != Role::state) continue;
-        source.headers.push_back({value.name, safetensors_dtype(value.type.dtype), value.type.shape});
-        values.push_back(value);
-    }
-    source.read = [headers = source.headers, values, weights](size_t index) {
-        return named(headers[index], weights(values[index]));
-    };
-    return source;
-}
-
-PackSource onnx_source(const PackArguments& arguments) {
-    if (!arguments.model.empty())
-        refuse("--model goes with a checkpoint, {} is a whole model", arguments.input);
-    if (arguments.raw) refuse("--raw goes with a checkpoint, {} is an ONNX file", arguments.input);
-    ModelRequest request;
-    request.model = arguments.input;
-    request.image = arguments.image;
-    request.batch = 2;
-    return network_source(requested_onnx(request).graph, onnx::initial_values());
-}
-
-/// The weights that a checkpoint's network computes with: the state of its training is left out.
-PackSource checkpoint_source(const PackArguments& arguments, const SafetensorsReader& reader) {
-    if (!arguments.image.empty()) refuse("--image: {} knows its images", arguments.input);
-    const auto network = std::make_shared<const CheckpointNetwork>(
-        load_network(arguments.input, arguments.model, !arguments.raw));
-    const Graph& graph = network->model.graph;
-    PackSource source = network_source(
-        graph, [network, weights = network->weights()](const Value& value) { return weights(value); });
-    source.metadata = first_metadata(network->info.model, network->info.recipe);
-    for (const TensorHeader& header : reader.tensors()) {
-        if (!graph.find(header.name).valid()) source.left_out.push_back(header.name);
-    }
-    return source;
-}
-
-PackSource source_of(const PackArguments& arguments) {
-    if (onnx::is_onnx_path(arguments.input)) return onnx_source(arguments);
-    const SafetensorsReader reader(arguments.input);
-    if (reader.metadata().contains(std::string(packed_metadata_key)))
-        refuse("{}: is packed already", arguments.input);
-    if (read_checkpoint_info(reader, arguments.input).is_checkpoint)
-        return checkpoint_source(arguments, reader);
-    const auto needs_network = [&](bool given, const char* option) {
-        if (given) refuse("{}: {} is neither an ONNX file nor a checkpoint of ours", option, arguments.input);
-    };
-    needs_network(!arguments.model.empty(), "--model");
-    needs_network(!arguments.image.empty(), "--image");
-    needs_network(arguments.raw, "--raw");
-    PackSource source;
-    source.network = false;
-    source.headers.assign(reader.tensors().begin(), reader.tensors().end());
-    source.read = [reader](size_t index) { return reader.read(index); };
-    source.metadata = reader.metadata();
-    return source;
-}
 
 /// Every element by `round`, which must not leave the range.
 template <typename Narrow, typename Round>
@@ -211,14 +134,14 @@ std::pair<std::optional<PackedWeights>, std::string> pack_tensor(const NamedTens
 /// Why nothing is packed, from the tensor that comes closest to it.
 [[noreturn]] void refuse_empty(const PackedFile& file, const PackArguments& arguments) {
     if (file.left_dense.empty())
-        refuse("{}: no tensor can be packed (none has two dimensions)", arguments.input);
+        refuse("{}: no tensor can be packed (none has two dimensions)", arguments.in.file);
     const Kept* told = &file.left_dense[0];
     for (const Kept& each : file.left_dense) {
         if (each.reason.find("--dtype") == std::string::npos) continue;
         told = &each;
         break;
     }
-    refuse("{}: no tensor can be packed ('{}': {})", arguments.input, told->name, told->reason);
+    refuse("{}: no tensor can be packed ('{}': {})", arguments.in.file, told->name, told->reason);
 }
 
 PackedFile pack_all(const PackSource& source, const PackArguments& arguments, PackedLayout layout) {
@@ -295,10 +218,13 @@ void run_pack(const PackArguments& arguments) {
     narrow_dtype(arguments.dtype);
     require_writable_target(arguments.out);
     require_writable_target(arguments.json);
-    require_apart({{"--out", arguments.out}, {"--json", arguments.json}}, {{"IN", arguments.input}});
-    const PackSource source = source_of(arguments);
+    require_apart({{"--out", arguments.out}, {"--json", arguments.json}},
+                  network_inputs(arguments.in.file, arguments.in.model));
+    Notes notes;
+    const PackSource source = pack_source(arguments.in, notes);
     const PackedFile file = pack_all(source, arguments, layout);
     write_packed(source, file, arguments.out);
+    notes.print();
     if (arguments.json == "-") {
         fmt::print("{}\n", to_json(file).dump(2));
         return;
@@ -312,15 +238,15 @@ void run_pack(const PackArguments& arguments) {
 void add_pack(CLI::App& app) {
     CLI::App* command = app.add_subcommand("pack", "Store N:M weights compactly, bit for bit");
     const auto arguments = std::make_shared<PackArguments>();
-    command->add_option("IN", arguments->input, "A pruned checkpoint, ONNX model or safetensors file")
+    command->add_option("IN", arguments->in.file, "A pruned checkpoint, ONNX model or safetensors file")
         ->required();
     command->add_option("--layout", arguments->layout, "nm, nv24 or cutlass24")->required();
     command->add_option("--pattern", arguments->pattern, "N:M; by default what saves most for each tensor");
     command
         ->add_option("--dtype", arguments->dtype, "f16 or bf16: round F32 weights to it, to the nearest even")
         ->type_name("DTYPE");
-    command->add_flag("--raw", arguments->raw, "The weights themselves where the checkpoint has averages");
-    add_network_file_options(*command, arguments->model, arguments->image);
+    command->add_flag("--raw", arguments->in.raw, "The weights themselves where the checkpoint has averages");
+    add_network_file_options(*command, arguments->in.model, arguments->in.image);
     command->add_flag("--flush-zeros", arguments->flush_zeros, "Store -0 as +0 (not bit-exact then)");
     command->add_option("--out", arguments->out, "The packed safetensors file")->required();
     command->add_option("--json", arguments->json, "Write the result as JSON (- for standard output)");

@@ -94,7 +94,8 @@ PruneReport make_plan(const SafetensorsReader& reader, const PruneArguments& arg
                 std::max(0.0, *arguments.time_limit - timer.seconds()) * cost / cost_left;
         }
         cost_left -= cost;
-        const std::vector<float> weights = float_weights(tensor, tensor.data.as<std::byte>());
+        const std::vector<float> weights =
+            naming(arguments.input, [&] { return float_weights(tensor, tensor.data.as<std::byte>()); });
         plan.layers.push_back(plan_layer(tensor, weights, options));
     }
     return plan;
@@ -172,7 +173,7 @@ void run_prune(const PruneArguments& arguments) {
     if (!arguments.dry_run) require_writable_target(arguments.out);
     require_writable_target(arguments.json);
     require_apart({{"--out", arguments.dry_run ? "" : arguments.out}, {"--json", arguments.json}},
-                  {{"IN", arguments.input}});
+                  network_inputs(arguments.input, arguments.model));
     const PruneReport report = pruned(arguments);
     if (arguments.json != "-") print_table(report);
     if (arguments.json == "-") {

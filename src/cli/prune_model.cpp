@@ -86,10 +86,11 @@ PruneReport prune_network(const PruneArguments& arguments, const Graph& graph, c
     report::LineMeter meter;
     PruneOptions options = prune_options(arguments);
     if (arguments.time_limit) options.time_limit_seconds = *arguments.time_limit;
-    const NetworkPlan plan = plan_network(graph, source, options, overrides,
-                                          [&](size_t index, size_t count, const std::string& name) {
-                                              meter.show(fmt::format("{} of {}  {}", index + 1, count, name));
-                                          });
+    const auto show = [&](size_t index, size_t count, const std::string& name) {
+        meter.show(fmt::format("{} of {}  {}", index + 1, count, name));
+    };
+    const NetworkPlan plan =
+        naming(arguments.input, [&] { return plan_network(graph, source, options, overrides, show); });
     if (plan.layers.empty()) {
         refuse("{}: no layer can hold {}{}", arguments.input, to_string(options.pattern),
                plan.left_dense.empty()
@@ -155,19 +156,24 @@ PruneReport prune_onnx(const PruneArguments& arguments) {
     request.model = arguments.input;
     request.image = arguments.image;
     request.batch = 2;
-    const onnx::Model model = requested_onnx(request);
+    request.keep_batch = true;
+    Notes notes;
+    const onnx::Model model = requested_onnx(request, notes);
     const WeightSource source = onnx::initial_values();
-    return prune_network(arguments, model.graph, source, [&](const WeightSource& weights, const Recipe&) {
-        onnx::save(arguments.out, model, weights);
-    });
+    const PruneReport report = prune_network(
+        arguments, model.graph, source,
+        [&](const WeightSource& weights, const Recipe&) { onnx::save(arguments.out, model, weights); });
+    notes.print();
+    return report;
 }
 
 PruneReport prune_checkpoint(const PruneArguments& arguments) {
     if (!arguments.image.empty()) refuse("--image: {} knows its images", arguments.input);
-    const CheckpointNetwork network = load_network(arguments.input, arguments.model, true);
+    Notes notes;
+    const CheckpointNetwork network = load_network(arguments.input, arguments.model, true, notes);
     const WeightSource source = network.weights();
     const Graph& graph = network.model.graph;
-    return prune_network(arguments, graph, source, [&](const WeightSource& weights, const Recipe& recipe) {
+    const auto write = [&](const WeightSource& weights, const Recipe& recipe) {
         if (onnx::is_onnx_path(arguments.out)) {
             if (network.model.onnx.has_value()) {
                 onnx::save(arguments.out, *network.model.onnx, weights);
@@ -178,7 +184,10 @@ PruneReport prune_checkpoint(const PruneArguments& arguments) {
         }
         const Recipe kept = arguments.permute_only ? Recipe{} : recipe;
         save_weights(arguments.out, graph, weights, first_metadata(network.info.model, kept));
-    });
+    };
+    const PruneReport report = prune_network(arguments, graph, source, write);
+    notes.print();
+    return report;
 }
 
 }  // namespace enmesh::cli

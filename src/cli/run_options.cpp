@@ -35,8 +35,15 @@ std::string scalar_text(const toml::node& node, std::string_view key, const std:
 /// What a checkpoint of a network from an ONNX file calls its model.
 constexpr const char* onnx_model = "onnx";
 
-ModelRequest beside(const std::filesystem::path& file, const ModelDescription& description) {
-    const std::filesystem::path model = file.parent_path() / "model.onnx";
+bool is_of_onnx(const ModelDescription& description) {
+    const auto model = description.find("model");
+    return model != description.end() && model->second == onnx_model;
+}
+
+std::filesystem::path beside(const std::filesystem::path& file) { return file.parent_path() / "model.onnx"; }
+
+ModelRequest request_beside(const std::filesystem::path& file, const ModelDescription& description) {
+    const std::filesystem::path model = beside(file);
     std::error_code ignored;
     if (!std::filesystem::exists(model, ignored)) {
         refuse(
@@ -137,13 +144,13 @@ ModelDescription describe_model(const std::string& name, const ModelOptions& opt
             {"width", fmt::format("{}", options.width)}};
 }
 
-RequestedModel requested_model(const ModelRequest& request, const ModelOptions& options) {
+RequestedModel requested_model(const ModelRequest& request, const ModelOptions& options, Notes& notes) {
     if (!names_onnx(request))
-        return {requested_graph(request, options), describe_model(request.model, options), {}};
+        return {requested_graph(request, options, notes), describe_model(request.model, options), {}};
     ModelRequest complete = request;
     const std::string image = fmt::format("{}x{}x{}", options.image[0], options.image[1], options.image[2]);
     complete.image = image;
-    RequestedModel result{.onnx = requested_onnx(complete)};
+    RequestedModel result{.onnx = requested_onnx(complete, notes)};
     result.graph = result.onnx->graph;
     result.description = {{"model", onnx_model},
                           {"structure", fmt::format("{:016x}", result.onnx->structure)},
@@ -163,8 +170,7 @@ void check_description(const ModelDescription& there, const ModelDescription& he
 }
 
 ModelRequest model_request(const ModelDescription& description, const std::filesystem::path& file) {
-    const auto model = description.find("model");
-    if (model != description.end() && model->second == onnx_model) return beside(file, description);
+    if (is_of_onnx(description)) return request_beside(file, description);
     ModelRequest request;
     try {
         request.model = description.at("model");
@@ -178,6 +184,16 @@ ModelRequest model_request(const ModelDescription& description, const std::files
             file.string());
     }
     return request;
+}
+
+std::filesystem::path network_file(const std::filesystem::path& checkpoint) {
+    if (checkpoint.empty() || onnx::is_onnx_path(checkpoint)) return {};
+    std::error_code ignored;
+    const std::filesystem::path model = beside(checkpoint);
+    if (!std::filesystem::exists(model, ignored)) return {};
+    return is_of_onnx(read_checkpoint_info(SafetensorsReader(checkpoint), checkpoint).model)
+               ? model
+               : std::filesystem::path();
 }
 
 void apply_config(CLI::App& command, const std::filesystem::path& file) {

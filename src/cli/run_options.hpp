@@ -47,7 +47,9 @@ struct RequestedModel {
     ModelDescription description;
     std::optional<onnx::Model> onnx;
 };
-RequestedModel requested_model(const ModelRequest& request, const ModelOptions& options);
+RequestedModel requested_model(const ModelRequest& request, const ModelOptions& options, Notes& notes);
+/// The ONNX file of a checkpoint's network, beside it as model.onnx; "" where it has none.
+std::filesystem::path network_file(const std::filesystem::path& checkpoint);
 /// Refuses weights whose file says that they belong to another model.
 void check_description(const ModelDescription& there, const ModelDescription& here,
                        const std::filesystem::path& file);

@@ -139,6 +139,28 @@ void check_out(const TrainArguments& arguments) {
     }
 }
 
+/// The ONNX network goes beside the checkpoints, where it does not come from there.
+bool copies_network(const TrainArguments& arguments) {
+    return names_onnx(arguments.model) && !same_file(arguments.model.model, arguments.out / "model.onnx");
+}
+
+void check_files(const TrainArguments& arguments) {
+    std::vector<NamedFile> inputs = {{"--config", arguments.config},
+                                     {"--sat-config", arguments.run.sat_config},
+                                     {"--model", names_onnx(arguments.model) ? arguments.model.model : ""}};
+    const NamedFile init{"--init", arguments.init};
+    // A run that goes on or starts anew may have begun with what it replaces.
+    if (!arguments.resume && !arguments.overwrite) inputs.push_back(init);
+    std::vector<NamedFile> outputs;
+    for (const char* const name : {"last.safetensors", "best.safetensors", "metrics.jsonl"})
+        outputs.push_back({"--out", arguments.out / name});
+    if (copies_network(arguments)) outputs.push_back({"--out", arguments.out / "model.onnx"});
+    const NamedFile json{"--json", arguments.json};
+    outputs.push_back(json);
+    require_apart(outputs, inputs);
+    require_apart({json}, {init, {"--init", network_file(arguments.init), "ONNX network"}});
+}
+
 void check_init(const TrainArguments& arguments, const ModelDescription& here) {
     const CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
     check_description(info.model, here, arguments.init);
@@ -241,14 +263,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     }
     check_out(arguments);
     require_writable_target(arguments.json);
-    require_apart({{"--json", arguments.json}},
-                  {{"--init", arguments.init},
-                   {"--config", arguments.config},
-                   {"--sat-config", arguments.run.sat_config},
-                   {"--model", names_onnx(arguments.model) ? arguments.model.model : ""},
-                   {"--out", arguments.out / "last.safetensors"},
-                   {"--out", arguments.out / "best.safetensors"},
-                   {"--out", arguments.out / "metrics.jsonl"}});
+    check_files(arguments);
     if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
         arguments.model.model = "digits_cnn";
     const Backend backend = requested_backend(arguments.run);
@@ -257,7 +272,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     const data::Dataset dataset = requested_dataset(arguments.run, arguments.model);
     const ModelOptions model = model_options_for(arguments.model, dataset);
     FitOptions options = fit_options(arguments, dataset);
-    const RequestedModel requested = requested_model(arguments.model, model);
+    Notes notes;
+    const RequestedModel requested = requested_model(arguments.model, model, notes);
     const ModelDescription& description = requested.description;
     if (!arguments.init.empty()) check_init(arguments, description);
     const HeldMasks held = with_held_masks(arguments, requested.graph, recipe);
@@ -271,6 +287,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
     options.stop = [] { return InterruptGuard::signal() != 0; };
     options.on_start = [&](const Progress& progress) {
+        notes.print();
         print_plan(stream, arguments, dataset, trainer, held);
         if (const auto cost = trainer.simulated_cost(); cost.has_value()) {
             display.line(
@@ -279,7 +296,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
                             cost->seconds_per_batch, cost->joules_per_batch, cost->seconds_per_update,
                             cost->joules_per_update));
         }
-        if (requested.onnx.has_value())
+        if (copies_network(arguments))
             onnx::save(arguments.out / "model.onnx", *requested.onnx, onnx::initial_values());
         if (arguments.resume && progress.update == 0)
             display.line(fmt::format("no checkpoint in {}: starting anew", arguments.out.string()));
