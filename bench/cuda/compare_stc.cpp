@@ -1,12 +1,15 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <array>
+#include <cstdlib>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "products.hpp"
+#include "timed_products.hpp"
 
 // Measured beside predicted: the 2:4 products of a report of `enmesh simulate --accel stc-*`, dense by
 // cuBLASLt, 2:4 by mma.sp in a kernel of ours and by cuSPARSELt.
@@ -15,17 +18,12 @@ namespace enmesh::cuda {
 namespace {
 
 constexpr const char* usage =
-    "Usage: compare_stc REPORT.json [ROUNDS]   times the 2:4 FF products of a report beside its predictions\n"
-    "       compare_stc --check                compares results on small products, times nothing\n"
+    "Usage: compare_stc REPORT.json [ROUNDS] [--set KEY=VALUE]...\n"
+    "                             times the 2:4 products of a report beside what the model says of them\n"
+    "       compare_stc --check   compares results on small products, times nothing\n"
     "The report: enmesh simulate --model resnet50 --image 3x224x224 --classes 1000 --batch 32 --method asp\n"
-    "  --pattern 2:4 --accel stc-h100 --json REPORT.json\n"
+    "  --pattern 2:4 --accel stc-h100 --json REPORT.json, and --set as it was given there.\n"
     "Exit code 77 where there is no GPU with Sparse Tensor Cores.\n";
-
-struct Shape {
-    int64_t rows, cols, depth;
-    double predicted_microseconds;
-    std::vector<std::string> layers;
-};
 
 struct Contestant {
     const char* name;
@@ -63,38 +61,21 @@ int check_small() {
     return 0;
 }
 
-std::vector<Shape> shapes_of(const std::string& path, std::string& accelerator) {
-    std::ifstream file(path);
+std::string text_of(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
     if (!file) throw std::runtime_error(fmt::format("'{}' cannot be read", path));
-    const nlohmann::json report = nlohmann::json::parse(file);
-    accelerator = report.at("accelerator");
-    const double hertz = report.at("frequency_hz");
-    std::vector<Shape> shapes;
-    for (const nlohmann::json& product : report.at("products")) {
-        if (product.at("pattern") != "2:4" || product.at("stage") != "FF" || product.at("batch") != 1)
-            continue;
-        const Shape shape{product.at("n"),
-                          product.at("m"),
-                          product.at("k"),
-                          product.at("cycles").get<double>() / hertz * 1e6,
-                          {product.at("layer")}};
-        bool known = false;
-        for (Shape& other : shapes) {
-            if (other.rows != shape.rows || other.cols != shape.cols || other.depth != shape.depth) continue;
-            other.layers.push_back(shape.layers.front());
-            known = true;
-        }
-        if (!known) shapes.push_back(shape);
-    }
-    if (shapes.empty()) throw std::runtime_error(fmt::format("'{}' holds no 2:4 product of stage FF", path));
-    return shapes;
+    return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void time_shape(const Shape& shape, int rounds) {
-    Operands operands = make_operands(shape.rows, shape.cols, shape.depth);
-    std::string line = fmt::format("| {}{} | {} | {} | {} | {:.1f} |", shape.layers.front(),
-                                   shape.layers.size() > 1 ? fmt::format(" (x{})", shape.layers.size()) : "",
-                                   shape.cols, shape.rows, shape.depth, shape.predicted_microseconds);
+void time_product(const TimedProduct& product, int rounds) {
+    Operands operands = make_operands(product.rows, product.cols, product.depth);
+    const size_t others = product.places.size() - 1;
+    std::string line =
+        fmt::format("| {}{} | {} x {} x {} | {} x {} x {} | {} | {:.1f} | {:.1f} ({:.2f}x) |",
+                    product.places.front(), others > 0 ? fmt::format(" and {} more", others) : "",
+                    product.cols, product.rows, product.depth, operands.cols, operands.rows, operands.depth,
+                    product.chosen ? "2:4" : "dense", product.dense_microseconds, product.sparse_microseconds,
+                    product.dense_microseconds / product.sparse_microseconds);
     double dense = 0;
     for (const Contestant& contestant : contestants) {
         const Run run = contestant.make(operands);
@@ -117,28 +98,63 @@ bool has_sparse_tensor_cores(cudaDeviceProp& device) {
     return cudaGetDeviceProperties(&device, 0) == cudaSuccess && device.major >= 8;
 }
 
+struct Request {
+    bool check = false;
+    std::string report;
+    int rounds = 21;
+    std::vector<std::string> settings;
+};
+
+Request parse(const std::vector<std::string>& arguments) {
+    Request request;
+    std::vector<std::string> plain;
+    for (size_t i = 0; i < arguments.size(); ++i) {
+        if (arguments[i] == "--check") {
+            request.check = true;
+        } else if (arguments[i] == "--set" && i + 1 < arguments.size()) {
+            request.settings.push_back(arguments[++i]);
+        } else if (arguments[i].starts_with("-")) {
+            throw std::runtime_error(fmt::format("unknown option '{}'", arguments[i]));
+        } else {
+            plain.push_back(arguments[i]);
+        }
+    }
+    if (plain.size() > 2 || plain.empty() != request.check)
+        throw std::runtime_error("one report, or --check alone, is expected");
+    if (!plain.empty()) request.report = plain[0];
+    if (plain.size() == 2) request.rounds = std::atoi(plain[1].c_str());
+    if (request.rounds < 1) throw std::runtime_error("ROUNDS is at least 1");
+    return request;
+}
+
+void print_table(const TimedProducts& timed, const std::string& device, int rounds) {
+    fmt::print(
+        "{} beside the model of {}; microseconds, medians of {} runs; ratios to dense. Sizes m x n x k, n of "
+        "the 2:4 operand; measured and predicted is the padded one, a plain matrix product.\n\n",
+        device, timed.accelerator, rounds);
+    fmt::print("| product | size | padded | simulated step | predicted dense | predicted 2:4 |");
+    for (const Contestant& contestant : contestants) fmt::print(" {} |", contestant.name);
+    fmt::print("\n|---|---|---|---|---|---|---|---|---|\n");
+    for (const TimedProduct& product : timed.products) time_product(product, rounds);
+    if (!timed.left_out.empty()) fmt::print("\n");
+    for (const std::string& line : timed.left_out) fmt::print("left out: {}\n", line);
+}
+
 int run(const std::vector<std::string>& arguments) {
-    if (arguments.empty() || arguments[0] == "--help" || arguments.size() > 2) {
+    if (arguments.empty() || arguments[0] == "--help") {
         fmt::print("{}", usage);
         return arguments.empty() ? 2 : 0;
     }
-    std::string accelerator;
-    std::vector<Shape> shapes;
-    if (arguments[0] != "--check") shapes = shapes_of(arguments[0], accelerator);
+    const Request request = parse(arguments);
+    TimedProducts timed;
+    if (!request.check) timed = timed_products(text_of(request.report), request.settings);
     cudaDeviceProp device{};
     if (!has_sparse_tensor_cores(device)) {
         fmt::print("skipped: no GPU with Sparse Tensor Cores here\n");
         return 77;
     }
-    if (arguments[0] == "--check") return check_small();
-    const int rounds = arguments.size() > 1 ? std::stoi(arguments[1]) : 21;
-    if (rounds < 1) throw std::runtime_error("ROUNDS is at least 1");
-    fmt::print("{} beside the model of {}; microseconds, medians of {} runs; ratios to cuBLASLt\n\n",
-               device.name, accelerator, rounds);
-    fmt::print("| layer | m | n | k | predicted |");
-    for (const Contestant& contestant : contestants) fmt::print(" {} |", contestant.name);
-    fmt::print("\n|---|---|---|---|---|---|---|---|\n");
-    for (const Shape& shape : shapes) time_shape(shape, rounds);
+    if (request.check) return check_small();
+    print_table(timed, device.name, request.rounds);
     return 0;
 }
 

@@ -8,8 +8,6 @@
 namespace enmesh::cuda {
 namespace {
 
-int64_t padded(int64_t size, int64_t unit) { return (size + unit - 1) / unit * unit; }
-
 /// A number in [-1, 1) from its position.
 __device__ float number_at(uint64_t at, uint64_t stream) {
     uint64_t z = (at + 1) * 0x9e3779b97f4a7c15ULL + stream;

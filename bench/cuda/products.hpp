@@ -7,13 +7,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "tiles.hpp"
+
 /// One product on a GPU, by several ways of computing it: dst[rows][cols] = weights[rows][depth] ·
 /// src[cols][depth]ᵀ in FP16 with FP32 sums. Weights are 2:4 along the depth; the dense contestant multiplies
 /// the zeros.
 namespace enmesh::cuda {
-
-constexpr int64_t tile = 128;       ///< rows and columns are padded with zeros to multiples of this
-constexpr int64_t tile_depth = 64;  ///< the depth to a multiple of this
 
 /// Device memory of one product, sizes padded.
 struct Operands {

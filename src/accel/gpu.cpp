@@ -205,7 +205,11 @@ ProductResult result_of(const GpuConfig& config, const Product& product, Verdict
 
     ProductResult result;
     result.product = product;
-    if (!sparse) result.product.sparse = Operand::none;
+    if (product.is_sparse() && !sparse) {
+        result.asked = product.pattern;
+        result.asked_of = product.sparse;
+        result.product.sparse = Operand::none;
+    }
     result.dataflow = fmt::format("{}x{}{}", run.tile_m, run.tile_n,
                                   run.split_k > 1 ? fmt::format("/{}", run.split_k) : "");
     result.cycles = static_cast<int64_t>(std::ceil(run.cycles + packing));

@@ -48,6 +48,9 @@ Json product_object(const ProductResult& result) {
                  {"utilization", result.utilization},
                  {"stalls", to_json_object(result.stalls)},
                  {"bytes", bytes_object(result.activity)}};
+    const Operand operand = p.is_sparse() ? p.sparse : result.asked_of;
+    if (operand != Operand::none) json["sparse_operand"] = operand == Operand::a ? "a" : "b";
+    if (result.asked) json["asked_pattern"] = to_string(*result.asked);
     if (result.engine_cycles > 0) json["engine_cycles"] = result.engine_cycles;
     return json;
 }

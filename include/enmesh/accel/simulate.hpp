@@ -34,7 +34,10 @@ struct Stalls {
 };
 
 struct ProductResult {
-    Product product;
+    Product product;  ///< as it runs
+    /// The N:M that the step asks of an operand, and of which one, where the accelerator runs it dense.
+    std::optional<Pattern> asked{};
+    Operand asked_of = Operand::none;
     std::string dataflow;  ///< "ws", "os", "is"; "ws+os" if phases differ
     int64_t start_cycle = 0;
     int64_t cycles = 0;
