@@ -12,7 +12,8 @@ AIM = 0.3
 HEAD = """# Dense, pruned 2:4, retrained
 
 The dense ResNet-9 of [accuracy.md](accuracy.md) (CIFAR-10, 0.375 of its width, 10 epochs), pruned to 2:4 by magnitude, with and without
-channel permutation through the graph, then trained once more with the same schedule and frozen masks (`--method asp`).
+channel permutation through the graph, then trained once more with the same schedule and frozen masks (`--method asp`): a retrained
+network has seen 20 epochs, the dense one 10.
 
     scripts/results/accuracy.sh CIFAR10_FOLDER RUNS_FOLDER
     scripts/results/asp.sh CIFAR10_FOLDER RUNS_FOLDER

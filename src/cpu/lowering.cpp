@@ -348,6 +348,7 @@ void Machine::plan_arena() {
         }
     }
     std::vector<Lifetime> lifetimes;
+    lifetimes.reserve(lives.size());
     for (const auto& [place, life] : lives) lifetimes.push_back(life);
     const MemoryPlan plan = plan_memory(lifetimes);
     size_t at = 0;
