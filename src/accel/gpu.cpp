@@ -178,7 +178,7 @@ using Verdicts = std::vector<std::pair<std::string, std::vector<std::string>>>;
 void say(Verdicts& verdicts, const Product& product, std::string verdict) {
     auto at =
         std::find_if(verdicts.begin(), verdicts.end(), [&](const auto& one) { return one.first == verdict; });
-    if (at == verdicts.end()) at = verdicts.insert(at, {std::move(verdict), {}});
+    if (at == verdicts.end()) at = verdicts.emplace(at, std::move(verdict), std::vector<std::string>());
     at->second.push_back(fmt::format("{} {}", to_string(product.stage), product.layer));
 }
 
