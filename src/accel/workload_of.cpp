@@ -1,7 +1,6 @@
 #include "enmesh/accel/workload_of.hpp"
 
 #include <map>
-#include <set>
 
 #include "accel/vector_kinds.hpp"
 #include "enmesh/base/arithmetic.hpp"

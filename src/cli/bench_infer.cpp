@@ -7,6 +7,7 @@
 #include "cli/bench.hpp"
 #include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
+#include "cli/checkpoint_network.hpp"
 #include "cli/model_options.hpp"
 #include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
@@ -135,10 +136,7 @@ std::unique_ptr<Contestant> own_contestant(const Request& request, const Checkpo
 
 void run(Request request) {
     begin_bench(request.bench);
-    require_apart({{"--json", request.bench.json}},
-                  {{"--init", request.init},
-                   {"--init", network_file(request.init), "ONNX network"},
-                   {"--model", names_onnx(request.model) ? request.model.model : ""}});
+    require_apart({{"--json", request.bench.json}}, weights_inputs(request.init, request.model));
     CheckpointInfo info;
     if (!request.init.empty()) info = read_checkpoint_info(SafetensorsReader(request.init), request.init);
     complete(request, info);

@@ -370,8 +370,7 @@ Stage parse_stage(const std::string& text) {
 void run(const Request& request) {
     begin_bench(request.bench);
     for (const std::string& pattern : request.patterns) parse_pattern(pattern);
-    require_apart({{"--json", request.bench.json}},
-                  {{"--model", names_onnx(request.model) ? request.model.model : ""}});
+    require_apart({{"--json", request.bench.json}}, {{"--model", onnx_file(request.model)}});
     Notes notes;
     const Graph graph = requested_graph(request.model, model_options(request.model), notes);
     const double peak_flops = fma_peak_flops();

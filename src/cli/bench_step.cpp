@@ -183,8 +183,7 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
 
 void run(const Request& request) {
     begin_bench(request.bench);
-    require_apart({{"--json", request.bench.json}},
-                  {{"--model", names_onnx(request.model) ? request.model.model : ""}});
+    require_apart({{"--json", request.bench.json}}, {{"--model", onnx_file(request.model)}});
     std::vector<ModelRequest> wanted;
     for (const std::string& text : request.compare) wanted.push_back(with_method(request.model, text));
     if (wanted.empty()) wanted.push_back(request.model);

@@ -56,6 +56,10 @@ std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const 
     return {{"IN", input}, {"--model", model}, {"IN", network_file(input), "ONNX network"}};
 }
 
+std::vector<NamedFile> weights_inputs(const std::filesystem::path& init, const ModelRequest& model) {
+    return {{"--init", init}, {"--init", network_file(init), "ONNX network"}, {"--model", onnx_file(model)}};
+}
+
 void add_network_file_options(CLI::App& command, std::string& model, std::string& image) {
     command
         .add_option("--model", model,

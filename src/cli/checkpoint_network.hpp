@@ -33,6 +33,9 @@ CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const st
 /// What a command reads that takes a checkpoint or an ONNX file as IN, and --model.
 std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const std::string& model);
 
+/// What a command reads that takes weights as --init, and --model.
+std::vector<NamedFile> weights_inputs(const std::filesystem::path& init, const ModelRequest& model);
+
 /// --model and --image of a command that takes a checkpoint or an ONNX file.
 void add_network_file_options(CLI::App& command, std::string& model, std::string& image);
 

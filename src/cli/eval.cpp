@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
 #include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
@@ -89,10 +90,7 @@ FittedRecipe fit_to_weights(const Recipe& recipe, const Graph& graph, const Eval
 
 void run_eval(const EvalArguments& arguments, const Given& given) {
     require_writable_target(arguments.json);
-    require_apart({{"--json", arguments.json}},
-                  {{"--init", arguments.init},
-                   {"--init", network_file(arguments.init), "ONNX network"},
-                   {"--model", names_onnx(arguments.model) ? arguments.model.model : ""}});
+    require_apart({{"--json", arguments.json}}, weights_inputs(arguments.init, arguments.model));
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
         refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");

@@ -293,7 +293,7 @@ void run(const Options& options) {
     require_writable_target(options.json);
     require_writable_target(options.dot);
     require_apart({{"--json", options.json}, {"--dot", options.dot}},
-                  {{"--model", names_onnx(options.request) ? options.request.model : ""}});
+                  {{"--model", onnx_file(options.request)}});
     const Inspection inspection = inspect(options.request);
     if (!options.json.empty()) emit(options.json, to_json(options, inspection).dump(2) + "\n");
     if (!options.dot.empty()) emit(options.dot, dot(inspection.step.graph));

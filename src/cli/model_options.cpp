@@ -48,8 +48,7 @@ void add_model_options(CLI::App& command, ModelRequest& request) {
                     "Leave layers dense whose name matches (* and ?); repeatable, the last match wins");
     override_option("--sparse", true,
                     "Make layers sparse that are left dense by default (first layer, classifier), or give "
-                    "them a pattern of "
-                    "their own; repeatable");
+                    "them a pattern of their own; repeatable");
     group(command.add_flag("--on-demand", request.on_demand,
                            "Pack sparse weights when a product needs them, not right after the update"));
 }
@@ -94,6 +93,8 @@ Graph requested_graph(const ModelRequest& request, const ModelOptions& options, 
 }
 
 bool names_onnx(const ModelRequest& request) { return onnx::is_onnx_path(request.model); }
+
+std::string onnx_file(const ModelRequest& request) { return names_onnx(request) ? request.model : ""; }
 
 onnx::Model requested_onnx(const ModelRequest& request, Notes& notes) {
     if (request.width != 1) refuse("--width: {} has the width it has", request.model);

@@ -55,6 +55,8 @@ ModelOptions model_options(const ModelRequest& request);
 Graph requested_graph(const ModelRequest& request, const ModelOptions& options, Notes& notes);
 /// Whether --model names an ONNX file.
 bool names_onnx(const ModelRequest& request);
+/// That file; "" where --model names a model of the zoo.
+std::string onnx_file(const ModelRequest& request);
 /// The ONNX file that --model names, at the batch asked for. --image, where it is given, must be what the
 /// file takes.
 onnx::Model requested_onnx(const ModelRequest& request, Notes& notes);

@@ -13,32 +13,17 @@ bool can_be_lost(const fs::path& path) {
     return !path.empty() && path != "-" && !fs::is_other(path, ignored);
 }
 
-constexpr const char* external_data = "external data";
-
-/// With what outputs write besides: FILE.data of an ONNX file.
-std::vector<NamedFile> with_data(const std::vector<NamedFile>& outputs) {
-    std::vector<NamedFile> files;
-    for (const NamedFile& output : outputs) {
-        if (!can_be_lost(output.path)) continue;
-        files.push_back(output);
-        if (!onnx::is_onnx_path(output.path)) continue;
-        fs::path data = output.path;
-        files.push_back({output.option, data += ".data", external_data});
+/// Those of the files that can be lost, each ONNX file followed by its external data: data_of( path ).
+template <typename DataOf>
+std::vector<NamedFile> with_external_data(const std::vector<NamedFile>& files, const DataOf& data_of) {
+    std::vector<NamedFile> all;
+    for (const NamedFile& file : files) {
+        if (!can_be_lost(file.path)) continue;
+        all.push_back(file);
+        if (!onnx::is_onnx_path(file.path)) continue;
+        for (const fs::path& data : data_of(file.path)) all.push_back({file.option, data, "external data"});
     }
-    return files;
-}
-
-/// With what inputs read besides: an ONNX file's external data.
-std::vector<NamedFile> with_external_data(const std::vector<NamedFile>& inputs) {
-    std::vector<NamedFile> files;
-    for (const NamedFile& input : inputs) {
-        if (!can_be_lost(input.path)) continue;
-        files.push_back(input);
-        if (!onnx::is_onnx_path(input.path)) continue;
-        for (const fs::path& data : onnx::external_files(input.path))
-            files.push_back({input.option, data, external_data});
-    }
-    return files;
+    return all;
 }
 
 }  // namespace
@@ -52,9 +37,10 @@ bool same_file(const fs::path& one, const fs::path& other) {
 }
 
 void require_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
-    const std::vector<NamedFile> written = with_data(outputs);
+    const auto written_beside = [](fs::path onnx) { return std::vector{onnx += ".data"}; };
+    const std::vector<NamedFile> written = with_external_data(outputs, written_beside);
     if (written.empty()) return;
-    std::vector<NamedFile> taken = with_external_data(inputs);
+    std::vector<NamedFile> taken = with_external_data(inputs, onnx::external_files);
     for (const NamedFile& output : written) {
         for (const NamedFile& other : taken) {
             if (same_file(output.path, other.path))

@@ -32,13 +32,6 @@ void apply_mask(const Tensor& mask, Tensor& weights) {
     }
 }
 
-Pattern kept_pattern(const HeldMasks& held, const std::string& layer) {
-    for (const KeptLayer& kept : held.kept) {
-        if (kept.layer == layer) return kept.pattern;
-    }
-    return held.recipe.pattern;
-}
-
 /// "8 of 14 layers hold 2:8, 3 hold 2:4", the recipe's pattern first.
 std::string counts_text(const HeldMasks& held) {
     std::vector<std::pair<Pattern, int>> counts{{held.recipe.pattern, 0}};
@@ -75,16 +68,14 @@ WeightSource starting_weights(const std::filesystem::path& file, bool averages) 
 
 std::string held_text(const HeldMasks& held, const std::string& from) {
     if (held.kept.empty()) return "";
-    const std::string pattern = to_string(held.recipe.pattern);
     std::string text = fmt::format("masks of {} are kept: {}{}\n", from, counts_text(held),
                                    held.recipe.bp_weight == WeightRule::frozen ? ", for BP as well" : "");
     for (const HeldDifference& difference : held.differences) {
-        text += difference.sparse
-                    ? fmt::format("kept {}: {} ({}; --dense {} would free it)\n",
-                                  to_string(kept_pattern(held, difference.layer)), difference.layer,
-                                  difference.reason, difference.layer)
-                    : fmt::format("left dense: {}: not N:M in {} (--sparse {} would prune it {})\n",
-                                  difference.layer, from, difference.layer, pattern);
+        const auto& [layer, sparse, reason, pattern] = difference;
+        text += sparse ? fmt::format("kept {}: {} ({}; --dense {} would free it)\n", to_string(pattern),
+                                     layer, reason, layer)
+                       : fmt::format("left dense: {}: not N:M in {} (--sparse {} would prune it {})\n", layer,
+                                     from, layer, to_string(pattern));
     }
     return text;
 }

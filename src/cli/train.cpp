@@ -147,7 +147,7 @@ bool copies_network(const TrainArguments& arguments) {
 void check_files(const TrainArguments& arguments) {
     std::vector<NamedFile> inputs = {{"--config", arguments.config},
                                      {"--sat-config", arguments.run.sat_config},
-                                     {"--model", names_onnx(arguments.model) ? arguments.model.model : ""}};
+                                     {"--model", onnx_file(arguments.model)}};
     const NamedFile init{"--init", arguments.init};
     // A run that goes on or starts anew may have begun with what it replaces.
     if (!arguments.resume && !arguments.overwrite) inputs.push_back(init);
@@ -222,7 +222,7 @@ class Display {
 /// The file that the first weights come from; "" if they are random.
 std::string first_weights(const TrainArguments& arguments) {
     if (!arguments.init.empty()) return arguments.init.string();
-    return names_onnx(arguments.model) ? arguments.model.model : "";
+    return onnx_file(arguments.model);
 }
 
 /// Weights that were pruned keep their masks, see keep_held_masks.

@@ -100,12 +100,10 @@ bool both_ways(const Graph& graph, Recipe recipe, const std::vector<KeptLayer>& 
     bool any = false;
     for (const auto& [layer, id] : weighted_layers(graph)) {
         if (!bp.at(layer).sparse) continue;
-        const auto found = std::find_if(
-            kept.begin(), kept.end(), [&, &name = layer](const KeptLayer& one) { return one.layer == name; });
-        if (found == kept.end()) return false;
+        const Pattern pattern = bp.at(layer).pattern;
+        if (std::find(kept.begin(), kept.end(), KeptLayer{layer, pattern}) == kept.end()) return false;
         const Tensor weights = source(graph.value(id));
-        if (!holds_pattern(weights.shape(), GroupAxis::output_channels, found->pattern, weights.f32()))
-            return false;
+        if (!holds_pattern(weights.shape(), GroupAxis::output_channels, pattern, weights.f32())) return false;
         any = true;
     }
     return any;
@@ -179,7 +177,8 @@ HeldMasks keep_held_masks(const Graph& graph, const Recipe& recipe, const Weight
         const bool other = holds && own->second != recipe.pattern;
         if (before.sparse == holds && !other) continue;
         overrides.push_back({layer, holds, other ? own->second : Pattern{}});
-        if (before.sparse != holds) result.differences.push_back({layer, holds, before.reason});
+        if (before.sparse != holds)
+            result.differences.push_back({layer, holds, before.reason, holds ? own->second : recipe.pattern});
     }
     // The last match wins: what was asked for stands behind what the weights say.
     overrides.insert(overrides.end(), recipe.overrides.begin(), recipe.overrides.end());

@@ -20,8 +20,6 @@ struct MethodRow {
     int64_t mask_period;
 };
 
-constexpr std::array product_stages = {Stage::FF, Stage::BP, Stage::WG};
-
 using W = WeightRule;
 using G = GradientRule;
 
@@ -186,13 +184,13 @@ LayerDecision decide(const ProductLayer& layer, const Recipe& recipe, Stage stag
     return decision;
 }
 
-std::array<LayerDecision, 3> decide_layer(const ProductLayer& layer, const Recipe& recipe) {
+std::vector<LayerDecision> decide_layer(const ProductLayer& layer, const Recipe& recipe) {
     const RecipeOverride* const matched = matching_override(recipe, layer.layer);
     Recipe own = recipe;
     if (matched != nullptr && matched->pattern.m != 0) own.pattern = matched->pattern;
-    std::array<LayerDecision, 3> decisions;
-    for (size_t i = 0; i < product_stages.size(); ++i)
-        decisions[i] = decide(layer, own, product_stages[i], matched);
+    std::vector<LayerDecision> decisions;
+    for (const Stage stage : {Stage::FF, Stage::BP, Stage::WG})
+        decisions.push_back(decide(layer, own, stage, matched));
     // An override names a layer exactly to insist; a pattern takes whatever of its matches is possible.
     const bool insisted = matched != nullptr && matched->sparse && matched->layers == layer.layer;
     if (recipe.dense() || !insisted) return decisions;

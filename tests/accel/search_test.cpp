@@ -81,24 +81,45 @@ Mapping best_of_all(const SatConfig& config, const Product& product, size_t phas
     return *best;
 }
 
+struct Range {
+    int64_t low, high;
+};
+struct MachineRanges {
+    Range array, group, interleave;
+    Range input_bytes, weight_bytes, output_bytes;
+    Range memory;  ///< 1e8 bytes per second
+};
+
+SatConfig machine_within(Random& random, const MachineRanges& ranges) {
+    const auto of = [&](Range range) { return draw(random, range.low, range.high); };
+    SatConfig config;
+    config.stce.rows = static_cast<int>(of(ranges.array));
+    config.stce.cols = static_cast<int>(of(ranges.array));
+    config.stce.max_group = static_cast<int>(of(ranges.group));
+    config.stce.max_interleave = static_cast<int>(of(ranges.interleave));
+    config.input_buffer_bytes = of(ranges.input_bytes);
+    config.weight_buffer_bytes = of(ranges.weight_bytes);
+    config.output_buffer_bytes = of(ranges.output_bytes);
+    config.memory_peak_bytes_per_second = static_cast<double>(of(ranges.memory)) * 1e8;
+    config.double_buffering = random.below(4) != 0;
+    return config;
+}
+
 TEST(Schedule, BoundsNeverChangeWhatTheSearchFinds) {
     Random random(11);
     const auto draw = [&](int64_t low, int64_t high) { return accel::draw(random, low, high); };
     int compared = 0;
     for (int trial = 0; trial < 22; ++trial) {
-        SatConfig config;
-        config.stce.rows = static_cast<int>(draw(2, 8));
-        config.stce.cols = static_cast<int>(draw(2, 8));
-        config.stce.max_group = static_cast<int>(draw(4, 6));
-        config.stce.max_interleave = static_cast<int>(draw(1, 5));
+        SatConfig config = machine_within(random, {.array = {2, 8},
+                                                   .group = {4, 6},
+                                                   .interleave = {1, 5},
+                                                   .input_bytes = {200, 8000},
+                                                   .weight_bytes = {200, 4000},
+                                                   .output_bytes = {200, 8000},
+                                                   .memory = {1, 40}});
         config.stce.latches = random.below(3) == 0 ? 8 : 2;
         config.stce.packed_sets = static_cast<int>(draw(1, 2));
         config.stce.accumulator_sets = static_cast<int>(draw(1, 2));
-        config.input_buffer_bytes = draw(200, 8000);
-        config.weight_buffer_bytes = draw(200, 4000);
-        config.output_buffer_bytes = draw(200, 8000);
-        config.memory_peak_bytes_per_second = static_cast<double>(draw(1, 40)) * 1e8;
-        config.double_buffering = random.below(4) != 0;
         config.pregeneration = random.below(2) == 0;
         const ConvGeometry geometry =
             conv(draw(1, 2), draw(1, 14), draw(3, 6), draw(1, 14), random.below(2) == 0 ? 1 : 3, draw(1, 2));
@@ -176,17 +197,13 @@ struct Drawn {
 
     int64_t draw(int64_t low, int64_t high) { return accel::draw(random, low, high); }
     SatConfig tiny_machine() {
-        SatConfig config;
-        config.stce.rows = static_cast<int>(draw(1, 3));
-        config.stce.cols = static_cast<int>(draw(1, 3));
-        config.stce.max_group = static_cast<int>(draw(1, 2));
-        config.stce.max_interleave = static_cast<int>(draw(1, 2));
-        config.input_buffer_bytes = draw(20, 200);
-        config.weight_buffer_bytes = draw(20, 200);
-        config.output_buffer_bytes = draw(40, 400);
-        config.memory_peak_bytes_per_second = static_cast<double>(draw(1, 20)) * 1e8;
-        config.double_buffering = random.below(4) != 0;
-        return config;
+        return machine_within(random, {.array = {1, 3},
+                                       .group = {1, 2},
+                                       .interleave = {1, 2},
+                                       .input_bytes = {20, 200},
+                                       .weight_bytes = {20, 200},
+                                       .output_bytes = {40, 400},
+                                       .memory = {1, 20}});
     }
     Product matrix() {
         Product product;

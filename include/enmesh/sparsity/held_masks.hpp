@@ -25,6 +25,7 @@ struct HeldDifference {
     std::string layer;
     bool sparse = false;  ///< kept N:M, though dense by default; otherwise left dense among N:M layers
     std::string reason;   ///< why it is dense by default; "" where it is sparse by default
+    Pattern pattern;      ///< that it keeps, or would be pruned to
 };
 
 /// A layer that stays N:M as its weights are.
