@@ -22,12 +22,19 @@ function(enmesh_library target)
   enmesh_flags(${target})
 endfunction()
 
-# enmesh_test(NAME file.cpp... [LABELS core]): one GoogleTest program, every case known to ctest.
+# enmesh_test(NAME file.cpp... [LABELS core]): one GoogleTest program, every case known to ctest. FOUNDATION: it stands on
+# enmesh_products alone, so that it builds without the rest.
 function(enmesh_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "FOUNDATION" "TIMEOUT" "LABELS;LIBS" ${ARGN})
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
-  target_link_libraries(${name} PRIVATE enmesh GTest::gtest_main ${arg_LIBS})
+  set(library enmesh)
+  if(arg_FOUNDATION)
+    set(library enmesh_products)
+    list(APPEND arg_LABELS foundation)
+    add_dependencies(foundation_tests ${name})
+  endif()
+  target_link_libraries(${name} PRIVATE ${library} GTest::gtest_main ${arg_LIBS})
   target_compile_definitions(${name} PRIVATE ENMESH_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     ENMESH_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/enmesh")
   enmesh_flags(${name})
@@ -37,6 +44,8 @@ function(enmesh_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
+  # gtest_discover_tests takes one label; ctest -L finds it by any of its parts.
+  list(JOIN arg_LABELS "-" label)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${label}")
 endfunction()

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds with warnings as errors and runs every test, the kernel tests once for each instruction set that this
-# processor has, and, where clang has libFuzzer, feeds the ONNX importer mutated files. ENMESH_SANITIZE_TESTS=1 runs the
-# core tests (all but those of the program) once more under the address and undefined-behaviour sanitizers: a second
-# build, as long as the first one.
+# processor has, those of base and kernels under the address and undefined-behaviour sanitizers, and, where clang has
+# libFuzzer, feeds the ONNX importer mutated files. ENMESH_SANITIZE_TESTS=1 puts all core tests (all but those of the
+# program) under the sanitizers: a second build, as long as the first one.
 # ENMESH_JOBS: parallel compilers and tests (all cores by default).
 set -eu
 cd "$(dirname "$0")/.."
@@ -51,12 +51,13 @@ code=0
 scripts/fuzz.sh 20000 || code=$?
 [ "$code" = 0 ] || [ "$code" = 77 ] || exit "$code"
 
-if [ "${ENMESH_SANITIZE_TESTS:-0}" = 1 ]; then
-  echo "== address and undefined-behaviour sanitizers, core tests"
-  cmake -S . -B build-sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DENMESH_WERROR=ON \
-    -DENMESH_TESTS=ON -DENMESH_SANITIZE=address,undefined
-  cmake --build build-sanitize --parallel "$jobs" --target core_tests
-  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_tests build-sanitize -L 'core|kernels'
-fi
+sanitized=foundation
+if [ "${ENMESH_SANITIZE_TESTS:-0}" = 1 ]; then sanitized=core; fi
+echo "== address and undefined-behaviour sanitizers, $sanitized tests"
+cmake -S . -B build-sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DENMESH_WERROR=ON \
+  -DENMESH_TESTS=ON -DENMESH_SANITIZE=address,undefined
+cmake --build build-sanitize --parallel "$jobs" --target "${sanitized}_tests"
+[ "$sanitized" = foundation ] || sanitized='core|kernels'
+ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_tests build-sanitize -L "$sanitized"
 
 echo "all tests passed"
