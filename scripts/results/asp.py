@@ -61,7 +61,8 @@ def main():
         lines.append(f"\n{missing} of {len(rows) * len(SEEDS)} figures are not known yet: their cells are empty, and gaps are of the seeds that both have.\n")
     else:
         best = min(gap for title, gap in gaps.items() if title.endswith(", retrained"))
-        lines.append(f"\nThe aim was {AIM} points below dense after retraining; the better of the two ends {best:+.2f} points below.\n")
+        side = "below" if best > 0 else "above"
+        lines.append(f"\nThe aim was at most {AIM} points below dense after retraining; the better of the two ends {abs(best):.2f} points {side}.\n")
     write_page(page, lines)
 
 

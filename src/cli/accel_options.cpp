@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "cli/run_options.hpp"
+#include "cli/starting_weights.hpp"
 #include "enmesh/accel/energy.hpp"
 #include "enmesh/accel/topology.hpp"
 #include "enmesh/accel/workload_of.hpp"
@@ -45,7 +46,7 @@ accel::Workload load_workload(const AccelOptions& options) {
         Notes notes;
         const Graph graph = requested_graph(options.model, model_options(options.model), notes);
         accel::Workload workload =
-            accel::workload_of(build_training_step(graph, requested_recipe(options.model), {}));
+            accel::workload_of(build_training_step(graph, recipe_for(graph, options.model), {}));
         notes.print();
         workload.name = options.model.model;
         return workload;

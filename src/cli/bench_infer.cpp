@@ -130,7 +130,7 @@ std::unique_ptr<Contestant> own_contestant(const Request& request, const Checkpo
     if (recipe.dense()) return nullptr;
     ModelRequest model = request.model;
     model.method = recipe.method;
-    model.pattern = patterns_text(recipe);
+    model.pattern = patterns_text(recipe, decide_layers(graph, recipe));
     return std::make_unique<Contestant>(request, model, graph, recipe);
 }
 

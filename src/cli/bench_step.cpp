@@ -14,6 +14,7 @@
 #include "cli/model_options.hpp"
 #include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
+#include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
@@ -58,7 +59,7 @@ class Candidate {
         : request_(request) {
         const ModelOptions options = model_options(request);
         const Graph graph = requested_graph(request, options, notes);
-        TrainingStep step = build_training_step(graph, requested_recipe(request), {});
+        TrainingStep step = build_training_step(graph, recipe_for(graph, request), {});
         executor_ = cpu::make_executor(std::move(step), options_of(layout, choice));
         initialize(*executor_, 1);
         write_inputs();

@@ -45,7 +45,7 @@ DemoRun train_one(std::FILE* stream, const DemoArguments& arguments, const data:
                      .backend = requested_backend(arguments.run),
                      .model = describe_model("digits_cnn", model)});
     std::fprintf(stream, "%s%s: %s%s", recipe.method.c_str(),
-                 recipe.dense() ? "" : (" " + patterns_text(recipe)).c_str(),
+                 recipe.dense() ? "" : (" " + patterns_text(recipe, trainer.step().decisions)).c_str(),
                  products_text(trainer.step()).c_str(), left_dense_text(trainer.step()).c_str());
     std::fflush(stream);
     const Timer timer;

@@ -11,6 +11,7 @@
 #include "cli/model_options.hpp"
 #include "cli/named_files.hpp"
 #include "cli/run_options.hpp"
+#include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/step/step.hpp"
@@ -96,9 +97,9 @@ void count_layers(Inspection& inspection) {
 
 Inspection inspect(const ModelRequest& request) {
     Inspection result;
-    const Recipe recipe = requested_recipe(request);
     Notes notes;
     result.graph = requested_graph(request, model_options(request), notes);
+    const Recipe recipe = recipe_for(result.graph, request);
     const std::span<const Value> values = result.graph.values();
     if (std::none_of(values.begin(), values.end(),
                      [](const Value& value) { return value.role == Role::parameter; }))
@@ -212,8 +213,6 @@ std::string left_dense_table(const std::vector<LayerDecision>& decisions) {
     return text;
 }
 
-std::string pattern_text(const Recipe& recipe) { return recipe.dense() ? "" : " " + patterns_text(recipe); }
-
 std::string summary(const Inspection& inspection) {
     StageCount all;
     for (const auto& [stage, count] : inspection.totals) {
@@ -232,9 +231,11 @@ std::string summary(const Inspection& inspection) {
 
 std::string human(const Options& options, const Inspection& inspection) {
     const Shape& images = inspection.graph.type(inspection.graph.find("images")).shape;
-    std::string text = fmt::format("{}, images {}, {}{}; multiply-adds per step, dense > executed\n\n",
-                                   options.request.model, to_string(images), inspection.step.recipe.method,
-                                   pattern_text(inspection.step.recipe));
+    const TrainingStep& step = inspection.step;
+    std::string text =
+        fmt::format("{}, images {}, {}{}{}; multiply-adds per step, dense > executed\n\n",
+                    options.request.model, to_string(images), step.recipe.method,
+                    step.recipe.dense() ? "" : " ", patterns_text(step.recipe, step.decisions));
     text += layer_table(inspection);
     text += left_dense_table(inspection.step.decisions);
     return text + summary(inspection);
@@ -254,7 +255,7 @@ Json stage_json(const std::map<Stage, StageCount>& counts, int64_t StageCount::*
 Json to_json(const Options& options, const Inspection& inspection) {
     const Recipe& recipe = inspection.step.recipe;
     Json json{{"model", options.request.model}, {"method", recipe.method}};
-    json["pattern"] = recipe.dense() ? Json(nullptr) : Json(to_string(recipe.pattern));
+    json["pattern"] = recipe.dense() ? Json(nullptr) : Json(patterns_text(recipe, inspection.step.decisions));
     json["images"] = inspection.graph.type(inspection.graph.find("images")).shape.dims();
     json["parameters"] = inspection.parameters;
     json["layers"] = Json::array();

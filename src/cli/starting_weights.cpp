@@ -9,14 +9,16 @@
 namespace enmesh::cli {
 namespace {
 
-/// The tensor of that name if it can be the value; loading the weights says what is wrong with others.
+/// The tensor of that name if it can be a value of that type; loading the weights says what is wrong with
+/// others.
 std::optional<Tensor> read_as(const SafetensorsReader& file, const std::string& name, const Shape& shape,
-                              const char* dtype) {
+                              DType dtype) {
     const auto index = file.find(name);
     if (!index.has_value()) return std::nullopt;
-    const TensorHeader& header = file.tensors()[*index];
-    if (header.shape != shape || header.dtype != dtype) return std::nullopt;
-    return file.read(*index).tensor();
+    if (file.tensors()[*index].shape != shape) return std::nullopt;
+    Tensor tensor = file.read(*index).widened();
+    if (tensor.dtype() != dtype) return std::nullopt;
+    return tensor;
 }
 
 /// Zero where the mask prunes, and elsewhere not zero: what the mask keeps is kept whatever it is.
@@ -57,19 +59,29 @@ WeightSource starting_weights(const std::filesystem::path& file, bool averages) 
     return [reader = SafetensorsReader(file), averages](const Value& value) {
         const Shape& shape = value.type.shape;
         std::optional<Tensor> weights;
-        if (averages) weights = read_as(reader, value.name + ".average", shape, "F32");
-        if (!weights.has_value()) weights = read_as(reader, value.name, shape, "F32");
+        if (averages) weights = read_as(reader, value.name + ".average", shape, DType::f32);
+        if (!weights.has_value()) weights = read_as(reader, value.name, shape, DType::f32);
         if (!weights.has_value()) return initial_value(value, 0);
-        const auto mask = read_as(reader, value.name + ".mask", shape, "U8");
+        const auto mask = read_as(reader, value.name + ".mask", shape, DType::u8);
         if (mask.has_value()) apply_mask(*mask, *weights);
         return std::move(*weights);
     };
+}
+
+Recipe recipe_for(const Graph& graph, const ModelRequest& request) {
+    Recipe recipe = requested_recipe(request);
+    if (!names_onnx(request)) return recipe;
+    return keep_held_masks(graph, recipe, starting_weights("", true)).recipe;
 }
 
 std::string held_text(const HeldMasks& held, const std::string& from) {
     if (held.kept.empty()) return "";
     std::string text = fmt::format("masks of {} are kept: {}{}\n", from, counts_text(held),
                                    held.recipe.bp_weight == WeightRule::frozen ? ", for BP as well" : "");
+    const auto as_asked = [&](const KeptLayer& kept) { return kept.pattern == held.recipe.pattern; };
+    if (std::none_of(held.kept.begin(), held.kept.end(), as_asked))
+        text += fmt::format("none of them is {0}: --sparse LAYERS={0} would prune to it\n",
+                            to_string(held.recipe.pattern));
     for (const HeldDifference& difference : held.differences) {
         const auto& [layer, sparse, reason, pattern] = difference;
         text += sparse ? fmt::format("kept {}: {} ({}; --dense {} would free it)\n", to_string(pattern),

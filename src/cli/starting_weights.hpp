@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 
+#include "cli/model_options.hpp"
 #include "enmesh/sparsity/held_masks.hpp"
 
 namespace enmesh::cli {
@@ -11,6 +12,9 @@ namespace enmesh::cli {
 /// masks; averages where it has them and `averages` asks for them), the graph's first values otherwise. An
 /// empty `file` has none.
 WeightSource starting_weights(const std::filesystem::path& file, bool averages);
+
+/// The recipe that --method asks for. Weights that an ONNX file brings keep their masks, see keep_held_masks.
+Recipe recipe_for(const Graph& graph, const ModelRequest& request);
 
 /// What was kept of the masks of `from`, and a line for every layer that therefore is not as it is by
 /// default; "" if nothing was.

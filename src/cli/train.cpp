@@ -245,7 +245,7 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
                              to_string(dataset.image), dataset.classes())
                      .c_str());
     std::fprintf(stream, "method %s%s; %s", step.recipe.method.c_str(),
-                 step.recipe.dense() ? "" : (" " + patterns_text(step.recipe)).c_str(),
+                 step.recipe.dense() ? "" : (" " + patterns_text(step.recipe, step.decisions)).c_str(),
                  products_text(step).c_str());
     std::fputs(held_text(held, first_weights(arguments)).c_str(), stream);
     std::fputs(left_dense_text(step, held_dense(held)).c_str(), stream);

@@ -1,26 +1,42 @@
 #include "enmesh/sparsity/held_masks.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <numeric>
 
 #include "enmesh/tensor/group_lines.hpp"
 
 namespace enmesh {
 namespace {
 
-/// The most non-zeros of any group of M; M as soon as one group is full, so that dense weights cost little.
-int fullest_group(const Shape& shape, GroupAxis axis, int m, std::span<const float> weights) {
+/// How many groups of M have how many non-zeros. Counting ends at a group of M: dense weights cost little.
+using GroupCounts = std::array<int64_t, Pattern::max_m + 1>;
+
+GroupCounts count_groups(const Shape& shape, GroupAxis axis, int m, std::span<const float> weights) {
     const GroupLines lines = group_lines(shape, axis);
-    int fullest = 0;
-    for (int64_t line = 0; line < lines.lines && fullest < m; ++line) {
-        for (int64_t begin = 0; begin + m <= lines.length && fullest < m; begin += m) {
-            int values = 0;
+    GroupCounts groups{};
+    for (int64_t line = 0; line < lines.lines; ++line) {
+        for (int64_t begin = 0; begin + m <= lines.length; begin += m) {
+            size_t values = 0;
             for (int64_t i = begin; i < begin + m; ++i)
                 values += weights[static_cast<size_t>(lines.offset(line, i))] != 0.0F ? 1 : 0;
-            fullest = std::max(fullest, values);
+            ++groups[values];
+            if (values == static_cast<size_t>(m)) return groups;
         }
     }
-    return fullest;
+    return groups;
+}
+
+/// The most non-zeros of any group.
+int fullest(const GroupCounts& groups) {
+    size_t values = groups.size() - 1;
+    while (values > 0 && groups[values] == 0) --values;
+    return static_cast<int>(values);
+}
+
+int fullest_group(const Shape& shape, GroupAxis axis, int m, std::span<const float> weights) {
+    return fullest(count_groups(shape, axis, m, weights));
 }
 
 bool all_zero(std::span<const float> weights) {
@@ -61,17 +77,36 @@ bool is_among(const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-/// The most non-zeros of any group along input channels, for every M that divides them and where it is below
-/// M.
-std::map<int, int> fullest_groups(const Shape& shape, std::span<const float> weights) {
-    std::map<int, int> fullest;
+/// What a layer's groups along input channels hold, for every M that divides them.
+struct LayerGroups {
+    std::map<int, int> fullest;  ///< the most non-zeros of any group of M, where that is below M
+    double mask_density = 2;     ///< of the sparsest pattern that most groups fill; 2 if there is none
+
+    bool holds(Pattern pattern) const {
+        const auto found = fullest.find(pattern.m);
+        return found != fullest.end() && found->second <= pattern.n && mask_density <= pattern.density();
+    }
+};
+
+/// Pruning fills the groups that hold anything. Where few are full, as with zeros strewn at random, nobody
+/// pruned to that pattern.
+LayerGroups layer_groups(const Shape& shape, std::span<const float> weights) {
+    LayerGroups layer;
     for (int m = 2; m <= std::min<int64_t>(Pattern::max_m, shape[1]); ++m) {
         if (shape[1] % m != 0) continue;
-        const int values = fullest_group(shape, GroupAxis::input_channels, m, weights);
-        if (values < m) fullest[m] = values;
+        const GroupCounts groups = count_groups(shape, GroupAxis::input_channels, m, weights);
+        const int n = fullest(groups);
+        if (n == 0 || n == m) continue;
+        layer.fullest[m] = n;
+        const int64_t not_empty = std::accumulate(groups.begin() + 1, groups.end(), int64_t{0});
+        if (2 * groups[static_cast<size_t>(n)] >= not_empty)
+            layer.mask_density = std::min(layer.mask_density, Pattern{n, m}.density());
     }
-    return fullest;
+    return layer;
 }
+
+/// A zero input channel, or one that was added, makes 15:16 or 3:4 of a layer that nobody pruned.
+constexpr double densest_mask = 0.5;
 
 /// The pattern that a layer's weights keep, see keep_held_masks; nothing if they hold none.
 std::optional<Pattern> own_pattern(const Tensor& weights, Pattern asked, HeldPattern which) {
@@ -79,13 +114,14 @@ std::optional<Pattern> own_pattern(const Tensor& weights, Pattern asked, HeldPat
     const auto holds = [&](GroupAxis axis, Pattern pattern) {
         return holds_pattern(shape, axis, pattern, weights.f32());
     };
-    if (all_zero(weights.f32())) return std::nullopt;
+    const LayerGroups groups = layer_groups(shape, weights.f32());
     std::optional<Pattern> best;
-    if (shape[1] % asked.m == 0 && holds(GroupAxis::input_channels, asked)) best = asked;
+    if (groups.holds(asked)) best = asked;
     if (best.has_value() && which == HeldPattern::as_asked) return best;
     const bool serves_bp = best.has_value() && holds(GroupAxis::output_channels, asked);
-    for (const auto& [m, n] : fullest_groups(shape, weights.f32())) {
+    for (const auto& [m, n] : groups.fullest) {
         const Pattern sparser{n, m};
+        if (sparser.density() > densest_mask || !groups.holds(sparser)) continue;
         if (best.has_value() && sparser.density() >= best->density()) continue;
         if (!serves_bp || holds(GroupAxis::output_channels, sparser)) best = sparser;
     }
@@ -119,29 +155,25 @@ std::optional<Pattern> held_pattern(const Graph& graph, const WeightSource& sour
     // Pattern (n, m) spares the elements of every layer that has at most n of every m.
     struct Layer {
         double elements = 0;
-        std::map<int, int> fullest;  // by M
+        LayerGroups groups;
     };
     std::vector<Layer> layers;
     for (const auto& [name, id] : weighted_layers(graph)) {
         const Tensor weights = source(graph.value(id));
-        if (all_zero(weights.f32())) continue;
-        Layer layer{.elements = static_cast<double>(weights.elements()),
-                    .fullest = fullest_groups(weights.shape(), weights.f32())};
-        if (!layer.fullest.empty()) layers.push_back(std::move(layer));
+        layers.push_back(
+            {static_cast<double>(weights.elements()), layer_groups(weights.shape(), weights.f32())});
     }
     const auto spared = [&](Pattern pattern) {
         double sum = 0;
         for (const Layer& layer : layers) {
-            const auto found = layer.fullest.find(pattern.m);
-            if (found != layer.fullest.end() && found->second <= pattern.n)
-                sum += layer.elements * (pattern.m - pattern.n) / pattern.m;
+            if (layer.groups.holds(pattern)) sum += layer.elements * (pattern.m - pattern.n) / pattern.m;
         }
         return sum;
     };
     std::optional<Pattern> best;
     double most = 0;
     for (int m = 2; m <= Pattern::max_m; ++m) {
-        for (int n = 1; n < m; ++n) {
+        for (int n = 1; n <= static_cast<int>(m * densest_mask); ++n) {
             // A larger M that spares no more is the same pattern in other words.
             if (const double sum = spared({n, m}); sum > most * (1 + 1e-9)) {
                 most = sum;

@@ -250,18 +250,6 @@ Recipe make_recipe(std::string_view method, std::optional<Pattern> pattern) {
     return recipe;
 }
 
-std::string patterns_text(const Recipe& recipe) {
-    if (recipe.dense()) return "";
-    std::vector<Pattern> patterns{recipe.pattern};
-    for (const RecipeOverride& item : recipe.overrides) {
-        const bool known = std::find(patterns.begin(), patterns.end(), item.pattern) != patterns.end();
-        if (item.sparse && item.pattern.m != 0 && !known) patterns.push_back(item.pattern);
-    }
-    std::string text;
-    for (const Pattern& pattern : patterns) text += (text.empty() ? "" : "+") + to_string(pattern);
-    return text;
-}
-
 std::string recipe_table() {
     std::string text =
         fmt::format("{:<14}{:<20}{:<20}{:<14}{:<14}{:<12}{:<10}{}\n", "method", "FF weight", "BP weight",
@@ -311,6 +299,22 @@ std::vector<LayerDecision> decide_layers(const Graph& graph, const Recipe& recip
         for (LayerDecision& decision : decide_layer(layer, recipe)) decisions.push_back(std::move(decision));
     }
     return decisions;
+}
+
+std::string patterns_text(const Recipe& recipe, std::span<const LayerDecision> decisions) {
+    if (recipe.dense()) return "";
+    std::vector<Pattern> patterns;
+    for (const LayerDecision& decision : decisions) {
+        if (!decision.sparse ||
+            std::find(patterns.begin(), patterns.end(), decision.pattern) != patterns.end())
+            continue;
+        patterns.insert(decision.pattern == recipe.pattern ? patterns.begin() : patterns.end(),
+                        decision.pattern);
+    }
+    if (patterns.empty()) patterns.push_back(recipe.pattern);
+    std::string text;
+    for (const Pattern& pattern : patterns) text += (text.empty() ? "" : "+") + to_string(pattern);
+    return text;
 }
 
 }  // namespace enmesh

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/half.hpp"
 
 namespace enmesh {
 namespace {
@@ -353,6 +354,19 @@ Tensor NamedTensor::tensor() const {
     ENMESH_ASSERT(copy.bytes() == data.bytes());
     if (copy.bytes() > 0) std::memcpy(copy.data(), data.data(), copy.bytes());
     return copy;
+}
+
+Tensor NamedTensor::widened() const {
+    Tensor narrow = tensor();
+    const auto values_of = [&](auto from) {
+        Tensor wide(shape, DType::f32);
+        std::transform(from.begin(), from.end(), wide.f32().begin(),
+                       [](auto value) { return to_float(value); });
+        return wide;
+    };
+    if (narrow.dtype() == DType::f16) return values_of(narrow.as<Half>());
+    if (narrow.dtype() == DType::bf16) return values_of(narrow.as<BFloat16>());
+    return narrow;
 }
 
 TensorView::TensorView(std::string tensor_name, const Tensor& tensor)

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/sparsity/codec.hpp"
 #include "enmesh/sparsity/held_masks.hpp"
 #include "train/describe.hpp"
 
@@ -25,19 +26,22 @@ bool renewed_by_itself(const Operation& operation) {
     return operation.is<PackNm>() || operation.is<UnpackNm>() || operation.is<Accumulate>();
 }
 
-Tensor read_tensor(const SafetensorsReader& file, size_t index) { return file.read(index).tensor(); }
-
 std::string describe(const TensorHeader& header) {
     return fmt::format("{} {}", header.dtype, to_string(header.shape));
 }
 
+/// Whether the file's values are taken as they are, or halves as float32 too.
+enum class Halves { refused, widened };
+
 /// Why the file's tensor cannot be this value; nothing if it can.
-std::optional<std::string> mismatch(const SafetensorsReader& file, std::string_view name,
-                                    const Value& value) {
+std::optional<std::string> mismatch(const SafetensorsReader& file, std::string_view name, const Value& value,
+                                    Halves halves) {
     const auto index = file.find(name);
     if (!index.has_value()) return fmt::format("'{}' is not in it", name);
     const TensorHeader& header = file.tensors()[*index];
-    if (header.shape == value.type.shape && header.dtype == safetensors_dtype(value.type.dtype))
+    const bool widens = halves == Halves::widened && value.type.dtype == DType::f32 &&
+                        (header.dtype == "F16" || header.dtype == "BF16");
+    if (header.shape == value.type.shape && (widens || header.dtype == safetensors_dtype(value.type.dtype)))
         return std::nullopt;
     return fmt::format("'{}' is {} there and {} {} here", name, describe(header),
                        safetensors_dtype(value.type.dtype), to_string(value.type.shape));
@@ -186,20 +190,22 @@ void load_checkpoint(const fs::path& path, Executor& executor) {
     for (const ValueId id : values) {
         const Value& value = step.graph.value(id);
         known.insert(value.name);
-        if (const auto why = mismatch(file, value.name, value)) wrong.push_back(*why);
+        if (const auto why = mismatch(file, value.name, value, Halves::refused)) wrong.push_back(*why);
     }
     for (const TensorHeader& header : file.tensors()) {
         if (!known.contains(header.name)) wrong.push_back(fmt::format("'{}' is unknown here", header.name));
     }
     if (!wrong.empty()) refuse("{}: a checkpoint of another run: {}", path.string(), listed(wrong));
     for (const ValueId id : values) {
-        executor.write(id, read_tensor(file, *file.find(step.graph.value(id).name)));
+        executor.write(id, file.read(*file.find(step.graph.value(id).name)).tensor());
     }
     executor.refresh();
 }
 
 void load_weights(const fs::path& path, Executor& executor, bool averages) {
     const SafetensorsReader file(path);
+    if (file.metadata().contains(std::string(packed_metadata_key)))
+        refuse("{}: is packed; enmesh unpack it first", path.string());
     const TrainingStep& step = executor.step();
     std::vector<std::string> wrong;
     std::vector<std::pair<ValueId, size_t>> writes;
@@ -210,7 +216,7 @@ void load_weights(const fs::path& path, Executor& executor, bool averages) {
         if (averages && value.role == Role::parameter && file.find(name + ".average")) name += ".average";
         if (value.role == Role::state && (belongs_to_training(name) && !name.ends_with(".mask"))) continue;
         if (value.role == Role::state && !file.find(name)) continue;
-        if (const auto why = mismatch(file, name, value)) {
+        if (const auto why = mismatch(file, name, value, Halves::widened)) {
             wrong.push_back(*why);
         } else {
             writes.emplace_back(id, *file.find(name));
@@ -223,7 +229,7 @@ void load_weights(const fs::path& path, Executor& executor, bool averages) {
         }
     }
     if (!wrong.empty()) refuse("{}: weights of another model: {}", path.string(), listed(wrong));
-    for (const auto& [id, index] : writes) executor.write(id, read_tensor(file, index));
+    for (const auto& [id, index] : writes) executor.write(id, file.read(index).widened());
     choose_missing_masks(executor, given);
     for (const StepParameter& parameter : step.parameters) {
         if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));

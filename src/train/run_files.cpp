@@ -132,20 +132,21 @@ void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& m
     const Metrics known = read_metrics(metrics());
     const auto field = [&](const char* key) { return known.last_epoch.value(key, nlohmann::json()); };
     const Recipe& recipe = step.recipe;
-    OrderedJson json = {{"model", model},
-                        {"method", recipe.method},
-                        {"pattern", recipe.dense() ? OrderedJson() : OrderedJson(to_string(recipe.pattern))},
-                        {"parameters", parameter_count(step)},
-                        {"batch", step.graph.type(step.images).shape[0]},
-                        {"epochs", progress.epoch},
-                        {"steps", progress.update},
-                        {"train_loss", field("train_loss")},
-                        {"test_loss", field("test_loss")},
-                        {"test_accuracy", field("test_accuracy")},
-                        {"best_accuracy", progress.best_accuracy},
-                        {"best_epoch", progress.best_epoch},
-                        {"seconds", known.seconds},
-                        {"images_per_second", field("images_per_second")}};
+    OrderedJson json = {
+        {"model", model},
+        {"method", recipe.method},
+        {"pattern", recipe.dense() ? OrderedJson() : OrderedJson(patterns_text(recipe, step.decisions))},
+        {"parameters", parameter_count(step)},
+        {"batch", step.graph.type(step.images).shape[0]},
+        {"epochs", progress.epoch},
+        {"steps", progress.update},
+        {"train_loss", field("train_loss")},
+        {"test_loss", field("test_loss")},
+        {"test_accuracy", field("test_accuracy")},
+        {"best_accuracy", progress.best_accuracy},
+        {"best_epoch", progress.best_epoch},
+        {"seconds", known.seconds},
+        {"images_per_second", field("images_per_second")}};
     if (simulated.has_value()) {
         json["simulated_seconds"] = simulated->seconds;
         json["simulated_joules"] = simulated->joules;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "enmesh/base/random.hpp"
 #include "enmesh/models/models.hpp"
@@ -91,6 +92,42 @@ TEST(HeldMasks, TheSparsestPatternIsFoundThatSparesMost) {
     EXPECT_EQ(held_pattern(network(), random_value), std::nullopt);
 }
 
+/// Weights of one layer with zeros where `zero` says so of an element's input channel and index.
+WeightSource zeroed(const std::string& name, const std::function<bool(int64_t channel, size_t index)>& zero) {
+    return [=](const Value& value) {
+        Tensor weights = random_value(value);
+        if (value.name != name) return weights;
+        const Shape& shape = value.type.shape;
+        const auto area = static_cast<size_t>(shape.elements() / shape[0] / shape[1]);
+        for (size_t i = 0; i < weights.f32().size(); ++i) {
+            if (zero(static_cast<int64_t>(i / area) % shape[1], i)) weights.f32()[i] = 0;
+        }
+        return weights;
+    };
+}
+
+TEST(HeldMasks, NotEveryZeroIsOne) {
+    const Graph graph = network();
+    const Recipe recipe = make_recipe("asp", Pattern{2, 4});
+    const auto expect_none = [&](const WeightSource& source) {
+        EXPECT_EQ(held_pattern(graph, source), std::nullopt);
+        EXPECT_TRUE(keep_held_masks(graph, recipe, source).kept.empty());
+    };
+    // A channel that died, which is at most 15:16.
+    expect_none(zeroed("conv3.weight", [](int64_t channel, size_t) { return channel == 0; }));
+    // A tenth of the weights at random: no group of 16 holds more than a few, and few hold as many.
+    Random random(5);
+    std::vector<bool> strewn(1 << 20);
+    for (size_t i = 0; i < strewn.size(); ++i) strewn[i] = random.below(10) != 0;
+    expect_none(zeroed("conv3.weight", [&](int64_t, size_t index) { return strewn[index]; }));
+    // Of four, three: too dense to be told from such things unless it is asked for.
+    const WeightSource three =
+        zeroed("conv3.weight", [](int64_t channel, size_t) { return channel % 4 == 1; });
+    expect_none(three);
+    EXPECT_EQ(keep_held_masks(graph, make_recipe("asp", Pattern{3, 4}), three).kept,
+              (std::vector<KeptLayer>{{"conv3", {3, 4}}}));
+}
+
 TEST(HeldMasks, DecideWhichLayersAreSparse) {
     const std::vector<RecipeOverride> chosen{{"fc", true}, {"conv3", false}};
     const Graph graph = pruned(network(), {.pattern = {1, 4}}, chosen);
@@ -134,7 +171,7 @@ TEST(HeldMasks, EveryLayerKeepsThePatternThatItHolds) {
     EXPECT_EQ(held.kept, (std::vector<KeptLayer>{{"conv2", {2, 8}}, {"conv3", {2, 4}}, {"conv4", {2, 8}}}));
     EXPECT_TRUE(held.differences.empty());
     EXPECT_TRUE(weights_to_prune(graph, held.recipe, first_value).empty());
-    EXPECT_EQ(patterns_text(held.recipe), "2:8+2:4");
+    EXPECT_EQ(patterns_text(held.recipe, decide_layers(graph, held.recipe)), "2:8+2:4");
     const TrainingStep step = build_training_step(graph, held.recipe, {});
     EXPECT_EQ(decision_of(step, "conv3", Stage::FF).pattern, (Pattern{2, 4}));
     EXPECT_EQ(decision_of(step, "conv4", Stage::FF).pattern, (Pattern{2, 8}));

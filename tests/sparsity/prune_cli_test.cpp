@@ -304,6 +304,12 @@ TEST_F(PruneCommand, ARetrainedCheckpointAndAnOnnxFileGoToTensorCoresRounded) {
         path("unpacked"),
         [&](const std::string& name) { return initial_value(model.graph.value(model.graph.find(name)), 0); },
         "BF16", [](float value) { return to_bfloat16(value); });
+    const std::string rounded = "eval --data digits --threads 1 --json - --model " + onnx;
+    const Ran of_rounded = run(rounded + " --init " + path("unpacked"));
+    ASSERT_EQ(of_rounded.code, 0) << of_rounded.err;
+    EXPECT_NEAR(nlohmann::json::parse(of_rounded.out).at("loss").get<double>(),
+                nlohmann::json::parse(run(rounded).out).at("loss").get<double>(), 0.02);
+    expect_refused(rounded + " --init " + path("core"), "is packed; enmesh unpack it first");
     // Unrounded, the unpacked weights are the file's own.
     ASSERT_EQ(run("pack " + onnx + " --layout nm --out " + path("nm")).code, 0);
     ASSERT_EQ(run("unpack " + path("nm") + " --out " + path("unpacked")).code, 0);
@@ -446,6 +452,16 @@ TEST_F(PruneCommand, EvalAndBenchRunPrunedWeightsAsTheyAre) {
         << bdwp;
     expect_refused("eval --data digits --init " + path("plain") + " --model digits_cnn --pattern 1:4",
                    "go with --method");
+
+    // What a training step on it would cost follows the masks as well.
+    const Ran inspected =
+        run("inspect --model " + pruned + " --method asp --pattern 2:4 --image 1x8x8 --json -");
+    ASSERT_EQ(inspected.code, 0) << inspected.err;
+    for (const auto& layer : nlohmann::json::parse(inspected.out).at("layers")) {
+        const auto name = layer.at("name").get<std::string>();
+        const bool is_sparse = layer.at("sparse_multiply_adds").at("FF") < layer.at("multiply_adds").at("FF");
+        EXPECT_EQ(is_sparse, name == "conv2" || name == "conv4" || name == "fc") << name;
+    }
 
     const auto contestants = [&](const std::string& arguments) {
         const Ran ran =

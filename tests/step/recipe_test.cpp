@@ -147,8 +147,8 @@ TEST(Recipes, RefuseASparseLayerOfWhichNothingCanBeSparse) {
 TEST(Recipes, GiveLayersPatternsOfTheirOwn) {
     Recipe recipe = make_recipe("bdwp+mvue", Pattern{2, 8});
     recipe.overrides = {{"fc*", true, {1, 4}}, {"odd", true, {2, 4}}};
-    EXPECT_EQ(patterns_text(recipe), "2:8+1:4+2:4");
     const TrainingStep step = build_training_step(sparse_net(), recipe, {});
+    EXPECT_EQ(patterns_text(recipe, step.decisions), "2:8+2:4+1:4");
     const auto pattern_of = [&](const std::string& layer, Stage stage, size_t input) {
         return step.graph.type(product_of(step, layer, stage)->inputs[input]).nm()->pattern;
     };

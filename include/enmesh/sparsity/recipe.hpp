@@ -58,8 +58,6 @@ std::vector<std::string> method_names();
 /// "bdwp", or with additions "bdwp+mvue", "bdwp+sr" (SR decay 2e-4). The pattern is ignored by dense. Refuses
 /// an unknown name with the nearest one, and a missing pattern.
 Recipe make_recipe(std::string_view method, std::optional<Pattern> pattern);
-/// The recipe's pattern, then those of its overrides that differ: "2:8", "2:8+2:4"; "" for dense.
-std::string patterns_text(const Recipe& recipe);
 /// The table as text, a row per method: `enmesh inspect --methods`.
 std::string recipe_table();
 
@@ -81,5 +79,8 @@ struct LayerDecision {
 /// sparse. An override that matches no layer, or that names a layer exactly and can make none of its products
 /// sparse, is refused.
 std::vector<LayerDecision> decide_layers(const Graph& graph, const Recipe& recipe);
+/// The patterns that the decisions hold, the recipe's first: "2:8", "2:8+2:4"; the recipe's where no layer is
+/// sparse, "" for dense.
+std::string patterns_text(const Recipe& recipe, std::span<const LayerDecision> decisions);
 
 }  // namespace enmesh

@@ -39,6 +39,8 @@ struct NamedTensor : TensorHeader {
 
     /// A copy as a Tensor. Refuses a dtype that Tensor has no name for (say "F8_E4M3").
     Tensor tensor() const;
+    /// Likewise, F16 and BF16 as float32, which has all of their values.
+    Tensor widened() const;
 };
 
 /// A tensor to be written; the memory stays the caller's.

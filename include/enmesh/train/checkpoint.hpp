@@ -77,7 +77,8 @@ void load_checkpoint(const std::filesystem::path& path, Executor& executor);
 
 /// Weights to start from or to evaluate: parameters (the averages instead, where the file has them and
 /// `averages` asks for them) and whatever states of the executor the file holds too; masks that it does not
-/// hold are chosen anew. Refuses a file of another model, saying what differs.
+/// hold are chosen anew. F16 and BF16 are widened to float32. Refuses a file of another model, saying what
+/// differs, and a packed one.
 void load_weights(const std::filesystem::path& path, Executor& executor, bool averages);
 
 /// Parameters, running statistics and masks from one executor to another, by name, then packing. Averages
