@@ -8,6 +8,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/products/product.hpp"
 
 namespace enmesh::cpu {
 
@@ -47,8 +48,8 @@ std::filesystem::path KernelCache::default_path() {
 }
 
 KernelCache::KernelCache(std::filesystem::path path) : path_(std::move(path)) {
-    section_ = fmt::format("{}, {}, {} threads, {}", cpu_description(), to_string(isa()), threads(),
-                           onednn_version());
+    section_ = fmt::format("{}, {}, {} threads, {}{}", cpu_description(), to_string(isa()), threads(),
+                           onednn_version(), products::winograd_allowed() ? "" : ", without Winograd");
     std::error_code code;
     if (path_.empty() || !std::filesystem::exists(path_, code)) return;
     try {

@@ -2,13 +2,12 @@
 
 #include <omp.h>
 
-#include <cstdlib>
 #include <dnnl.hpp>
 #include <optional>
-#include <string_view>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/products/product.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -33,11 +32,6 @@ dnnl::stream& stream() {
 /// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's.
 void use_our_threads() {
     if (!omp_in_parallel()) omp_set_num_threads(threads());
-}
-
-bool winograd_allowed() {
-    const char* const text = std::getenv("ENMESH_WINOGRAD");
-    return text == nullptr || std::string_view(text) != "0";
 }
 
 memory::desc any_map(const memory::dims& dims) {
@@ -278,8 +272,8 @@ class Convolution final : public DnnlConvolution {
 
 std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
                                                   Layout src, Layout dst, bool bias) {
-    if (winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 && conv.stride_h == 1 &&
-        conv.stride_w == 1) {
+    if (products::winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 &&
+        conv.stride_h == 1 && conv.stride_w == 1) {
         try {
             return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
                                                  dnnl::algorithm::convolution_winograd);

@@ -78,6 +78,15 @@ products::Problem problem_of(Machine& machine, const ConvolutionCommand& c, int 
     return problem;
 }
 
+/// What the cache says, if this build knows that kernel and it still serves the problem: an entry is a hint.
+std::string cached_kernel(Machine& machine, const std::string& product, const products::Problem& problem) {
+    std::string kernel = machine.cache().find(product);
+    for (const products::Candidate& candidate : products::candidates(problem)) {
+        if (candidate.name == kernel && candidate.declined.empty()) return kernel;
+    }
+    return "";
+}
+
 /// The kernel that the plan names, that was measured, or "" for the default order.
 std::string chosen_kernel(Machine& machine, const products::Problem& problem) {
     const std::string product = products::to_string(problem);
@@ -86,7 +95,7 @@ std::string chosen_kernel(Machine& machine, const products::Problem& problem) {
     if (machine.options().choice == KernelChoice::defaults) return "";
     const bool weights_change = machine.step().trains();
     const std::string measured = weights_change ? product : product + " prepared once";
-    std::string kernel = machine.cache().find(measured);
+    std::string kernel = cached_kernel(machine, measured, problem);
     if (!kernel.empty() || machine.options().choice == KernelChoice::cached) return kernel;
     kernel = fastest_kernel(problem, weights_change);
     machine.cache().remember(measured, kernel);

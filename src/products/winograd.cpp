@@ -399,19 +399,16 @@ class WinogradWeights final : public Product {
     std::vector<int32_t> offsets_;
 };
 
-bool winograd_disabled() {
-    static const bool disabled = [] {
-        const char* const text = std::getenv("ENMESH_WINOGRAD");
-        return text != nullptr && std::string_view(text) == "0";
-    }();
-    return disabled;
-}
-
 }  // namespace
+
+bool winograd_allowed() {
+    const char* const text = std::getenv("ENMESH_WINOGRAD");
+    return text == nullptr || std::string_view(text) != "0";
+}
 
 std::string decline_winograd(const Problem& problem, const MicroKernels& micro) {
     const Conv& conv = problem.conv;
-    if (winograd_disabled()) return "ENMESH_WINOGRAD=0";
+    if (!winograd_allowed()) return "ENMESH_WINOGRAD=0";
     if (conv.r != 3 || conv.s != 3) return "the window is not 3x3";
     if (conv.stride_h != 1 || conv.stride_w != 1) return "the stride is not 1";
     if (conv.dilation_h != 1 || conv.dilation_w != 1) return "the window is dilated";

@@ -1,8 +1,12 @@
 #include "enmesh/cpu/kernel_plan.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
+#include <string>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -11,6 +15,40 @@
 
 namespace enmesh::cpu {
 namespace {
+
+/// An environment variable for the length of a scope.
+class Variable {
+  public:
+    Variable(const char* name, const std::string& value) : name_(name) {
+        if (const char* const before = std::getenv(name); before != nullptr) before_ = before;
+        ::setenv(name, value.c_str(), 1);
+    }
+    ~Variable() { before_ ? ::setenv(name_, before_->c_str(), 1) : ::unsetenv(name_); }
+    Variable(const Variable&) = delete;
+    Variable& operator=(const Variable&) = delete;
+
+  private:
+    const char* name_;
+    std::optional<std::string> before_;
+};
+
+/// A cache folder that KernelCache's default path names, empty at first.
+class CacheFolder {
+  public:
+    CacheFolder() { std::filesystem::remove_all(path_); }
+    ~CacheFolder() { std::filesystem::remove_all(path_); }
+    std::filesystem::path file() const { return path_ / "kernels.json"; }
+
+  private:
+    std::filesystem::path path_ =
+        std::filesystem::temp_directory_path() / fmt::format("enmesh-kernel-cache-{}", ::getpid());
+    Variable variable_{"ENMESH_CACHE_DIR", path_.string()};
+};
+
+TrainingStep small_step() {
+    const ModelOptions options{.classes = 10, .image = {1, 8, 8}, .width = 1, .batch = 8};
+    return build_training_step(build_model("digits_cnn", options), make_recipe("bdwp", Pattern{2, 8}), {});
+}
 
 TEST(KernelPlan, ReadsWhatItPrints) {
     const KernelPlan plan{"images", {{"ff n8 c8", "broadcast"}, {"wg n8 c8", "outer"}}};
@@ -34,19 +72,47 @@ TEST(KernelPlan, CacheRemembersAcrossInstancesAndSurvivesGarbage) {
 }
 
 TEST(KernelPlan, ExecutorReplaysAPlan) {
-    const ModelOptions options{.classes = 10, .image = {1, 8, 8}, .width = 1, .batch = 8};
-    const auto step = [&] {
-        return build_training_step(build_model("digits_cnn", options), make_recipe("bdwp", Pattern{2, 8}),
-                                   {});
-    };
     Options planned;
-    planned.plan = make_executor(step())->plan();
+    planned.plan = make_executor(small_step())->plan();
     EXPECT_EQ(planned.plan.layout, "images");
     EXPECT_FALSE(planned.plan.kernels.empty());
     for (auto& [product, kernel] : planned.plan.kernels) kernel = "reference";
-    EXPECT_EQ(make_executor(step(), planned)->plan(), planned.plan);
+    EXPECT_EQ(make_executor(small_step(), planned)->plan(), planned.plan);
     planned.plan.kernels.begin()->second = "no such kernel";
-    EXPECT_THROW(make_executor(step(), planned), Error);
+    EXPECT_THROW(make_executor(small_step(), planned), Error);
+}
+
+TEST(KernelPlan, CachedNamesThatDoNotServeAreIgnored) {
+    const CacheFolder folder;
+    const KernelPlan defaults = make_executor(small_step())->plan();
+    for (const char* const stale : {"no such kernel", "kept"}) {
+        KernelCache cache(folder.file());
+        for (const auto& [product, kernel] : defaults.kernels) cache.remember(product, stale);
+        cache.save();
+        Options options;
+        options.choice = KernelChoice::cached;
+        EXPECT_EQ(make_executor(small_step(), options)->plan(), defaults);
+    }
+    Options options;
+    options.choice = KernelChoice::measured;
+    for (const auto& [product, kernel] : make_executor(small_step(), options)->plan().kernels) {
+        EXPECT_NE(kernel, "no such kernel");
+        EXPECT_EQ(KernelCache(folder.file()).find(product), kernel);
+    }
+}
+
+TEST(KernelPlan, ChoicesWithoutWinogradAreKeptApart) {
+    const CacheFolder folder;
+    KernelCache with(folder.file());
+    with.remember("product", "winograd");
+    with.save();
+    const Variable without("ENMESH_WINOGRAD", "0");
+    KernelCache apart(folder.file());
+    EXPECT_EQ(apart.find("product"), "");
+    apart.remember("product", "dense");
+    apart.save();
+    const Variable again("ENMESH_WINOGRAD", "1");
+    EXPECT_EQ(KernelCache(folder.file()).find("product"), "winograd");
 }
 
 }  // namespace

@@ -70,6 +70,9 @@ struct Candidate {
     std::string declined;  ///< empty if it accepts
 };
 
+/// False where ENMESH_WINOGRAD=0 rules Winograd out: ours and oneDNN's alike.
+bool winograd_allowed();
+
 /// Every kernel of the problem's product in default order, the reference last (it never declines).
 std::vector<Candidate> candidates(const Problem& problem, const PlanOptions& options = {});
 
