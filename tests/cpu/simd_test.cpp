@@ -99,6 +99,32 @@ TEST(Simd, AllFiniteSeesEveryPlace) {
     }
 }
 
+TEST(Simd, ReluKeepsNan) {
+    const std::vector<float> ones(lanes, 1.0F), zeros(lanes);
+    for (const Simd* table : tables()) {
+        for (const size_t count : lengths) {
+            const auto size = static_cast<int64_t>(count);
+            const std::vector<float> x = numbers(count, 13), nothing(count);
+            for (size_t at = 0; at < count; at += count / 3 + 1) {
+                std::vector<float> bad = x, y(count), normed(count), summed(count);
+                bad[at] = std::numeric_limits<float>::quiet_NaN();
+                table->relu(bad.data(), y.data(), size);
+                table->norm_apply(bad.data(), nullptr, normed.data(), size, ones.data(), zeros.data(), true);
+                table->norm_apply(nothing.data(), bad.data(), summed.data(), size, ones.data(), zeros.data(),
+                                  true);
+                for (size_t i = 0; i < count; ++i) {
+                    for (const float got : {y[i], normed[i], summed[i]}) {
+                        if (i == at)
+                            EXPECT_TRUE(std::isnan(got)) << i;
+                        else
+                            EXPECT_EQ(got, std::max(x[i], 0.0F)) << i;
+                    }
+                }
+            }
+        }
+    }
+}
+
 TEST(Simd, AdamwIsTheDefinition) {
     const AdamCoefficients c{.learning_rate = 0.01F,
                              .gradient_scale = 0.5F,

@@ -25,8 +25,9 @@ inline V load(const float* p) {
 inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
 inline V splat(float x) { return V{} + x; }
 inline V select(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
-inline V positive(V x) { return select(x > 0.0F, x, V{}); }
-inline float positive(float x) { return x > 0.0F ? x : 0.0F; }
+/// NaN passes, so that it stays visible.
+inline V positive(V x) { return select(x < 0.0F, V{}, x); }
+inline float positive(float x) { return x < 0.0F ? 0.0F : x; }
 inline int64_t whole(int64_t count) { return count - count % lanes; }
 
 inline V gradient_at(const NormGradient& g, int64_t i) {
