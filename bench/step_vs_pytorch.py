@@ -216,14 +216,13 @@ def main():
         return torch_worker(options.model, options.classes, side, options.batch, options.threads, options.worker)
 
     shape = ["--model", options.model, "--image", options.image, "--classes", str(options.classes), "--batch", str(options.batch), "--threads", str(options.threads)]
+    commands = [(f"enmesh {method}", [options.enmesh, "bench", "step", "--on-request", "--compare", method, "--plan", "measure", *shape])
+                for method in options.methods]
+    commands += [(f"PyTorch {variant}", [sys.executable, __file__, "--worker", variant, *shape]) for variant in options.variants]
     contestants = []
-    for method in options.methods:
-        contestants.append(Contestant(f"enmesh {method}", [options.enmesh, "bench", "step", "--on-request", "--compare", method,
-                                                           "--plan", "measure", *shape]))
-    for variant in options.variants:
-        contestants.append(Contestant(f"PyTorch {variant}", [sys.executable, __file__, "--worker", variant, *shape]))
-    for one in contestants:
-        one.wait_ready()
+    for title, command in commands:  # one by one: enmesh measures its kernels while it starts, PyTorch compiles
+        contestants.append(Contestant(title, command))
+        contestants[-1].wait_ready()
     for one in contestants:
         one.ask(record=False)
     for _ in range(options.rounds):

@@ -1,5 +1,10 @@
 #include "enmesh/cpu/kernel_plan.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +18,41 @@
 namespace enmesh::cpu {
 
 using nlohmann::json;
+
+namespace {
+
+using Sections = std::map<std::string, std::map<std::string, std::string>>;
+
+Sections read_sections(const std::filesystem::path& path) {
+    std::error_code code;
+    if (path.empty() || !std::filesystem::exists(path, code)) return {};
+    try {
+        return json::parse(read_file(path, size_t{1} << 26)).get<Sections>();
+    } catch (const std::exception&) {
+        return {};
+    }
+}
+
+/// Held while the cache is read, merged and replaced. The lock is a file of its own, because the cache itself
+/// is replaced by another file; it stays behind, empty. Where it cannot be had, saving goes on without it.
+class CacheLock {
+  public:
+    explicit CacheLock(const std::filesystem::path& cache)
+        : descriptor_(::open((cache.string() + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+        while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
+        }
+    }
+    ~CacheLock() {
+        if (descriptor_ >= 0) ::close(descriptor_);
+    }
+    CacheLock(const CacheLock&) = delete;
+    CacheLock& operator=(const CacheLock&) = delete;
+
+  private:
+    int descriptor_;
+};
+
+}  // namespace
 
 std::string to_text(const KernelPlan& plan) {
     return json{{"layout", plan.layout}, {"kernels", plan.kernels}}.dump();
@@ -50,13 +90,7 @@ std::filesystem::path KernelCache::default_path() {
 KernelCache::KernelCache(std::filesystem::path path) : path_(std::move(path)) {
     section_ = fmt::format("{}, {}, {} threads, {}{}", cpu_description(), to_string(isa()), threads(),
                            onednn_version(), products::winograd_allowed() ? "" : ", without Winograd");
-    std::error_code code;
-    if (path_.empty() || !std::filesystem::exists(path_, code)) return;
-    try {
-        json::parse(read_file(path_, size_t{1} << 26)).get_to(sections_);
-    } catch (const std::exception&) {
-        sections_.clear();
-    }
+    sections_ = read_sections(path_);
 }
 
 std::string KernelCache::find(const std::string& product) const {
@@ -76,6 +110,11 @@ void KernelCache::save() {
     changed_ = false;
     try {
         make_writable_directory(path_.parent_path());
+        const CacheLock lock(path_);
+        // What other processes saved since this one read the file stays.
+        Sections merged = read_sections(path_);
+        for (const auto& [product, kernel] : sections_[section_]) merged[section_][product] = kernel;
+        sections_ = std::move(merged);
         write_file(path_, json(sections_).dump(2) + "\n");
     } catch (const Error& error) {
         fmt::print(stderr,

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -69,6 +71,31 @@ TEST(KernelPlan, CacheRemembersAcrossInstancesAndSurvivesGarbage) {
     write_file(path, "garbage");
     EXPECT_EQ(KernelCache(path).find("product"), "");
     std::filesystem::remove_all(path.parent_path());
+}
+
+TEST(KernelPlan, CachesSavedAtOnceKeepEachOthersEntries) {
+    const CacheFolder folder;
+    KernelCache one(folder.file()), other(folder.file());
+    one.remember("product of one", "winograd");
+    other.remember("product of the other", "dense");
+    one.save();
+    other.save();
+    EXPECT_EQ(KernelCache(folder.file()).find("product of one"), "winograd");
+    EXPECT_EQ(other.find("product of one"), "winograd");
+
+    std::vector<std::thread> writers;
+    for (int writer = 0; writer < 8; ++writer) {
+        writers.emplace_back([&folder, writer] {
+            KernelCache cache(folder.file());
+            cache.remember(fmt::format("product {}", writer), "outer");
+            cache.save();
+        });
+    }
+    for (std::thread& writer : writers) writer.join();
+    const KernelCache all(folder.file());
+    EXPECT_EQ(all.find("product of the other"), "dense");
+    for (int writer = 0; writer < 8; ++writer)
+        EXPECT_EQ(all.find(fmt::format("product {}", writer)), "outer");
 }
 
 TEST(KernelPlan, ExecutorReplaysAPlan) {
