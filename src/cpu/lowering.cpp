@@ -5,6 +5,7 @@
 #include <set>
 
 #include "cpu/convert.hpp"
+#include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/step/memory_plan.hpp"
@@ -97,9 +98,9 @@ void Machine::choose_layout() {
         refuse("the channel layout needs dense products and channel counts that are multiples of {}",
                channel_block);
     }
-    // oneDNN brings Winograd for AVX-512 alone; with less, our products in the image layout are the faster
-    // dense ones (docs/results/step_time.md).
-    const bool channels_preferred = channels_possible && isa() == Isa::avx512;
+    // Without oneDNN's Winograd our products in the image layout are the faster dense ones
+    // (docs/results/step_time.md).
+    const bool channels_preferred = channels_possible && onednn_has_winograd();
     if (wanted == MapLayout::channels || (wanted == MapLayout::automatic && channels_preferred)) {
         map_layout_ = {Layout::Lanes::channels, channel_block};
         plan_.layout = "channels";

@@ -310,6 +310,10 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, c
     if (status != dnnl::status::success) fail("oneDNN could not multiply {} x {} x {}", m, n, k);
 }
 
+bool onednn_has_winograd() {
+    return isa() == Isa::avx512 && dnnl::version()->major < 3 && products::winograd_allowed();
+}
+
 std::string onednn_version() {
     const dnnl::version_t* const version = dnnl::version();
     return fmt::format("oneDNN {}.{}.{}", version->major, version->minor, version->patch);

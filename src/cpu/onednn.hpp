@@ -51,6 +51,9 @@ std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const pr
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
           const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
+/// Whether plan_convolution can have Winograd at all: oneDNN 2 on AVX-512, unless ENMESH_WINOGRAD=0.
+bool onednn_has_winograd();
+
 /// "oneDNN 2.6.3".
 std::string onednn_version();
 

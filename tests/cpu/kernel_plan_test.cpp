@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/cpu/executor.hpp"
@@ -140,6 +141,22 @@ TEST(KernelPlan, ChoicesWithoutWinogradAreKeptApart) {
     apart.save();
     const Variable again("ENMESH_WINOGRAD", "1");
     EXPECT_EQ(KernelCache(folder.file()).find("product"), "winograd");
+}
+
+TEST(KernelPlan, LayoutFollowsOnednnsWinograd) {
+    const auto layout = [](MapLayout wanted) {
+        const ModelOptions options{.classes = 10, .image = {1, 8, 8}, .width = 1, .batch = 8};
+        Options with;
+        with.layout = wanted;
+        TrainingStep step =
+            build_training_step(build_model("digits_cnn", options), make_recipe("dense", {}), {});
+        return make_executor(std::move(step), with)->plan().layout;
+    };
+    EXPECT_EQ(layout(MapLayout::channels), "channels");
+    EXPECT_EQ(layout(MapLayout::automatic), onednn_has_winograd() ? "channels" : "images");
+    const Variable without("ENMESH_WINOGRAD", "0");
+    EXPECT_FALSE(onednn_has_winograd());
+    EXPECT_EQ(layout(MapLayout::automatic), "images");
 }
 
 }  // namespace
