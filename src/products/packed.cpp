@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #include "enmesh/base/error.hpp"
@@ -186,7 +187,8 @@ void pack_weights_masked(const Conv& conv, Stage stage, std::span<const float> w
     const auto base = weights_base(weights.data(), axes, conv.taps());
     const auto [n, m] = out.shape.pattern;
     const int64_t stride = axes.axes.reduction_stride, groups = out.shape.groups(), tail = out.shape.tail();
-    for (int64_t vector = 0; vector < out.shape.rows * out.shape.taps; ++vector) {
+    // One vector: returns the group of which the mask keeps too many, else `groups`.
+    const auto one = [&](int64_t vector) {
         const float* const from = base(vector);
         const uint8_t* const keep = mask.data() + (from - weights.data());
         for (int64_t group = 0; group < groups; ++group) {
@@ -195,10 +197,7 @@ void pack_weights_masked(const Conv& conv, Stage stage, std::span<const float> w
             for (int i = 0; i < m; ++i) {
                 const int64_t at = (group * m + i) * stride;
                 if (keep[at] == 0) continue;
-                if (filled == n) {
-                    refuse("{}: the mask keeps more than {} in group {} of row {}", to_string(conv), n, group,
-                           vector / conv.taps());
-                }
+                if (filled == n) return group;
                 out.values[to + filled] = from[at];
                 out.indices[to + filled++] = static_cast<uint8_t>(i);
             }
@@ -218,7 +217,21 @@ void pack_weights_masked(const Conv& conv, Stage stage, std::span<const float> w
             const int64_t at = (groups * m + i) * stride;
             out.tail[vector * tail + i] = keep[at] != 0 ? from[at] : 0.0F;
         }
-    }
+        return groups;
+    };
+    // A refusal must not leave a thread of the team: the first bad vector of each share is kept for after.
+    const int64_t vectors = out.shape.rows * out.shape.taps;
+    std::atomic<int64_t> bad{vectors};
+    parallel_for(vectors, 64, [&](int64_t begin, int64_t end) {
+        int64_t vector = begin;
+        while (vector < end && one(vector) == groups) ++vector;
+        if (vector == end) return;
+        for (int64_t seen = bad; vector < seen && !bad.compare_exchange_weak(seen, vector);) {
+        }
+    });
+    if (bad == vectors) return;
+    refuse("{}: the mask keeps more than {} in group {} of row {}", to_string(conv), n, one(bad),
+           bad / conv.taps());
 }
 
 namespace {

@@ -6,8 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string>
+#include <vector>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
 #include "products/kernels.hpp"
 #include "products/random_problem.hpp"
 
@@ -101,6 +104,40 @@ TEST(PackWeights, FromAMask) {
 
     const std::vector<uint8_t> crowded(16, 1);
     EXPECT_THROW(pack_weights_masked(conv, Stage::ff, weights, crowded, packed.span()), Error);
+}
+
+// More vectors than one thread takes alone, the same from any number of threads, errors included.
+TEST(PackWeights, FromAMaskOnSeveralThreads) {
+    const Conv conv{.c = 19, .k = 41, .r = 3, .s = 3};
+    Random random(5);
+    const std::vector<float> weights = random_floats(conv.weights_size(), random);
+    const int before = threads();
+    for (const Stage stage : {Stage::ff, Stage::bp}) {
+        const Packed by_magnitude = pack_weights(conv, stage, {2, 4}, weights);
+        std::vector<float> kept(weights.size());
+        unpack_weights(conv, stage, by_magnitude, kept);
+        std::vector<uint8_t> mask(weights.size());
+        for (size_t i = 0; i < mask.size(); ++i) mask[i] = kept[i] != 0.0F ? 1 : 0;
+        std::vector<uint8_t> crowded = mask;
+        std::fill(crowded.end() - 2000, crowded.end(), uint8_t{1});
+        std::string message;
+        for (const int count : {1, 2, 5}) {
+            set_threads(count);
+            Packed packed(by_magnitude.shape());
+            pack_weights_masked(conv, stage, weights, mask, packed.span());
+            EXPECT_TRUE(std::ranges::equal(packed.view().values, by_magnitude.view().values));
+            EXPECT_TRUE(std::ranges::equal(packed.view().indices, by_magnitude.view().indices));
+            EXPECT_TRUE(std::ranges::equal(packed.view().tail, by_magnitude.view().tail));
+            try {
+                pack_weights_masked(conv, stage, weights, crowded, packed.span());
+                ADD_FAILURE() << "a crowded mask was taken";
+            } catch (const Error& error) {
+                if (message.empty()) message = error.what();
+                EXPECT_EQ(message, error.what());
+            }
+        }
+    }
+    set_threads(before);
 }
 
 TEST(PackWeights, RefusesWhatDoesNotFit) {
