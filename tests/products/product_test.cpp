@@ -245,6 +245,25 @@ TEST(Kernels, WinogradMatchesTheReference) {
     }
 }
 
+// A hundred tiles and more at any width: what is multiplied at once is fewer.
+TEST(Kernels, WinogradInSeveralChunksMatchesTheReference) {
+    Random random(29);
+    const Conv conv{.n = 16,
+                    .c = 16,
+                    .h = 40,
+                    .w = 37,
+                    .k = 17,
+                    .r = 3,
+                    .s = 3,
+                    .pad_top = 1,
+                    .pad_left = 1,
+                    .pad_bottom = 1,
+                    .pad_right = 1};
+    const Inputs inputs = random_inputs(conv, random);
+    for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg})
+        check_winograd({conv, stage, Operand::none, {}, 16}, inputs, random);
+}
+
 // One kernel on an N:M diff_dst.
 std::vector<float> run_packed(const Product& product, const Inputs& inputs, const Packed& packed) {
     const Problem& problem = product.problem();
