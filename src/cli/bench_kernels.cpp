@@ -294,7 +294,7 @@ std::vector<Means> all_means(const std::vector<Row>& rows, const Request& reques
 }
 
 double peak_share(const Contestant& one, double peak_flops) {
-    return peak_flops > 0 ? 2 * one.multiply_adds / one.median() / (peak_flops * threads()) : 0;
+    return 2 * one.multiply_adds / one.median() / peak_flops;
 }
 
 std::string row_text(const Row& row, double peak_flops) {
@@ -324,8 +324,9 @@ nlohmann::ordered_json row_json(const Row& row, double peak_flops) {
         implementations[one.name] = {{"median", one.median()},
                                      {"min", one.least()},
                                      {"multiply_adds", one.multiply_adds},
-                                     {"peak_share", peak_share(one, peak_flops)},
+                                     {"peak_share", nullptr},
                                      {"ratios", ratios}};
+        if (peak_flops > 0) implementations[one.name]["peak_share"] = peak_share(one, peak_flops);
     }
     const Conv& c = row.layer.conv;
     return {{"layer", row.layer.name},
@@ -379,7 +380,8 @@ void run(const Request& request) {
         fmt::print("{}; {}, {} kernels; medians of {} interleaved rounds on {} threads\n", cpu_description(),
                    cpu::onednn_version(), to_string(isa()), request.bench.rounds, threads());
         if (peak_flops > 0)
-            fmt::print("fused multiply-adds in registers: {:.1f} GFLOP/s a core\n", peak_flops / 1e9);
+            fmt::print("fused multiply-adds in registers: {:.1f} GFLOP/s on {} threads\n", peak_flops / 1e9,
+                       threads());
         fmt::print(
             "ratios: against oneDNN's direct, its fastest, and the fastest dense product, ours included\n\n");
     }
