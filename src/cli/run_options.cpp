@@ -281,7 +281,7 @@ std::string filled_in_text(const Executor& executor) {
     const std::vector<std::string> products =
         cpu != nullptr ? cpu::filled_in_products(*cpu) : std::vector<std::string>{};
     if (products.empty()) return "";
-    return fmt::format("dense kernels serve N:M weights where they were measured faster: {}\n",
+    return fmt::format("dense kernels serve, the zeros of their N:M operand filled in: {}\n",
                        fmt::join(products, ", "));
 }
 
