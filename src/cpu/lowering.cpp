@@ -9,6 +9,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/step/memory_plan.hpp"
+#include "products/dispatch.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -204,6 +205,9 @@ void Machine::add(const Node& node, Kind kind, std::vector<int> reads, std::vect
     command.kind = kind;
     command.layer = node.layer;
     command.operation = kernel == "layout conversion" ? kernel : std::string(name(node.operation));
+    // Our products tell of themselves where they are planned.
+    if (kernel.starts_with("oneDNN"))
+        products::say_dispatch(fmt::format("{} {}", to_string(node.stage), node.layer), kernel);
     command.kernel = std::move(kernel);
     command.reads = std::move(reads);
     command.writes = std::move(writes);

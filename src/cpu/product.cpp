@@ -4,6 +4,7 @@
 #include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/products/product.hpp"
+#include "products/dispatch.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -87,25 +88,46 @@ std::string cached_kernel(Machine& machine, const std::string& product, const pr
     return "";
 }
 
-/// The kernel that the plan names, that was measured, or "" for the default order.
-std::string chosen_kernel(Machine& machine, const products::Problem& problem) {
+struct Choice {
+    std::string kernel;  ///< "" for the default order
+    std::string_view why;
+};
+
+Choice choose_kernel(Machine& machine, const products::Problem& problem) {
     const std::string product = products::to_string(problem);
     const auto& planned = machine.options().plan.kernels;
-    if (const auto found = planned.find(product); found != planned.end()) return found->second;
-    if (machine.options().choice == KernelChoice::defaults) return "";
+    if (const auto found = planned.find(product); found != planned.end())
+        return {found->second, "named by the kernel plan"};
+    if (machine.options().choice == KernelChoice::defaults) return {};
     const bool weights_change = machine.step().trains();
     const std::string measured = weights_change ? product : product + " prepared once";
-    std::string kernel = cached_kernel(machine, measured, problem);
-    if (!kernel.empty() || machine.options().choice == KernelChoice::cached) return kernel;
-    kernel = fastest_kernel(problem, weights_change);
+    if (const std::string kernel = cached_kernel(machine, measured, problem); !kernel.empty())
+        return {kernel, "measured before and cached"};
+    if (machine.options().choice == KernelChoice::cached) return {};
+    products::say_dispatch(product, "every kernel that accepts is measured");
+    const std::string kernel = fastest_kernel(problem, weights_change);
     machine.cache().remember(measured, kernel);
-    return kernel;
+    return {kernel, "measured as the fastest"};
+}
+
+/// products::plan looks at the named kernel alone, so what the others said is told here.
+void say_choice(const products::Problem& problem, const Choice& choice) {
+    if (choice.kernel.empty() || !products::verbose_dispatch()) return;
+    const std::string product = products::to_string(problem);
+    for (const products::Candidate& candidate : products::candidates(problem)) {
+        if (!candidate.declined.empty() && candidate.name != choice.kernel)
+            products::say_dispatch(product,
+                                   fmt::format("{} declines: {}", candidate.name, candidate.declined));
+    }
+    products::say_dispatch(product, fmt::format("{} was {}", choice.kernel, choice.why));
 }
 
 std::unique_ptr<products::Product> plan_product(Machine& machine, const products::Problem& problem) {
     if (const auto& provider = machine.options().products; provider != nullptr)
         return provider->plan(problem);
-    return products::plan(problem, chosen_kernel(machine, problem));
+    const Choice choice = choose_kernel(machine, problem);
+    say_choice(problem, choice);
+    return products::plan(problem, choice.kernel);
 }
 
 void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, int block) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "enmesh/base/error.hpp"
+#include "products/dispatch.hpp"
 #include "products/masked.hpp"
 
 namespace enmesh::products {
@@ -47,6 +48,8 @@ constexpr KernelEntry sparse_gradient_along_channels[] = {
     reference,
 };
 
+}  // namespace
+
 bool verbose_dispatch() {
     static const bool verbose = [] {
         const char* const text = std::getenv("ENMESH_VERBOSE");
@@ -55,11 +58,9 @@ bool verbose_dispatch() {
     return verbose;
 }
 
-void say(const Problem& problem, const std::string& what) {
-    if (verbose_dispatch()) fmt::print(stderr, "enmesh: dispatch: {}: {}\n", to_string(problem), what);
+void say_dispatch(const std::string& product, const std::string& what) {
+    if (verbose_dispatch()) fmt::print(stderr, "enmesh: dispatch: {}: {}\n", product, what);
 }
-
-}  // namespace
 
 void Product::prepare(const PackedView&, std::span<std::byte>) const {
     fail("{}: kernel '{}' takes no compact weights", to_string(problem_), kernel());
@@ -109,11 +110,11 @@ std::unique_ptr<Product> plan(const Problem& problem, std::string_view kernel, c
         if (!kernel.empty() && entry.name != kernel) continue;
         const std::string declined = entry.decline(problem, micro);
         if (declined.empty()) {
-            say(problem, fmt::format("{} ({})", entry.name, micro.name));
+            say_dispatch(to_string(problem), fmt::format("{} ({})", entry.name, micro.name));
             return entry.make(problem, micro);
         }
         if (!kernel.empty()) refuse("{}: kernel '{}' declines: {}", to_string(problem), kernel, declined);
-        say(problem, fmt::format("{} declines: {}", entry.name, declined));
+        say_dispatch(to_string(problem), fmt::format("{} declines: {}", entry.name, declined));
     }
     refuse("{}: unknown kernel '{}'{}", to_string(problem), kernel, suggestion(kernel, names));
 }
