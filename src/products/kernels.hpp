@@ -17,12 +17,16 @@ struct KernelEntry {
     /// Why it cannot serve this problem; empty if it can.
     std::string (*decline)(const Problem&, const MicroKernels&);
     std::unique_ptr<Product> (*make)(const Problem&, const MicroKernels&);
+    /// Its vectors hold images and nothing else: narrower ones serve a block that does not fill the widest.
+    bool whole_vectors = false;
 };
 
 /// The ordered list for a product, reference last.
 std::span<const KernelEntry> kernel_list(const Problem& problem);
 
 const MicroKernels& micro_kernels(Isa isa);
+/// The widest up to `isa` whose vectors an image block fills; those of `isa` where there is none.
+const MicroKernels& micro_kernels_filled_by(int block, Isa isa);
 
 // The implementations, one file each.
 std::unique_ptr<Product> make_reference(const Problem&, const MicroKernels&);

@@ -11,13 +11,14 @@ std::unique_ptr<Product> make_masked(const Problem& problem, std::unique_ptr<Pro
 
 /// A dense kernel's list entry for N:M problems.
 template <auto decline, auto make>
-constexpr KernelEntry masked(std::string_view name) {
+constexpr KernelEntry masked(std::string_view name, bool whole_vectors = false) {
     return {
         name,
         [](const Problem& problem, const MicroKernels& micro) { return decline(filled_in(problem), micro); },
         [](const Problem& problem, const MicroKernels& micro) {
             return make_masked(problem, make(filled_in(problem), micro));
-        }};
+        },
+        whole_vectors};
 }
 
 }  // namespace enmesh::products

@@ -378,7 +378,7 @@ void pack_diff_dst(const Problem& problem, const SelectOptions& options, const f
     const int64_t area = conv.out_h() * conv.out_w(), tail = out.shape.tail(), groups = out.shape.groups();
     const Gradient gradient{diff_dst, conv.k, area, problem.block, problem.stage == Stage::bp};
     const Selector selector{options, out};
-    const MicroKernels& micro = micro_kernels(isa());
+    const MicroKernels& micro = micro_kernels_filled_by(problem.block, isa());
     const LanePlan lanes(problem.block, micro.lanes);
     const int m = out.shape.pattern.m;
     const bool by_planes = lanes.pixel_floats == micro.lanes && (problem.stage == Stage::bp || area % m == 0);

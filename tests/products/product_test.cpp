@@ -369,6 +369,62 @@ TEST(Kernels, LinearLayersMatchTheReference) {
     }
 }
 
+// Winograd and the product of kept gradients have one image in each lane; a block may be narrower than the
+// widest vectors.
+TEST(Kernels, NarrowBlocksKeepTheirKernels) {
+    Random random(30);
+    for (const int block : {4, 8, 16}) {
+        Conv conv = eight_by_eight(17, 24);
+        conv.n = block;
+        const Inputs inputs = random_inputs(conv, random);
+        for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
+            const Problem problem{conv, stage, Operand::none, {}, block};
+            const Comparison same = compare(run(*plan(problem, "winograd"), inputs),
+                                            run(*plan(problem, "reference"), inputs), 1e-4);
+            EXPECT_TRUE(same.ok()) << to_string(problem) << ": " << same.describe();
+        }
+        const Problem sparse{conv, Stage::wg, Operand::diff_dst, {2, 8}, block};
+        const auto diff_dst = blocked(inputs.diff_dst, block, conv.n, conv.k, conv.out_h() * conv.out_w());
+        const Packed packed = pack_diff_dst(sparse, {Selection::mvue, Random(1, 2)}, diff_dst.data());
+        const Comparison same = compare(run_packed(*plan(sparse, "kept"), inputs, packed),
+                                        run_packed(*plan(sparse, "reference"), inputs, packed), 1e-5);
+        EXPECT_TRUE(same.ok()) << to_string(sparse) << ": " << same.describe();
+    }
+}
+
+// They are the default only where their vectors are not the baseline's.
+TEST(Kernels, NarrowBlocksHaveTheirDefaults) {
+    Conv conv = eight_by_eight(17, 24);
+    const auto first = [&](int block, Isa isa) {
+        conv.n = block;
+        const Candidate best = candidates({conv, Stage::ff, Operand::none, {}, block}, {isa}).front();
+        EXPECT_EQ(best.declined, "");
+        return best.name;
+    };
+    EXPECT_EQ(first(4, Isa::portable), "winograd");
+#if defined(__x86_64__)
+    EXPECT_EQ(first(4, Isa::avx2), "dense");
+    EXPECT_EQ(first(8, Isa::avx2), "winograd");
+    EXPECT_EQ(first(4, Isa::avx512), "dense");
+    EXPECT_EQ(first(8, Isa::avx512), "winograd");
+    EXPECT_EQ(first(16, Isa::avx512), "winograd");
+#endif
+}
+
+// Which instructions serve a block: the widest vectors that it fills.
+TEST(Kernels, VectorsAreAsWideAsABlockFills) {
+    EXPECT_EQ(micro_kernels_filled_by(4, Isa::portable).lanes, 4);
+    EXPECT_EQ(micro_kernels_filled_by(8, Isa::portable).lanes, 4);
+    EXPECT_EQ(micro_kernels_filled_by(2, Isa::portable).lanes, 4);
+#if defined(__x86_64__)
+    EXPECT_EQ(micro_kernels_filled_by(4, Isa::avx2).lanes, 4);
+    EXPECT_EQ(micro_kernels_filled_by(12, Isa::avx512).lanes, 4);
+    EXPECT_EQ(micro_kernels_filled_by(8, Isa::avx512).lanes, 8);
+    EXPECT_EQ(micro_kernels_filled_by(32, Isa::avx512).lanes, 16);
+    EXPECT_EQ(micro_kernels_filled_by(2, Isa::avx512).lanes, 16);
+#endif
+}
+
 TEST(Kernels, WinogradSaysWhyItDeclines) {
     const Conv good = eight_by_eight(16, 16);
     EXPECT_EQ(decline_winograd({good, Stage::ff, Operand::none, {}, 16}, micro_portable), "");
