@@ -63,7 +63,7 @@ class CpuExecutor : public Executor {
     virtual KernelPlan plan() const = 0;
 };
 
-/// "FF conv2", "BP conv2": the products with N:M weights that a dense kernel was measured to serve faster.
+/// "FF conv2", "BP conv2": the products with an N:M operand that a dense kernel serves, its zeros filled in.
 std::vector<std::string> filled_in_products(const CpuExecutor& executor);
 
 std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options = {});
