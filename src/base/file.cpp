@@ -40,15 +40,6 @@ std::string read_stream(const fs::path& path, size_t max_bytes) {
     return text;
 }
 
-/// Where a file that is written under this name ends up. Links to pipes and devices stay: those in
-/// /proc/self/fd (/dev/stdout) name nothing that can be opened.
-fs::path behind_links(fs::path path) {
-    std::error_code code;
-    for (int links = 0; links < 16 && fs::is_symlink(path, code) && !fs::is_other(path, code); ++links)
-        path = path.parent_path() / fs::read_symlink(path, code);
-    return path;
-}
-
 /// Makes a file in `folder` and removes it: 0, or why it cannot. Permissions alone do not tell: there are
 /// file systems on which nobody can make a file.
 int probe(const fs::path& folder) {
@@ -72,6 +63,13 @@ bool is_a_wrong_place(int reason) {
 }
 
 }  // namespace
+
+fs::path behind_links(fs::path path) {
+    std::error_code code;
+    for (int links = 0; links < 16 && fs::is_symlink(path, code) && !fs::is_other(path, code); ++links)
+        path = path.parent_path() / fs::read_symlink(path, code);
+    return path;
+}
 
 std::string read_file(const fs::path& path, size_t max_bytes) {
     std::error_code code;

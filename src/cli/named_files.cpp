@@ -1,7 +1,10 @@
 #include "cli/named_files.hpp"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "enmesh/base/error.hpp"
-#include "enmesh/onnx/import.hpp"
+#include "enmesh/onnx/export.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -26,6 +29,13 @@ std::vector<NamedFile> with_external_data(const std::vector<NamedFile>& files, c
     return all;
 }
 
+bool is_standard_output(const fs::path& path) {
+    struct stat here {
+    }, there{};
+    return !path.empty() && ::stat(path.c_str(), &here) == 0 && ::fstat(STDOUT_FILENO, &there) == 0 &&
+           here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
 }  // namespace
 
 bool same_file(const fs::path& one, const fs::path& other) {
@@ -37,7 +47,7 @@ bool same_file(const fs::path& one, const fs::path& other) {
 }
 
 void require_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
-    const auto written_beside = [](fs::path onnx) { return std::vector{onnx += ".data"}; };
+    const auto written_beside = [](const fs::path& onnx) { return std::vector{onnx::written_data(onnx)}; };
     const std::vector<NamedFile> written = with_external_data(outputs, written_beside);
     if (written.empty()) return;
     std::vector<NamedFile> taken = with_external_data(inputs, onnx::external_files);
@@ -49,6 +59,18 @@ void require_apart(const std::vector<NamedFile>& outputs, const std::vector<Name
         }
         taken.push_back(output);
     }
+}
+
+void require_safetensors_name(const fs::path& out) {
+    if (onnx::is_onnx_path(out))
+        refuse("--out {}: weights without a graph are written as safetensors, not as ONNX", out.string());
+}
+
+std::FILE* words_beside(const fs::path& out, const fs::path& json) {
+    if (!is_standard_output(out)) return stdout;
+    if (json == "-" || is_standard_output(json))
+        refuse("--json {}: standard output is taken by --out", json.string());
+    return stderr;
 }
 
 }  // namespace enmesh::cli

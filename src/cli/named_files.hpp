@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -22,6 +23,13 @@ bool same_file(const std::filesystem::path& one, const std::filesystem::path& ot
 /// its external data too: those that an input names, FILE.data of an output. Devices and pipes hold nothing
 /// that could be lost and are not looked at.
 void require_apart(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
+
+/// Refuses a name that ends in .onnx for packed or unpacked weights.
+void require_safetensors_name(const std::filesystem::path& out);
+
+/// Where a command's words go that writes a file: not among its bytes, where `out` is standard output.
+/// Refuses to write the result `json` there too.
+std::FILE* words_beside(const std::filesystem::path& out, const std::filesystem::path& json);
 
 /// work(), whose errors name the file first.
 template <typename Work>

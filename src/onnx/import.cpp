@@ -1,5 +1,7 @@
 #include "enmesh/onnx/import.hpp"
 
+#include <strings.h>
+
 #include "enmesh/base/error.hpp"
 #include "enmesh/train/trainer.hpp"
 #include "onnx/converter.hpp"
@@ -46,6 +48,8 @@ Model import(const std::filesystem::path& path, const ImportOptions& options) {
     }
 }
 
-bool is_onnx_path(const std::filesystem::path& path) { return path.extension() == ".onnx"; }
+bool is_onnx_path(const std::filesystem::path& path) {
+    return ::strcasecmp(path.extension().c_str(), ".onnx") == 0;
+}
 
 }  // namespace enmesh::onnx

@@ -9,12 +9,13 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/writable.hpp"
-#include "enmesh/onnx/import.hpp"
+#include "enmesh/onnx/export.hpp"
 #include "onnx/constant.hpp"
 
 namespace enmesh::onnx {
@@ -33,13 +34,22 @@ uint64_t number(const std::string& text, std::string_view tensor, std::string_vi
     return value;
 }
 
+/// The folder that external data of this name lie in: the model's, or that of the file that its name links
+/// to.
+fs::path data_folder(const fs::path& model, const fs::path& name) {
+    const auto folder_of = [](const fs::path& file) {
+        return file.has_parent_path() ? file.parent_path() : fs::path(".");
+    };
+    const fs::path folder = folder_of(model);
+    std::error_code ignored;
+    return fs::exists(folder / name, ignored) ? folder : folder_of(behind_links(model));
+}
+
 /// Reads tensors' bytes from files beside the model. Each file is opened once; what tensors take together is
 /// bounded by what the files hold.
 class ExternalData {
   public:
-    explicit ExternalData(const fs::path& model) : folder_(model.parent_path()) {
-        if (folder_.empty()) folder_ = ".";
-    }
+    explicit ExternalData(fs::path model) : model_(std::move(model)) {}
 
     void bring_in(proto::TensorProto& tensor) {
         if (tensor.data_location() != proto::TensorProto_DataLocation_EXTERNAL) return;
@@ -96,8 +106,9 @@ class ExternalData {
         bool escapes = location.empty() || relative.is_absolute() || location.find('\0') != std::string::npos;
         for (const fs::path& part : relative) escapes = escapes || part == "..";
         std::error_code error;
-        const fs::path base = fs::weakly_canonical(folder_, error);
-        const fs::path target = fs::weakly_canonical(folder_ / relative, error);
+        const fs::path folder = data_folder(model_, relative);
+        const fs::path base = fs::weakly_canonical(folder, error);
+        const fs::path target = fs::weakly_canonical(folder / relative, error);
         const auto ends = std::mismatch(base.begin(), base.end(), target.begin(), target.end());
         if (escapes || error || ends.first != base.end())
             refuse("tensor '{}': external data at '{}' lie outside the model's folder", tensor, location);
@@ -113,7 +124,7 @@ class ExternalData {
         return files_.emplace(location, std::move(file)).first->second;
     }
 
-    fs::path folder_;
+    fs::path model_;
     std::map<std::string, File> files_;
     uint64_t bytes_ = 0, taken_ = 0;
 };
@@ -146,7 +157,16 @@ bool parse(const std::string& text, proto::ModelProto& model) {
     return !text.empty() && model.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
 }
 
-fs::path data_path(fs::path model) { return model += ".data"; }
+/// Data that a link would take out of the model's folder would not be found there.
+void require_same_folder(const fs::path& data, const fs::path& model) {
+    const auto folder = [](const fs::path& file) {
+        std::error_code ignored;
+        return fs::weakly_canonical(fs::absolute(behind_links(file), ignored).parent_path(), ignored);
+    };
+    if (folder(data) != folder(model))
+        refuse("{}: is a link out of the folder of {}, which its data must lie in", data.string(),
+               behind_links(model).string());
+}
 
 /// The tensors' bytes one after the other in `file`, called `name`, aligned so that they can be mapped.
 void write_external(AtomicFile& file, const std::string& name, proto::ModelProto& model) {
@@ -201,21 +221,24 @@ std::vector<fs::path> external_files(const fs::path& path) {
     } catch (const Error&) {
         return {};
     }
-    const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
     std::set<fs::path> files;
     each_tensor(model, [&](const proto::TensorProto& tensor) {
         if (tensor.data_location() != proto::TensorProto_DataLocation_EXTERNAL) return;
         for (const proto::StringStringEntryProto& entry : tensor.external_data()) {
             std::error_code error;
-            const fs::path file = fs::weakly_canonical(folder / entry.value(), error);
-            if (entry.key() == "location" && !error) files.insert(file);
+            if (entry.key() != "location") continue;
+            const fs::path file =
+                fs::weakly_canonical(data_folder(path, entry.value()) / entry.value(), error);
+            if (!error) files.insert(file);
         }
     });
     return {files.begin(), files.end()};
 }
 
+fs::path written_data(const fs::path& model) { return behind_links(model) += ".data"; }
+
 void require_apart(const fs::path& path, const ModelFile& from) {
-    for (const fs::path& written : {path, data_path(path)}) {
+    for (const fs::path& written : {path, written_data(path)}) {
         for (const fs::path& read : from.external) {
             std::error_code ignored;
             if (fs::equivalent(written, read, ignored))
@@ -229,8 +252,9 @@ void write_model(const fs::path& path, proto::ModelProto model, bool external) {
     require_writable_file(path);
     std::optional<AtomicFile> data;
     if (external || model.ByteSizeLong() > largest_message - headroom) {
-        const fs::path name = data_path(path);
+        const fs::path name = written_data(path);
         require_writable_file(name);
+        require_same_folder(name, path);
         write_external(data.emplace(name), name.filename().string(), model);
     }
     std::string text;

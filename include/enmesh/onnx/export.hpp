@@ -19,6 +19,10 @@ struct ExportOptions {
     bool external_data = false;  ///< weights in FILE.data beside the model; always so where they exceed 2 GB
 };
 
+/// Where save() puts external data: FILE.data beside the file, where `model` links to another beside that
+/// one.
+std::filesystem::path written_data(const std::filesystem::path& model);
+
 /// The file that was imported with other weights: names, nodes, dynamic axes and unknown fields stay as they
 /// were. Refuses a path where it would overwrite the external data that the model was imported with.
 void save(const std::filesystem::path& path, const Model& model, const TensorSource& weights,

@@ -56,7 +56,8 @@ struct ImportOptions {
     std::optional<std::array<int64_t, 3>> image;
 };
 
-/// Reads the file and its external data (beside it, never outside its folder). Refuses in one line: a file
+/// Reads the file and its external data (beside it, or beside the file that it links to, never outside that
+/// folder). Refuses in one line: a file
 /// that is not ONNX or contradicts itself, unsupported operators (all of them at once, with their nodes),
 /// weights that are not float32 or not finite. Memory is bounded by the file's size.
 Model import(const std::filesystem::path& path, const ImportOptions& options = {});
@@ -65,7 +66,7 @@ Model import(const std::filesystem::path& path, const ImportOptions& options = {
 /// ONNX file, which import() refuses.
 std::vector<std::filesystem::path> external_files(const std::filesystem::path& path);
 
-/// Whether a path names an ONNX file (by its extension).
+/// Whether a path names an ONNX file (by its extension, in either case).
 bool is_onnx_path(const std::filesystem::path& path);
 
 }  // namespace enmesh::onnx
