@@ -9,16 +9,11 @@
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::cli {
-namespace {
-
-/// "LAYERS" or "LAYERS=N:M".
 RecipeOverride sparse_override(const std::string& text) {
     const size_t at = text.rfind('=');
     if (at == std::string::npos) return {text, true};
     return {text.substr(0, at), true, parse_pattern(text.substr(at + 1))};
 }
-
-}  // namespace
 
 void add_model_options(CLI::App& command, ModelRequest& request) {
     const auto group = [](CLI::Option* option) { return option->group("Model"); };

@@ -47,6 +47,8 @@ class Notes {
     std::vector<std::string> lines_;
 };
 
+/// Reads "LAYERS" or "LAYERS=N:M" of --sparse.
+RecipeOverride sparse_override(const std::string& text);
 /// Reads "3x32x32".
 std::array<int64_t, 3> parse_image(const std::string& text);
 /// What was asked for; 10 classes and 3x32x32 where nothing was.

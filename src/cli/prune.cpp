@@ -174,14 +174,15 @@ void run_prune(const PruneArguments& arguments) {
     require_writable_target(arguments.json);
     require_apart({{"--out", arguments.dry_run ? "" : arguments.out}, {"--json", arguments.json}},
                   network_inputs(arguments.input, arguments.model));
+    std::FILE* const words = words_beside(arguments.dry_run ? "" : arguments.out, arguments.json);
     const PruneReport report = pruned(arguments);
-    if (arguments.json != "-") print_table(report);
+    if (arguments.json != "-") print_table(words, report);
     if (arguments.json == "-") {
         fmt::print("{}\n", json_text(report));
     } else if (!arguments.json.empty()) {
         write_file(arguments.json, json_text(report) + "\n");
     }
-    if (arguments.json != "-" && !arguments.dry_run) fmt::print("wrote {}\n", arguments.out);
+    if (arguments.json != "-" && !arguments.dry_run) fmt::print(words, "wrote {}\n", arguments.out);
 }
 
 }  // namespace
@@ -200,8 +201,11 @@ void add_prune(CLI::App& app) {
                       "One mask that is N:M along inputs and outputs alike");
     command->add_option("--skip", arguments->skip,
                         "Leave layers or tensors of this name dense (* and ? match; repeatable)");
-    command->add_option("--sparse", arguments->sparse,
-                        "Prune layers that stay dense by default: first layer, classifier (repeatable)");
+    command
+        ->add_option("--sparse", arguments->sparse,
+                     "Prune layers that stay dense by default (first layer, classifier), or give layers a "
+                     "pattern of their own (repeatable)")
+        ->type_name("LAYERS[=N:M]");
     add_network_file_options(*command, arguments->model, arguments->image);
     command->add_option(
         "--search", arguments->search,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "cli/checkpoint_network.hpp"
 #include "cli/prune_arguments.hpp"
@@ -11,6 +12,11 @@
 
 namespace enmesh::cli {
 namespace {
+
+/// As a shell matches it, or letter by letter but for * and ?: names of ONNX files may hold brackets.
+bool matches_name(const std::string& pattern, const std::string& name) {
+    return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0 || matches_name_pattern(pattern, name);
+}
 
 /// The names by which a user may call what a product computes with: its layer's and its weights'.
 struct WeightNames {
@@ -27,15 +33,31 @@ std::vector<WeightNames> weight_names(const Graph& graph) {
     return names;
 }
 
+bool names_outright(const RecipeOverride& asked, const WeightNames& names) {
+    return asked.layers == names.layer || asked.layers == names.weights;
+}
+
+/// The layers that can hold the override's pattern, or else the options', if they are asked to.
+std::set<std::string> able_layers(const Graph& graph, const PruneOptions& options, Pattern pattern) {
+    std::set<std::string> able;
+    for (const LayerDecision& decision :
+         decide_layers(graph, pruning_recipe(options, {{.layers = "*", .pattern = pattern}}))) {
+        if (decision.stage == Stage::FF && decision.sparse) able.insert(decision.layer);
+    }
+    return able;
+}
+
 /// A layer that --sparse names outright, without * or ?, cannot be skipped; one that only matches can.
-void require_no_conflict(const PruneArguments& arguments, const std::vector<WeightNames>& names) {
+void require_no_conflict(const PruneArguments& arguments, const std::vector<RecipeOverride>& asked,
+                         const std::vector<WeightNames>& names) {
     std::vector<char> used(arguments.skip.size());
     for (const WeightNames& each : names) {
         const std::string* skip = skipped_by(each.layer, arguments.skip, used);
         if (skip == nullptr) skip = skipped_by(each.weights, arguments.skip, used);
-        for (const std::string& sparse : arguments.sparse) {
-            if (skip != nullptr && (sparse == each.layer || sparse == each.weights))
-                refuse("--skip '{}' and --sparse '{}' are both for layer '{}'", *skip, sparse, each.layer);
+        for (const RecipeOverride& sparse : asked) {
+            if (skip != nullptr && names_outright(sparse, each))
+                refuse("--skip '{}' and --sparse '{}' are both for layer '{}'", *skip, sparse.layers,
+                       each.layer);
         }
     }
 }
@@ -49,29 +71,39 @@ bool all_skipped(const PruneArguments& arguments, const std::vector<WeightNames>
     });
 }
 
-/// --skip and --sparse as the recipe's overrides, which name layers. A skip counts over a --sparse.
+/// --skip and --sparse as the recipe's overrides, which name layers. A skip counts over a --sparse. Of what
+/// matches a --sparse with * or ?, layers that cannot hold the pattern stay dense; one that is named outright
+/// must.
 std::vector<RecipeOverride> overrides_of(const PruneArguments& arguments, const Graph& graph) {
     const std::vector<WeightNames> names = weight_names(graph);
     std::vector<std::string> known;
     for (const WeightNames& each : names) known.insert(known.end(), {each.layer, each.weights});
-    std::vector<RecipeOverride> overrides;
-    const auto add = [&](const char* option, const std::vector<std::string>& patterns, bool sparse) {
-        std::vector<char> used(patterns.size());
-        for (const WeightNames& each : names) {
-            const bool by_layer = skipped_by(each.layer, patterns, used) != nullptr;
-            const bool by_weights = skipped_by(each.weights, patterns, used) != nullptr;
-            if (by_layer || by_weights) overrides.push_back({each.layer, sparse});
-        }
-        for (size_t i = 0; i < used.size(); ++i) {
-            if (used[i] == 0) {
-                refuse("{} '{}' matches no layer of {}{}", option, patterns[i], arguments.input,
-                       suggestion(patterns[i], known));
-            }
-        }
+    const auto matches = [](const std::string& pattern, const WeightNames& each) {
+        return matches_name(pattern, each.layer) || matches_name(pattern, each.weights);
     };
-    add("--sparse", arguments.sparse, true);
-    add("--skip", arguments.skip, false);
-    require_no_conflict(arguments, names);
+    const auto require_match = [&](const char* option, const std::string& pattern) {
+        if (std::none_of(names.begin(), names.end(),
+                         [&](const auto& each) { return matches(pattern, each); }))
+            refuse("{} '{}' matches no layer of {}{}", option, pattern, arguments.input,
+                   suggestion(pattern, known));
+    };
+    std::vector<RecipeOverride> asked, overrides;
+    for (const std::string& text : arguments.sparse) asked.push_back(sparse_override(text));
+    for (const RecipeOverride& sparse : asked) {
+        require_match("--sparse", sparse.layers);
+        const std::set<std::string> able = able_layers(graph, prune_options(arguments), sparse.pattern);
+        for (const WeightNames& each : names) {
+            if (names_outright(sparse, each) || (matches(sparse.layers, each) && able.contains(each.layer)))
+                overrides.push_back({each.layer, true, sparse.pattern});
+        }
+    }
+    for (const std::string& skip : arguments.skip) {
+        require_match("--skip", skip);
+        for (const WeightNames& each : names) {
+            if (matches(skip, each)) overrides.push_back({each.layer, false});
+        }
+    }
+    require_no_conflict(arguments, asked, names);
     if (all_skipped(arguments, names))
         refuse("{}: --skip leaves nothing to prune: all {} layers are skipped", arguments.input,
                names.size());
@@ -139,7 +171,7 @@ const std::string* skipped_by(const std::string& name, const std::vector<std::st
                               std::vector<char>& used) {
     const std::string* first = nullptr;
     for (size_t i = 0; i < patterns.size(); ++i) {
-        if (::fnmatch(patterns[i].c_str(), name.c_str(), 0) != 0) continue;
+        if (!matches_name(patterns[i], name)) continue;
         used[i] = 1;
         if (first == nullptr) first = &patterns[i];
     }

@@ -50,6 +50,7 @@ std::string json_text(const PruneReport& report) {
                           {"seconds", layer.seconds},
                           {"exact", layer.exact}});
         if (!layer.layer.empty()) layers.back()["layer"] = layer.layer;
+        if (layer.pattern != report.options.pattern) layers.back()["pattern"] = to_string(layer.pattern);
     }
     for (const LeftDense& tensor : report.left_dense) {
         left.push_back({{"name", tensor.name}, {"reason", tensor.reason}});
@@ -67,34 +68,38 @@ std::string json_text(const PruneReport& report) {
     return json.dump(2);
 }
 
-void print_table(const PruneReport& report) {
+void print_table(std::FILE* stream, const PruneReport& report) {
+    const auto title = [&](const PrunedLayer& layer) {
+        return shown(layer.name, layer.layer) +
+               (layer.pattern == report.options.pattern ? "" : " " + to_string(layer.pattern));
+    };
     size_t width = 5;
-    for (const PrunedLayer& layer : report.layers)
-        width = std::max(width, shown(layer.name, layer.layer).size());
-    fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7}\n", "layer", width, "rows", "cols", "lost plain",
-               "lost", "seconds");
+    for (const PrunedLayer& layer : report.layers) width = std::max(width, title(layer).size());
+    fmt::print(stream, "{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7}\n", "layer", width, "rows", "cols",
+               "lost plain", "lost", "seconds");
     PrunedLayer total;
     for (const PrunedLayer& layer : report.layers) {
-        fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", shown(layer.name, layer.layer), width,
-                   layer.rows, layer.cols, lost(layer.magnitude, layer.kept_plain),
-                   lost(layer.magnitude, layer.kept), layer.seconds);
+        fmt::print(stream, "{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", title(layer), width, layer.rows,
+                   layer.cols, lost(layer.magnitude, layer.kept_plain), lost(layer.magnitude, layer.kept),
+                   layer.seconds);
         total.magnitude += layer.magnitude;
         total.kept_plain += layer.kept_plain;
         total.kept += layer.kept;
         total.seconds += layer.seconds;
     }
-    fmt::print("{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", "all", width, "", "",
+    fmt::print(stream, "{:<{}}  {:>9} {:>7}  {:>10} {:>10}  {:>7.2f}\n", "all", width, "", "",
                lost(total.magnitude, total.kept_plain), lost(total.magnitude, total.kept), total.seconds);
     for (const LeftDense& tensor : report.left_dense)
-        fmt::print("left dense: {}  ({})\n", shown(tensor.name, tensor.layer), tensor.reason);
+        fmt::print(stream, "left dense: {}  ({})\n", shown(tensor.name, tensor.layer), tensor.reason);
     if (!report.has_graph || !report.options.permute) return;
     for (const SearchedGroup& group : report.groups) {
-        fmt::print("{}: {} channels read by {}{}{}\n", group.permuted ? "permuted" : "searched, order kept",
-                   group.channels, fmt::join(group.readers, ", "),
-                   group.producers.empty() ? "" : ", made by ", fmt::join(group.producers, ", "));
+        fmt::print(stream, "{}: {} channels read by {}{}{}\n",
+                   group.permuted ? "permuted" : "searched, order kept", group.channels,
+                   fmt::join(group.readers, ", "), group.producers.empty() ? "" : ", made by ",
+                   fmt::join(group.producers, ", "));
     }
     for (const UnpermutedInput& input : report.unpermuted)
-        fmt::print("not permuted: inputs of {}  ({})\n", input.weights, input.reason);
+        fmt::print(stream, "not permuted: inputs of {}  ({})\n", input.weights, input.reason);
 }
 
 }  // namespace enmesh::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,6 @@ struct PruneReport {
 };
 
 std::string json_text(const PruneReport& report);
-void print_table(const PruneReport& report);
+void print_table(std::FILE* stream, const PruneReport& report);
 
 }  // namespace enmesh::cli

@@ -22,16 +22,16 @@ void convert(std::span<const std::byte> data, std::vector<float>& to, const Conv
     for (size_t i = 0; i < to.size(); ++i) to[i] = to_f32(from[i]);
 }
 
-/// The mask in the order of `weights`, by the options' rule.
-std::vector<uint8_t> mask_of(std::span<const float> weights, WeightExtents extents,
-                             const PruneOptions& options) {
-    if (!options.transposable) return magnitude_mask(weights, extents, options.pattern);
+/// The mask in the order of `weights`.
+std::vector<uint8_t> mask_of(std::span<const float> weights, WeightExtents extents, Pattern pattern,
+                             bool transposable) {
+    if (!transposable) return magnitude_mask(weights, extents, pattern);
     std::vector<uint8_t> mask(weights.size());
     products::Conv conv;
     conv.k = extents.outputs;
     conv.c = extents.channels;
     conv.h = conv.r = extents.positions;
-    products::transposable_mask(conv, options.pattern, weights, mask);
+    products::transposable_mask(conv, pattern, weights, mask);
     return mask;
 }
 
@@ -143,6 +143,7 @@ PrunedLayer plan_layer(const TensorHeader& header, std::span<const float> weight
     const Timer timer;
     const WeightExtents extents = WeightExtents::of(header.shape);
     PrunedLayer layer{.name = header.name, .rows = extents.rows(), .cols = extents.channels};
+    layer.pattern = options.pattern;
     MagnitudeColumns magnitudes(extents.rows(), extents.channels);
     add_magnitudes(magnitudes, 0, weights, extents.outputs, extents.channels, extents.positions);
     if (options.permute) {
@@ -163,12 +164,12 @@ PrunedLayer plan_layer(const TensorHeader& header, std::span<const float> weight
     }
     if (options.transposable) {
         layer.exact = false;
-        layer.kept_plain = layer.kept = kept_by(mask_of(weights, extents, options), weights);
+        layer.kept_plain = layer.kept = kept_by(mask_of(weights, extents, options.pattern, true), weights);
         if (options.permute) {
             std::vector<float> permuted(weights.size());
             permute_channels(std::as_bytes(weights), std::as_writable_bytes(std::span(permuted)),
                              sizeof(float), extents, layer.permutation);
-            layer.kept = kept_by(mask_of(permuted, extents, options), permuted);
+            layer.kept = kept_by(mask_of(permuted, extents, options.pattern, true), permuted);
             if (layer.kept < layer.kept_plain) {
                 std::iota(layer.permutation.begin(), layer.permutation.end(), int64_t{0});
                 layer.kept = layer.kept_plain;
@@ -190,7 +191,8 @@ void apply_plan(const PrunedLayer& layer, const PruneOptions& options, NamedTens
     }
     if (!options.prune) return;
     const std::vector<float> weights = float_weights(tensor, tensor.data.as<std::byte>());
-    zero_dropped(tensor.data.as<std::byte>(), element_bytes, mask_of(weights, extents, options));
+    zero_dropped(tensor.data.as<std::byte>(), element_bytes,
+                 mask_of(weights, extents, layer.pattern, options.transposable));
 }
 
 }  // namespace enmesh

@@ -26,6 +26,7 @@ TensorHeader header_of(const Value& value) { return {value.name, "F32", value.ty
 /// Weights and the (first) layer that they are of.
 struct ChosenWeights {
     std::string name, layer;
+    Pattern pattern;
 };
 
 /// The weights that are pruned, in the graph's order; the others go to plan.left_dense.
@@ -37,16 +38,20 @@ std::vector<ChosenWeights> choose_weights(const Graph& graph, const Recipe& reci
     // Weights of several layers are pruned if all of them take N:M weights.
     std::vector<ChosenWeights> order;
     std::map<std::string, std::string> reasons;
+    std::map<std::string, Pattern> patterns;
     for (const Node& node : graph.nodes()) {
         if (!node.operation.is<Conv2d>() && !node.operation.is<Linear>() && !node.operation.is<MatMul>())
             continue;
         const Value& weights = graph.value(node.inputs[1]);
         if (weights.role == Role::result) continue;
-        std::string reason = decisions.at(node.layer).reason;
+        const LayerDecision& decision = decisions.at(node.layer);
+        std::string reason = decision.reason;
         if (weights.role != Role::parameter) reason = "its weights are a constant, not a parameter";
         if (reason.empty() && node.operation.is<MatMul>()) reason = "its weights differ from image to image";
         const auto [found, is_new] = reasons.emplace(weights.name, reason);
-        if (is_new) order.push_back({weights.name, node.layer});
+        if (is_new) order.push_back({weights.name, node.layer, decision.pattern});
+        if (patterns.emplace(weights.name, decision.pattern).first->second != decision.pattern)
+            reason = "its layers are to hold different patterns";
         if (found->second.empty()) found->second = reason;
     }
     std::vector<ChosenWeights> chosen;
@@ -66,10 +71,11 @@ class NetworkPlanner {
         : graph_(graph), source_(source), plan_(plan) {}
 
     void measure(const std::vector<ChosenWeights>& chosen) {
-        for (const auto& [name, layer] : chosen) {
+        for (const auto& [name, layer, pattern] : chosen) {
             const Tensor tensor = weights(name);
             PruneOptions options = plan_.options;
             options.permute = false;
+            options.pattern = pattern;
             const TensorHeader header = header_of(value(name));
             plan_.layers.push_back(
                 plan_layer(header, float_weights(header, tensor.as<std::byte>()), options));
@@ -218,7 +224,13 @@ NetworkPlan plan_network(const Graph& graph, const WeightSource& source, const P
     NetworkPlan plan;
     plan.options = options;
     NetworkPlanner planner(graph, source, plan);
-    planner.measure(choose_weights(graph, pruning_recipe(options, overrides), plan));
+    const std::vector<ChosenWeights> chosen = choose_weights(graph, pruning_recipe(options, overrides), plan);
+    for (const ChosenWeights& each : chosen) {
+        if (options.permute && each.pattern != options.pattern)
+            refuse("layer '{}' is to hold {}: permutations are searched for one pattern, {}", each.layer,
+                   to_string(each.pattern), to_string(options.pattern));
+    }
+    planner.measure(chosen);
     if (options.permute) planner.search(progress);
     return plan;
 }

@@ -209,6 +209,48 @@ TEST_F(PruneCommand, GoesThroughTheGraphOfACheckpointAndOfAnOnnxFile) {
     expect_refused("prune " + path("in") + " --pattern 2:4 --out " + onnx, "no graph to write");
 }
 
+TEST_F(PruneCommand, SparseTakesPatternsOfNamesAndOfWeights) {
+    save_network(path("net"));
+    const auto planned = [&](const std::string& sparse) {
+        const Ran ran =
+            run("prune " + path("net") + " --pattern 2:4 --out " + path("pruned") + " --json - " + sparse);
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        return nlohmann::json::parse(ran.out);
+    };
+    // What matches and cannot be 2:4 stays dense, by the layers' names and by the weights'.
+    for (const std::string sparse : {"--sparse '*'", "--sparse '*.weight'"}) {
+        const auto report = planned(sparse);
+        EXPECT_EQ(report.at("layers").size(), 4U) << sparse;
+        ASSERT_EQ(report.at("left_dense").size(), 1U) << sparse;
+        EXPECT_EQ(report.at("left_dense").at(0).at("name"), "conv1.weight");
+        EXPECT_EQ(report.at("left_dense").at(0).at("reason"), "1 input channels are not a multiple of M = 4");
+    }
+    EXPECT_EQ(planned("--sparse 'c*'").at("layers").size(), 3U);
+    // A pattern of its own, of which the last that matches counts.
+    const auto report = planned("--sparse '*=3:4' --sparse 'fc=1:4' --skip conv2");
+    const SafetensorsFile pruned = load_safetensors(path("pruned"));
+    const auto zeros = [&](const char* name) {
+        const auto values = pruned.find(name)->data.as<float>();
+        return static_cast<double>(std::count(values.begin(), values.end(), 0.0F)) /
+               static_cast<double>(values.size());
+    };
+    EXPECT_EQ(zeros("conv2.weight"), 0);
+    EXPECT_EQ(zeros("conv3.weight"), 0.25);
+    EXPECT_EQ(zeros("fc.weight"), 0.75);
+    EXPECT_EQ(report.at("layers").at(2).at("pattern"), "1:4");
+    // The weights that it kept are those of its table, and are evaluated as they are.
+    double kept = 0;
+    for (const float value : pruned.find("fc.weight")->data.as<float>()) kept += std::abs(value);
+    EXPECT_NEAR(report.at("layers").at(2).at("kept").get<double>(), kept, 1e-5 * kept);
+    EXPECT_EQ(run("eval --data digits --init " + path("pruned")).code, 0);
+    const std::string prune = "prune " + path("net") + " --pattern 2:4 --out " + path("out");
+    expect_refused(prune + " --sparse fc=1:4 --permute", "permutations are searched for one pattern, 2:4");
+    expect_refused(prune + " --sparse fc=2", "N:M");
+    expect_refused(prune + " --sparse conv1=1:4", "1 input channels");
+    expect_refused(prune + " --sparse fc=1:4 --skip fc", "are both for layer 'fc'");
+    expect_refused(prune + " --sparse 'f?x*'", "matches no layer");
+}
+
 TEST_F(PruneCommand, RetrainingKeepsTheMasksOfAPrunedModelAlsoAfterResuming) {
     const std::string pruned = (folder_ / "pruned.onnx").string(), runs = (folder_ / "run").string();
     save_network(path("net"));

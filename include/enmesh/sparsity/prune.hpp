@@ -57,16 +57,17 @@ struct PrunedLayer {
     bool exact = false;                  ///< no permutation keeps more
     std::vector<int64_t> permutation{};  ///< empty: none searched
     std::string layer{};                 ///< of a network: the layer that the weights are of
+    Pattern pattern{};                   ///< that it was planned with
 };
 
 /// "" or why a tensor cannot be pruned to this pattern.
 std::string why_left_dense(const TensorHeader& header, const PruneOptions& options);
 
-/// Ranks and, if asked, searches. The time limit is this layer's.
+/// Ranks by the options' pattern and, if asked, searches. The time limit is this layer's.
 PrunedLayer plan_layer(const TensorHeader& header, std::span<const float> weights,
                        const PruneOptions& options);
 
-/// Carries a plan out on the tensor's bytes.
+/// Carries a plan out on the tensor's bytes, by the layer's pattern.
 void apply_plan(const PrunedLayer& layer, const PruneOptions& options, NamedTensor& tensor);
 
 }  // namespace enmesh

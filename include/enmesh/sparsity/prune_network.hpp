@@ -39,7 +39,8 @@ struct NetworkPlan {
 /// Which weights of a network are pruned, after which permutations, and what that keeps. Layers are chosen as
 /// `enmesh train --method asp` chooses them (decide_layers with `overrides`): convolutions and linear layers
 /// whose input channels per group M divides; first layer and classifier stay dense. Permutations are searched
-/// for each group of channels that move together. `progress(i, n, name)` is called before each search.
+/// for each group of channels that move together; refused where an override gives a pattern of its own.
+/// `progress(i, n, name)` is called before each search.
 NetworkPlan plan_network(const Graph& graph, const WeightSource& source, const PruneOptions& options,
                          const std::vector<RecipeOverride>& overrides,
                          const std::function<void(size_t, size_t, const std::string&)>& progress = {});
