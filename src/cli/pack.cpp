@@ -1,5 +1,7 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -29,19 +31,26 @@ struct PackArguments {
     bool flush_zeros = false;
 };
 
-/// Every element by `round`, which must not leave the range.
+/// F32 weights in fewer bits.
+struct Narrowed {
+    NamedTensor tensor;
+    size_t underflow = 0;  ///< values that became zero
+};
+
+/// Every element by `round`, which must not leave the range upwards.
 template <typename Narrow, typename Round>
-NamedTensor rounded(const NamedTensor& tensor, const std::string& dtype, const Round& round) {
+Narrowed rounded(const NamedTensor& tensor, const std::string& dtype, const Round& round) {
     TensorHeader header = tensor;
     header.dtype = dtype;
-    NamedTensor result{header, Buffer(header.bytes())};
+    Narrowed result{{header, Buffer(header.bytes())}};
     const auto from = tensor.data.as<float>();
-    const auto to = result.data.as<Narrow>();
+    const auto to = result.tensor.data.as<Narrow>();
     for (size_t i = 0; i < from.size(); ++i) {
         to[i] = round(from[i]);
         if (!std::isfinite(to_float(to[i])))
             refuse("--dtype: element {} of '{}' is {}, beyond the range of {}", i, tensor.name, from[i],
                    dtype);
+        result.underflow += from[i] != 0 && to_float(to[i]) == 0 ? 1 : 0;
     }
     return result;
 }
@@ -56,14 +65,28 @@ std::string narrow_dtype(const std::string& asked) {
 }
 
 /// Weights of two or more dimensions; biases, norms and running statistics stay F32.
-NamedTensor narrowed(NamedTensor tensor, const std::string& dtype) {
-    if (dtype.empty() || tensor.dtype != "F32" || tensor.shape.rank() < 2) return tensor;
+Narrowed narrowed(NamedTensor tensor, const std::string& dtype) {
+    if (dtype.empty() || tensor.dtype != "F32" || tensor.shape.rank() < 2) return {std::move(tensor)};
     if (dtype == "F16") return rounded<Half>(tensor, dtype, [](float value) { return to_half(value); });
     return rounded<BFloat16>(tensor, dtype, [](float value) { return to_bfloat16(value); });
 }
 
+/// How near a tensor that stays dense came to being packed.
+enum class Nearness : uint8_t {
+    impossible,  ///< its dtype or its shape is none that is packed
+    unfit,       ///< too few channels, or packed it would be larger
+    other,       ///< its zeros hold another pattern, or none
+    dtype,       ///< --dtype would do
+};
+
+struct Refusal {
+    std::string reason;
+    Nearness nearness = Nearness::unfit;
+};
+
 struct Kept {
-    std::string name, reason;
+    std::string name;
+    Refusal why;
 };
 
 struct PackedFile {
@@ -71,7 +94,8 @@ struct PackedFile {
     std::vector<NamedTensor> dense;
     std::vector<Kept> left_dense;  ///< of `dense`, those of two or more dimensions
     std::vector<std::string> left_out;
-    size_t converted = 0;  ///< from F32
+    size_t converted = 0;                                   ///< from F32
+    std::vector<std::pair<std::string, size_t>> underflow;  ///< values that rounding made zero, by tensor
 };
 
 /// -0 becomes +0: masks applied by multiplication leave -0 behind, which would count as a value.
@@ -90,58 +114,58 @@ bool waits_for_dtype(const NamedTensor& tensor, PackedLayout layout) {
 }
 
 /// The pattern to pack with, or the reason why not.
-std::pair<std::optional<Pattern>, std::string> choose_pattern(const NamedTensor& tensor, PackedLayout layout,
-                                                              const std::string& asked) {
+std::pair<std::optional<Pattern>, Refusal> choose_pattern(const NamedTensor& tensor, PackedLayout layout,
+                                                          const std::string& asked) {
     const auto data = tensor.data.as<std::byte>();
+    if (std::string reason = why_never_packable(tensor); !reason.empty())
+        return {std::nullopt, {std::move(reason), Nearness::impossible}};
     std::optional<Pattern> pattern;
     if (!asked.empty()) {
         pattern = parse_pattern(asked);
     } else if (layout == PackedLayout::nm) {
         pattern = detect_pattern(tensor, data);
-        if (!pattern) return {std::nullopt, "no N:M pattern makes it smaller"};
+        if (!pattern) return {std::nullopt, {"no N:M pattern makes it smaller", Nearness::other}};
     } else {
         pattern = tensor_core_pattern(tensor.dtype);
     }
     std::string reason = why_not_packable(tensor, data, layout, *pattern);
-    if (!reason.empty()) {
-        if (waits_for_dtype(tensor, layout))
-            reason = fmt::format("{} holds 2:4 of F16, BF16 and I8: give --dtype f16", to_string(layout));
-        return {std::nullopt, std::move(reason)};
-    }
-    if (asked.empty() && tensor.shape[1] < pattern->m) {
+    if (!reason.empty() && waits_for_dtype(tensor, layout)) {
         return {std::nullopt,
-                fmt::format("{} input channels are fewer than M = {}", tensor.shape[1], pattern->m)};
+                {fmt::format("{} holds 2:4 of F16, BF16 and I8: give --dtype f16", to_string(layout)),
+                 Nearness::dtype}};
     }
-    return {pattern, ""};
+    const bool too_few = tensor.shape[1] < pattern->m;
+    if (!reason.empty()) return {std::nullopt, {reason, too_few ? Nearness::unfit : Nearness::other}};
+    if (asked.empty() && too_few) {
+        return {std::nullopt,
+                {fmt::format("{} input channels are fewer than M = {}", tensor.shape[1], pattern->m)}};
+    }
+    return {pattern, {}};
 }
 
 /// Packs and unpacks again; nullopt, with the reason, where it would grow by its padding and must not.
-std::pair<std::optional<PackedWeights>, std::string> pack_tensor(const NamedTensor& tensor,
-                                                                 PackedLayout layout,
-                                                                 const std::string& asked, bool may_grow) {
-    const auto [pattern, reason] = choose_pattern(tensor, layout, asked);
-    if (!pattern) return {std::nullopt, reason};
+std::pair<std::optional<PackedWeights>, Refusal> pack_tensor(const NamedTensor& tensor, PackedLayout layout,
+                                                             const std::string& asked, bool may_grow) {
+    const auto [pattern, why] = choose_pattern(tensor, layout, asked);
+    if (!pattern) return {std::nullopt, why};
     PackedWeights packed = pack_weights(tensor, tensor.data.as<std::byte>(), layout, *pattern);
     if (!may_grow && packed.bytes() >= tensor.bytes()) {
         return {std::nullopt,
-                fmt::format("packed it takes {} bytes, dense {}", packed.bytes(), tensor.bytes())};
+                Refusal{fmt::format("packed it takes {} bytes, dense {}", packed.bytes(), tensor.bytes())}};
     }
     const NamedTensor again = unpack_weights(packed);
     ENMESH_ASSERT(std::memcmp(again.data.data(), tensor.data.data(), tensor.data.bytes()) == 0);
-    return {std::move(packed), ""};
+    return {std::move(packed), Refusal{}};
 }
 
 /// Why nothing is packed, from the tensor that comes closest to it.
 [[noreturn]] void refuse_empty(const PackedFile& file, const PackArguments& arguments) {
     if (file.left_dense.empty())
         refuse("{}: no tensor can be packed (none has two dimensions)", arguments.in.file);
-    const Kept* told = &file.left_dense[0];
-    for (const Kept& each : file.left_dense) {
-        if (each.reason.find("--dtype") == std::string::npos) continue;
-        told = &each;
-        break;
-    }
-    refuse("{}: no tensor can be packed ('{}': {})", arguments.in.file, told->name, told->reason);
+    const auto nearest =
+        std::max_element(file.left_dense.begin(), file.left_dense.end(),
+                         [](const Kept& a, const Kept& b) { return a.why.nearness < b.why.nearness; });
+    refuse("{}: no tensor can be packed ('{}': {})", arguments.in.file, nearest->name, nearest->why.reason);
 }
 
 PackedFile pack_all(const PackSource& source, const PackArguments& arguments, PackedLayout layout) {
@@ -149,16 +173,17 @@ PackedFile pack_all(const PackSource& source, const PackArguments& arguments, Pa
     PackedFile result;
     result.left_out = source.left_out;
     for (size_t i = 0; i < source.headers.size(); ++i) {
-        NamedTensor tensor = narrowed(source.read(i), dtype);
+        auto [tensor, underflow] = narrowed(source.read(i), dtype);
         if (tensor.dtype != source.headers[i].dtype) ++result.converted;
+        if (underflow > 0) result.underflow.emplace_back(tensor.name, underflow);
         if (arguments.flush_zeros) flush_negative_zeros(tensor);
-        auto [packed, reason] =
+        auto [packed, why] =
             pack_tensor(tensor, layout, arguments.pattern, !source.network || !arguments.pattern.empty());
         if (packed) {
             result.packed.push_back(std::move(*packed));
             continue;
         }
-        if (tensor.shape.rank() >= 2) result.left_dense.push_back({tensor.name, reason});
+        if (tensor.shape.rank() >= 2) result.left_dense.push_back({tensor.name, why});
         result.dense.push_back(std::move(tensor));
     }
     if (result.packed.empty()) refuse_empty(result, arguments);
@@ -187,29 +212,52 @@ ordered_json to_json(const PackedFile& file) {
                            {"packed_bytes", weights.bytes()}});
     }
     for (const Kept& tensor : file.left_dense)
-        left.push_back({{"name", tensor.name}, {"reason", tensor.reason}});
+        left.push_back({{"name", tensor.name}, {"reason", tensor.why.reason}});
+    ordered_json underflow = ordered_json::object();
+    for (const auto& [name, values] : file.underflow) underflow[name] = values;
     return {{"tensors", tensors},
             {"left_dense", left},
             {"left_out", file.left_out},
-            {"converted", file.converted}};
+            {"converted", file.converted},
+            {"underflow", underflow}};
 }
 
-void print_table(const PackedFile& file, const std::string& out) {
+/// Values that rounding made zero, of all tensors.
+size_t underflow_of(const PackedFile& file) {
+    size_t values = 0;
+    for (const auto& [name, count] : file.underflow) values += count;
+    return values;
+}
+
+void print_table(std::FILE* stream, const PackedFile& file, const std::string& out) {
     size_t dense = 0, packed = 0;
     for (const PackedWeights& weights : file.packed) {
         dense += weights.dense.bytes();
         packed += weights.bytes();
-        fmt::print("{}  {} {}  {} -> {} bytes\n", weights.dense.name, weights.dense.dtype,
+        fmt::print(stream, "{}  {} {}  {} -> {} bytes\n", weights.dense.name, weights.dense.dtype,
                    to_string(weights.pattern), weights.dense.bytes(), weights.bytes());
     }
     for (const Kept& tensor : file.left_dense)
-        fmt::print("left dense: {}  ({})\n", tensor.name, tensor.reason);
-    if (file.converted > 0) fmt::print("rounded from F32: {} tensors\n", file.converted);
+        fmt::print(stream, "left dense: {}  ({})\n", tensor.name, tensor.why.reason);
+    const size_t zeroed = underflow_of(file);
+    if (file.converted > 0)
+        fmt::print(stream, "rounded from F32: {} tensors{}\n", file.converted,
+                   zeroed > 0 ? fmt::format(", {} values to zero", zeroed) : "");
     if (!file.left_out.empty())
-        fmt::print("left out, of the training: {} tensors such as {}\n", file.left_out.size(),
+        fmt::print(stream, "left out, of the training: {} tensors such as {}\n", file.left_out.size(),
                    file.left_out[0]);
-    fmt::print("packed {} tensors, {} -> {} bytes ({:.4f} of dense); wrote {}\n", file.packed.size(), dense,
-               packed, static_cast<double>(packed) / static_cast<double>(dense), out);
+    fmt::print(stream, "packed {} tensors, {} -> {} bytes ({:.4f} of dense); wrote {}\n", file.packed.size(),
+               dense, packed, static_cast<double>(packed) / static_cast<double>(dense), out);
+}
+
+/// Where weights vanished that the file was to hold.
+void print_underflow(const PackedFile& file, const PackArguments& arguments) {
+    if (file.underflow.empty()) return;
+    const std::string dtype = narrow_dtype(arguments.dtype);
+    fmt::print(stderr,
+               "enmesh: note: rounding to {} made {} values of {} tensors zero, the first of '{}'{}\n", dtype,
+               underflow_of(file), file.underflow.size(), file.underflow[0].first,
+               dtype == "F16" ? " (--dtype bf16 has the range of F32)" : "");
 }
 
 void run_pack(const PackArguments& arguments) {
@@ -220,16 +268,19 @@ void run_pack(const PackArguments& arguments) {
     require_writable_target(arguments.json);
     require_apart({{"--out", arguments.out}, {"--json", arguments.json}},
                   network_inputs(arguments.in.file, arguments.in.model));
+    require_safetensors_name(arguments.out);
+    std::FILE* const words = words_beside(arguments.out, arguments.json);
     Notes notes;
     const PackSource source = pack_source(arguments.in, notes);
     const PackedFile file = pack_all(source, arguments, layout);
     write_packed(source, file, arguments.out);
     notes.print();
+    print_underflow(file, arguments);
     if (arguments.json == "-") {
         fmt::print("{}\n", to_json(file).dump(2));
         return;
     }
-    print_table(file, arguments.out);
+    print_table(words, file, arguments.out);
     if (!arguments.json.empty()) write_file(arguments.json, to_json(file).dump(2) + "\n");
 }
 

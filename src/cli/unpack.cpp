@@ -3,11 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
@@ -15,6 +18,7 @@
 #include "cli/pack_source.hpp"
 #include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/sparsity/codec.hpp"
 #include "enmesh/tensor/safetensors.hpp"
@@ -23,7 +27,7 @@ namespace enmesh::cli {
 namespace {
 
 struct UnpackArguments {
-    std::string input, out;
+    std::string input, out, json;
     bool check = false;
     PackInput against;
 };
@@ -87,18 +91,32 @@ bool require_equal(const NamedTensor& stored, const NamedTensor& dense, const Un
     return rounded;
 }
 
-/// The file against what it was packed from. What there is to say of it.
-std::string compared(const SafetensorsFile& file, const UnpackArguments& arguments) {
+/// How many values and tensors of a file there are.
+struct Counts {
+    size_t packed = 0, dense = 0;
+    int64_t values = 0;
+    size_t rounded = 0;  ///< tensors whose dense values had to be rounded to be compared
+};
+
+Counts counts_of(const SafetensorsFile& file, const std::string& input) {
+    Counts counts;
+    // Of a packed tensor the file holds two: values and indices.
+    counts.packed = SafetensorsReader(input).tensors().size() - file.tensors.size();
+    counts.dense = file.tensors.size() - counts.packed;
+    for (const NamedTensor& tensor : file.tensors) counts.values += tensor.shape.elements();
+    return counts;
+}
+
+/// The file against what it was packed from. How many tensors had to be rounded.
+size_t compare(const SafetensorsFile& file, const UnpackArguments& arguments) {
     const std::string& other = arguments.against.file;
     Notes notes;
     const PackSource source = pack_source(arguments.against, notes);
     std::set<std::string> names;
     for (const TensorHeader& header : source.headers) names.insert(header.name);
-    int64_t elements = 0;
     for (const NamedTensor& tensor : file.tensors) {
         if (!names.contains(tensor.name))
             fail("{}: tensor '{}' is not in {}", arguments.input, tensor.name, other);
-        elements += tensor.shape.elements();
     }
     size_t rounded = 0;
     for (size_t i = 0; i < source.headers.size(); ++i) {
@@ -107,8 +125,32 @@ std::string compared(const SafetensorsFile& file, const UnpackArguments& argumen
         if (stored == nullptr) fail("{}: tensor '{}' of {} is missing", arguments.input, name, other);
         rounded += require_equal(*stored, source.read(i), arguments) ? 1 : 0;
     }
-    return fmt::format("; all {} values are those of {}{}", with_commas(elements), other,
-                       rounded > 0 ? fmt::format(" ({} tensors rounded)", rounded) : "");
+    return rounded;
+}
+
+std::string sentence(const UnpackArguments& arguments, const Counts& counts) {
+    if (!arguments.check) {
+        return fmt::format("wrote {}: {} tensors unpacked and {} as they were, {} values", arguments.out,
+                           counts.packed, counts.dense, with_commas(counts.values));
+    }
+    std::string text = fmt::format("{}: sound, {} tensors packed and {} dense", arguments.input,
+                                   counts.packed, counts.dense);
+    if (arguments.against.file.empty()) return text;
+    text +=
+        fmt::format("; all {} values are those of {}", with_commas(counts.values), arguments.against.file);
+    return counts.rounded == 0 ? text : text + fmt::format(" ({} tensors rounded)", counts.rounded);
+}
+
+nlohmann::ordered_json to_json(const UnpackArguments& arguments, const Counts& counts) {
+    nlohmann::ordered_json json = {{"file", arguments.input},
+                                   {"packed", counts.packed},
+                                   {"dense", counts.dense},
+                                   {"values", counts.values}};
+    if (!arguments.check) json["out"] = arguments.out;
+    if (arguments.against.file.empty()) return json;
+    json["against"] = arguments.against.file;
+    json["rounded"] = counts.rounded;
+    return json;
 }
 
 void check_options(const UnpackArguments& arguments) {
@@ -123,15 +165,31 @@ void check_options(const UnpackArguments& arguments) {
 
 void run_unpack(const UnpackArguments& arguments) {
     check_options(arguments);
+    require_safetensors_name(arguments.out);
+    if (onnx::is_onnx_path(arguments.input))
+        refuse("{}: is an ONNX file; unpack takes what pack wrote (--check --against takes ONNX files)",
+               arguments.input);
     require_writable_target(arguments.out);
-    require_apart({{"--out", arguments.out}}, {{"IN", arguments.input}});
+    require_writable_target(arguments.json);
+    std::vector<NamedFile> inputs = network_inputs(arguments.against.file, arguments.against.model);
+    for (NamedFile& input : inputs) {
+        if (input.option == "IN") input.option = "--against";
+    }
+    inputs.push_back({"IN", arguments.input});
+    require_apart({{"--out", arguments.out}, {"--json", arguments.json}}, inputs);
+    std::FILE* const words = words_beside(arguments.out, arguments.json);
     const SafetensorsFile file = naming(arguments.input, [&] { return unpack_file(arguments.input); });
-    if (!arguments.check) return save_safetensors(arguments.out, file);
-    const std::string said = arguments.against.file.empty() ? "" : compared(file, arguments);
-    // Of a packed tensor the file holds two: values and indices.
-    const size_t packed = SafetensorsReader(arguments.input).tensors().size() - file.tensors.size();
-    fmt::print("{}: sound, {} tensors packed and {} dense{}\n", arguments.input, packed,
-               file.tensors.size() - packed, said);
+    Counts counts = counts_of(file, arguments.input);
+    if (!arguments.check) save_safetensors(arguments.out, file);
+    if (!arguments.against.file.empty()) counts.rounded = compare(file, arguments);
+    if (arguments.json != "-") fmt::print(words, "{}\n", sentence(arguments, counts));
+    if (arguments.json.empty()) return;
+    const std::string json = to_json(arguments, counts).dump(2) + "\n";
+    if (arguments.json == "-") {
+        fmt::print("{}", json);
+    } else {
+        write_file(arguments.json, json);
+    }
 }
 
 }  // namespace
@@ -149,6 +207,7 @@ void add_unpack(CLI::App& app) {
         ->type_name("FILE");
     command->add_flag("--raw", arguments->against.raw,
                       "With --against: the weights themselves where the checkpoint has averages");
+    command->add_option("--json", arguments->json, "Write the result as JSON (- for standard output)");
     add_network_file_options(*command, arguments->against.model, arguments->against.image);
     command->footer(
         "Examples:\n"

@@ -118,14 +118,6 @@ Fullest fullest_group(const TensorHeader& dense, std::span<const std::byte> data
     });
 }
 
-std::string why_not_in_form(const TensorHeader& dense) {
-    if (dense.shape.rank() < 2) return "fewer than two dimensions";
-    if (!packable_dtype(dense.dtype))
-        return fmt::format("{} is not packed (F32, F16, BF16 and I8 are)", dense.dtype);
-    if (dense.bytes() == 0) return "no elements";
-    return "";
-}
-
 /// A stream of fields of a few bits, lowest bit first.
 class BitWriter {
   public:
@@ -337,9 +329,17 @@ PackedLayout parse_packed_layout(std::string_view name) {
 
 Pattern tensor_core_pattern(std::string_view dtype) { return dtype == "F32" ? Pattern{1, 2} : Pattern{2, 4}; }
 
+std::string why_never_packable(const TensorHeader& dense) {
+    if (dense.shape.rank() < 2) return "fewer than two dimensions";
+    if (!packable_dtype(dense.dtype))
+        return fmt::format("{} is not packed (F32, F16, BF16 and I8 are)", dense.dtype);
+    if (dense.bytes() == 0) return "no elements";
+    return "";
+}
+
 std::string why_not_packable(const TensorHeader& dense, std::span<const std::byte> data, PackedLayout layout,
                              Pattern pattern) {
-    if (std::string reason = why_not_in_form(dense); !reason.empty()) return reason;
+    if (std::string reason = why_never_packable(dense); !reason.empty()) return reason;
     const bool core = layout != PackedLayout::nm;
     if (core && pattern != tensor_core_pattern(dense.dtype)) {
         return fmt::format("{} holds {} weights of {}, not {}", to_string(layout), dense.dtype,
@@ -355,7 +355,7 @@ std::string why_not_packable(const TensorHeader& dense, std::span<const std::byt
 }
 
 std::optional<Pattern> detect_pattern(const TensorHeader& dense, std::span<const std::byte> data) {
-    if (!why_not_in_form(dense).empty()) return std::nullopt;
+    if (!why_never_packable(dense).empty()) return std::nullopt;
     const Extents e(dense.shape);
     std::optional<Pattern> best;
     size_t best_bytes = dense.bytes();
@@ -405,7 +405,7 @@ PackedWeights pack_weights(const TensorHeader& dense, std::span<const std::byte>
 NamedTensor unpack_weights(const PackedWeights& packed) {
     const TensorHeader& dense = packed.dense;
     const auto fault = [&](std::string_view what) { refuse("packed tensor '{}': {}", dense.name, what); };
-    if (const std::string reason = why_not_in_form(dense); !reason.empty()) fault(reason);
+    if (const std::string reason = why_never_packable(dense); !reason.empty()) fault(reason);
     check_pattern(packed.pattern);
     const bool core = packed.layout != PackedLayout::nm;
     if (core && packed.pattern != tensor_core_pattern(dense.dtype))

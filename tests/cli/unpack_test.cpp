@@ -4,10 +4,13 @@
 #include <filesystem>
 #include <iterator>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/run_program.hpp"
+#include "enmesh/base/file.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/tensor/safetensors.hpp"
@@ -88,6 +91,74 @@ TEST_F(UnpackCheck, a_sound_file_is_one_line_and_nothing_is_written) {
               "packed.safetensors: sound, 1 tensors packed and 1 dense; all 528 values are those of "
               "dense.safetensors\n");
     EXPECT_EQ(files(), before);
+}
+
+TEST_F(UnpackCheck, the_result_is_told_as_json_too) {
+    pack("nv24", {"--dtype", "f16"});
+    const ProgramResult told =
+        run({"unpack", file("packed"), "--check", "--against", file("dense"), "--json", "-"});
+    EXPECT_EQ(told.code, 0) << told.err;
+    EXPECT_EQ(nlohmann::json::parse(told.out), nlohmann::json({{"file", file("packed")},
+                                                               {"packed", 1},
+                                                               {"dense", 1},
+                                                               {"values", 528},
+                                                               {"against", file("dense")},
+                                                               {"rounded", 1}}));
+    const ProgramResult written = run({"unpack", file("packed"), "--out", file("out"), "--json", "r.json"});
+    EXPECT_EQ(written.code, 0) << written.err;
+    EXPECT_EQ(written.out, "wrote out.safetensors: 1 tensors unpacked and 1 as they were, 528 values\n");
+    EXPECT_EQ(nlohmann::json::parse(read_file(folder_ / "r.json")).at("out"), file("out"));
+    const std::string dense = read_file(folder_ / file("dense"));
+    expect_error(
+        run({"unpack", file("packed"), "--check", "--against", file("dense"), "--json", file("dense")}), 2,
+        "would overwrite the file of --against");
+    EXPECT_EQ(read_file(folder_ / file("dense")), dense);
+}
+
+TEST_F(UnpackCheck, words_do_not_go_among_the_bytes) {
+    pack("nm");
+    const std::string bytes = read_file(folder_ / file("packed"));
+    const ProgramResult packed = run({"pack", file("dense"), "--layout", "nm", "--out", "/dev/stdout"});
+    EXPECT_EQ(packed.code, 0) << packed.err;
+    EXPECT_EQ(packed.out, bytes);
+    EXPECT_NE(packed.err.find("packed 1 tensors"), std::string::npos) << packed.err;
+    const ProgramResult unpacked = run({"unpack", file("packed"), "--out", "/dev/stdout"});
+    EXPECT_EQ(unpacked.out, read_file(folder_ / file("dense")));
+    EXPECT_NE(unpacked.err.find("1 tensors unpacked"), std::string::npos) << unpacked.err;
+    const ProgramResult pruned = run({"prune", file("dense"), "--pattern", "2:4", "--out", "/dev/stdout"});
+    EXPECT_EQ(pruned.out, read_file(folder_ / file("dense")));
+    expect_error(run({"pack", file("dense"), "--layout", "nm", "--out", "/dev/stdout", "--json", "-"}), 2,
+                 "standard output is taken by --out");
+}
+
+TEST_F(UnpackCheck, values_that_round_to_zero_are_counted) {
+    const auto weights = dense_.tensors[0].data.as<float>();
+    weights[0] = 1e-8F;
+    weights[4] = -1e-8F;
+    save("dense");
+    const auto packed = [&](const std::string& dtype) {
+        const ProgramResult ran = run({"pack", file("dense"), "--layout", "nm", "--dtype", dtype, "--out",
+                                       file("packed"), "--json", "-"});
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        return std::pair(nlohmann::json::parse(ran.out).at("underflow"), ran.err);
+    };
+    const auto [counts, note] = packed("f16");
+    EXPECT_EQ(counts, nlohmann::json({{"layer.weight", 2}}));
+    EXPECT_EQ(note,
+              "enmesh: note: rounding to F16 made 2 values of 1 tensors zero, the first of 'layer.weight' "
+              "(--dtype bf16 has the range of F32)\n");
+    const auto [none, silence] = packed("bf16");
+    EXPECT_TRUE(none.empty());
+    EXPECT_EQ(silence, "");
+}
+
+TEST_F(UnpackCheck, what_is_never_packed_is_told_by_its_dtype) {
+    dense_.tensors.erase(dense_.tensors.begin());
+    TensorHeader header{"wide", "F64", {8, 8}};
+    dense_.tensors.push_back({header, Buffer(header.bytes())});
+    save("dense");
+    expect_error(run({"pack", file("dense"), "--layout", "nm", "--out", file("out")}), 2,
+                 "'wide': F64 is not packed (F32, F16, BF16 and I8 are)");
 }
 
 TEST_F(UnpackCheck, values_are_rounded_as_pack_rounds_them) {

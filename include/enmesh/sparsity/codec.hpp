@@ -42,6 +42,8 @@ struct PackedWeights {
     size_t bytes() const { return value_data.bytes() + index_data.bytes(); }
 };
 
+/// "" or why no layout takes the tensor, whatever it holds: its dtype, its shape.
+std::string why_never_packable(const TensorHeader& dense);
 /// "" if the tensor can be packed so; otherwise the reason in a few words ("a group of 4 holds 3 values,
 /// first at …").
 std::string why_not_packable(const TensorHeader& dense, std::span<const std::byte> data, PackedLayout layout,
