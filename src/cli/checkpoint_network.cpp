@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <map>
 
+#include "enmesh/base/error.hpp"
 #include "enmesh/reference/executor.hpp"
 
 namespace enmesh::cli {
@@ -58,6 +59,12 @@ std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const 
 
 std::vector<NamedFile> weights_inputs(const std::filesystem::path& init, const ModelRequest& model) {
     return {{"--init", init}, {"--init", network_file(init), "ONNX network"}, {"--model", onnx_file(model)}};
+}
+
+void require_no_network(const char* option, const std::filesystem::path& weights) {
+    if (onnx::is_onnx_path(weights))
+        refuse("{} {}: is an ONNX file; --model takes it, and its own weights with it", option,
+               weights.string());
 }
 
 void add_network_file_options(CLI::App& command, std::string& model, std::string& image) {

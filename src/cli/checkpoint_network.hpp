@@ -36,6 +36,9 @@ std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const 
 /// What a command reads that takes weights as --init, and --model.
 std::vector<NamedFile> weights_inputs(const std::filesystem::path& init, const ModelRequest& model);
 
+/// Refuses an ONNX file as weights: it is a network, which --model takes.
+void require_no_network(const char* option, const std::filesystem::path& weights);
+
 /// --model and --image of a command that takes a checkpoint or an ONNX file.
 void add_network_file_options(CLI::App& command, std::string& model, std::string& image);
 

@@ -88,8 +88,27 @@ FittedRecipe fit_to_weights(const Recipe& recipe, const Graph& graph, const Eval
     return {held.recipe, note};
 }
 
+/// The network at the batch asked for, or at one of all images where they are fewer.
+RequestedModel model_for(ModelRequest request, const data::Dataset& dataset, Notes& notes) {
+    const auto requested = [&] {
+        return requested_model(request, model_options_for(request, dataset), notes);
+    };
+    const int64_t asked = request.batch;
+    if (asked <= dataset.test.count()) return requested();
+    request.batch = dataset.test.count();
+    if (!names_onnx(request)) return requested();
+    try {
+        return requested();
+    } catch (const Error&) {
+        // The file may hold for the batch asked for alone; whatever else is wrong is said again.
+        request.batch = asked;
+        return requested();
+    }
+}
+
 void run_eval(const EvalArguments& arguments, const Given& given) {
     require_writable_target(arguments.json);
+    require_no_network("--init", arguments.init);
     require_apart({{"--json", arguments.json}}, weights_inputs(arguments.init, arguments.model));
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
@@ -100,9 +119,8 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     const ModelRequest request = complete(arguments, info, given);
     const Recipe wanted = recipe_of(request, info, given);
     const data::Dataset dataset = requested_dataset(arguments.run, request);
-    const ModelOptions options = model_options_for(request, dataset);
     Notes notes;
-    const RequestedModel model = requested_model(request, options, notes);
+    const RequestedModel model = model_for(request, dataset, notes);
     if (!arguments.init.empty()) check_description(info.model, model.description, arguments.init);
     const std::string from = arguments.init.empty() ? request.model : arguments.init.string();
     const auto [recipe, note] = fit_to_weights(wanted, model.graph, arguments, from, given);
@@ -120,8 +138,11 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
                     static_cast<long long>(result.images));
     }
     if (arguments.json.empty()) return;
-    const nlohmann::ordered_json json = {
-        {"test_accuracy", result.accuracy}, {"loss", result.loss}, {"images", result.images}};
+    const TrainingStep& step = executor->step();
+    const nlohmann::ordered_json json = {{"test_accuracy", result.accuracy},
+                                         {"loss", result.loss},
+                                         {"images", result.images},
+                                         {"batch", step.graph.type(step.images).shape[0]}};
     if (arguments.json == "-") {
         std::printf("%s\n", json.dump(2).c_str());
     } else {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/named_files.hpp"
@@ -152,10 +153,11 @@ void check_files(const TrainArguments& arguments) {
     // A run that goes on or starts anew may have begun with what it replaces.
     if (!arguments.resume && !arguments.overwrite) inputs.push_back(init);
     std::vector<NamedFile> outputs;
-    for (const char* const name : {"last.safetensors", "best.safetensors", "metrics.jsonl"})
-        outputs.push_back({"--out", arguments.out / name});
+    for (const std::filesystem::path& file : run_files(arguments.out)) outputs.push_back({"--out", file});
     if (copies_network(arguments)) outputs.push_back({"--out", arguments.out / "model.onnx"});
-    const NamedFile json{"--json", arguments.json};
+    // The summary may be asked for where it is written anyhow.
+    const bool is_summary = same_file(arguments.json, arguments.out / "summary.json");
+    const NamedFile json{"--json", is_summary ? "" : arguments.json};
     outputs.push_back(json);
     require_apart(outputs, inputs);
     require_apart({json}, {init, {"--init", network_file(arguments.init), "ONNX network"}});
@@ -263,6 +265,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     }
     check_out(arguments);
     require_writable_target(arguments.json);
+    require_no_network("--init", arguments.init);
     check_files(arguments);
     if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
         arguments.model.model = "digits_cnn";

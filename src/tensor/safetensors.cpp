@@ -251,6 +251,12 @@ std::vector<Entry> parse_header(const std::string& path, std::string_view text, 
     return std::move(handler.entries);
 }
 
+/// An ONNX file begins with its version, field 1, a small number, and then a field with a length: as the
+/// length of a header that would be more than any file has.
+bool looks_like_onnx(const std::array<uint8_t, length_bytes>& bytes) {
+    return bytes[0] == 0x08 && bytes[1] > 0 && bytes[1] < 0x20 && bytes[2] < 0x80 && (bytes[2] & 7) == 2;
+}
+
 uint64_t little_endian(const std::array<uint8_t, length_bytes>& bytes) {
     uint64_t value = 0;
     for (size_t i = 0; i < length_bytes; ++i) value |= static_cast<uint64_t>(bytes[i]) << (8 * i);
@@ -423,6 +429,9 @@ SafetensorsReader::SafetensorsReader(const std::filesystem::path& path)
     file_->read(0, prefix.data(), prefix.size());
     const uint64_t header_bytes = little_endian(prefix);
     if (header_bytes > file_->bytes - length_bytes) {
+        if (header_bytes > max_header_bytes && looks_like_onnx(prefix))
+            refuse("{}: not a safetensors file: it looks like an ONNX file{}", name,
+                   path.extension() == ".onnx" ? "" : ", whose name has to end in .onnx");
         refuse("{}: not a safetensors file, or truncated (a header of {} bytes in a file of {})", name,
                header_bytes, file_->bytes);
     }

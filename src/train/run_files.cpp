@@ -65,13 +65,19 @@ void remove_temporaries(const std::filesystem::path& directory) {
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const std::string name = entry.path().filename().string();
-        for (const std::string_view whole : {"last.safetensors", "best.safetensors", "summary.json"}) {
+        for (const std::string_view whole : RunFiles::names) {
             if (name.starts_with(std::string(whole) + ".tmp")) std::filesystem::remove(entry.path(), ignored);
         }
     }
 }
 
 }  // namespace
+
+std::vector<std::filesystem::path> run_files(const std::filesystem::path& out) {
+    std::vector<std::filesystem::path> files;
+    for (const char* const name : RunFiles::names) files.push_back(out / name);
+    return files;
+}
 
 void RunFiles::open(const Progress& progress) {
     remove_temporaries(directory_);

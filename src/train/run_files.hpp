@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -13,12 +14,15 @@ namespace enmesh {
 /// The files of a run.
 class RunFiles {
   public:
+    static constexpr std::array names{"last.safetensors", "best.safetensors", "metrics.jsonl", "summary.json",
+                                      report::EventFile::name};
+
     explicit RunFiles(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
-    std::filesystem::path last() const { return directory_ / "last.safetensors"; }
-    std::filesystem::path best() const { return directory_ / "best.safetensors"; }
-    std::filesystem::path metrics() const { return directory_ / "metrics.jsonl"; }
-    std::filesystem::path summary() const { return directory_ / "summary.json"; }
+    std::filesystem::path last() const { return directory_ / names[0]; }
+    std::filesystem::path best() const { return directory_ / names[1]; }
+    std::filesystem::path metrics() const { return directory_ / names[2]; }
+    std::filesystem::path summary() const { return directory_ / names[3]; }
 
     /// Opens metrics and events and drops from them what was written after `progress`: everything, at the
     /// start of a run, and then the checkpoints of an earlier one too.

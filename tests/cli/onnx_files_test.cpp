@@ -37,15 +37,16 @@ ModelMaker digits_network(int64_t batch = -1) {
     return maker;
 }
 
-/// A class token before the positions, in a file whose batch is 1: at another batch it would have to grow.
-ModelMaker token_network() {
+/// A class token before the positions, in a file whose batch is fixed: at another batch it would have to
+/// grow.
+ModelMaker token_network(int64_t batch = 1) {
     ModelMaker maker;
-    maker.input("pixels", {1, 1, 8, 8});
+    maker.input("pixels", {batch, 1, 8, 8});
     maker.weights("patch.weight", {16, 1, 2, 2});
-    maker.weights("token", {1, 1, 16});
+    maker.weights("token", {batch, 1, 16});
     maker.weights("mix.weight", {16, 16});
     maker.weights("fc.weight", {16, 10});
-    maker.integers("rows", {1, 16, 16});
+    maker.integers("rows", {batch, 16, 16});
     ModelMaker::set(maker.node("Conv", {"pixels", "patch.weight"}, {"maps"}), "strides",
                     std::vector<int64_t>{2, 2});
     maker.node("Reshape", {"maps", "rows"}, {"columns"});
@@ -115,6 +116,103 @@ TEST_F(OnnxFiles, external_data_of_an_input_are_not_overwritten) {
     expect_done({"prune", "dense.onnx", "--pattern", "2:4", "--out", "pruned.onnx"});
     EXPECT_EQ(text("pruned.onnx.data").size(), data.size());
     EXPECT_EQ(text("freed.onnx.data"), data);
+}
+
+TEST_F(OnnxFiles, a_link_takes_the_model_and_its_data_to_the_same_folder) {
+    put("net.onnx", digits_network());
+    expect_done({"export", "net.onnx", "--external-data", "--out", "ext.onnx"});
+    fs::create_directories(folder_ / "links" / "real");
+    fs::create_symlink("real/r.onnx", folder_ / "links" / "link.onnx");
+    expect_done({"prune", "ext.onnx", "--pattern", "2:4", "--out", "links/link.onnx"});
+    EXPECT_TRUE(exists("links/real/r.onnx") && exists("links/real/r.onnx.data"));
+    EXPECT_FALSE(exists("links/link.onnx.data"));
+    // By either name it is read with its data.
+    expect_done({"export", "links/real/r.onnx", "--out", "one.onnx"});
+    expect_done({"export", "links/link.onnx", "--out", "other.onnx"});
+    EXPECT_TRUE(text("one.onnx.data") == text("other.onnx.data"));
+    // A link that leads to where the input's data would be overwritten.
+    const std::string data = text("ext.onnx.data");
+    fs::rename(folder_ / "ext.onnx", folder_ / "dense.onnx");
+    fs::create_symlink("../ext.onnx", folder_ / "links" / "back.onnx");
+    expect_refused({"prune", "dense.onnx", "--pattern", "2:4", "--out", "links/back.onnx"},
+                   "would overwrite the external data of IN");
+    EXPECT_EQ(text("ext.onnx.data"), data);
+    fs::create_symlink("links/away.data", folder_ / "far.onnx.data");
+    expect_refused({"export", "net.onnx", "--external-data", "--out", "far.onnx"},
+                   "a link out of the folder");
+    EXPECT_FALSE(exists("far.onnx") || exists("links/away.data"));
+}
+
+TEST_F(OnnxFiles, no_file_of_a_run_replaces_the_model_s_external_data) {
+    for (const std::string name : {"summary.json", "events.out.tfevents.enmesh", "metrics.jsonl"}) {
+        ModelMaker maker = digits_network();
+        ::onnx::TensorProto& tensor = *maker.graph().mutable_initializer(1);
+        const std::string bytes = tensor.raw_data();
+        folder_.put(name, bytes);
+        tensor.clear_raw_data();
+        tensor.set_data_location(::onnx::TensorProto_DataLocation_EXTERNAL);
+        ::onnx::StringStringEntryProto& entry = *tensor.add_external_data();
+        entry.set_key("location");
+        entry.set_value(name);
+        put("dense.onnx", maker);
+        std::vector<std::string> arguments = train("dense.onnx", ".");
+        arguments.emplace_back("--overwrite");
+        expect_refused(arguments, "would overwrite the external data of --model");
+        EXPECT_EQ(text(name), bytes);
+        fs::remove(folder_ / name);
+    }
+    put("net.onnx", digits_network());
+    // The summary may be asked for where it is written anyhow.
+    fs::create_directory(folder_ / "run");
+    std::vector<std::string> arguments = train("net.onnx", "run");
+    arguments.insert(arguments.end(), {"--json", "run/summary.json"});
+    expect_done(arguments);
+}
+
+TEST_F(OnnxFiles, what_is_taken_for_weights_is_called_an_onnx_file) {
+    put("net.onnx", digits_network());
+    put("net.ONNX", digits_network());
+    put("net.bin", digits_network());
+    const std::string taken = "net.onnx: is an ONNX file; --model takes it";
+    expect_refused({"eval", "--init", "net.onnx"}, taken);
+    expect_refused({"train", "--init", "net.onnx", "--out", "run"}, taken);
+    expect_refused({"bench", "infer", "--model", "digits_cnn", "--init", "net.onnx"}, taken);
+    expect_refused({"unpack", "net.onnx", "--check"},
+                   "net.onnx: is an ONNX file; unpack takes what pack wrote");
+    expect_refused(
+        {"prune", "net.bin", "--pattern", "2:4", "--dry-run"},
+        "net.bin: not a safetensors file: it looks like an ONNX file, whose name has to end in .onnx");
+    expect_done({"prune", "net.ONNX", "--pattern", "2:4", "--out", "pruned.ONNX"});
+    expect_done({"eval", "--model", "pruned.ONNX"});
+    expect_refused({"pack", "pruned.ONNX", "--layout", "nm", "--out", "packed.onnx"},
+                   "--out packed.onnx: weights without a graph are written as safetensors");
+    expect_done({"pack", "pruned.ONNX", "--layout", "nm", "--out", "packed.safetensors"});
+    expect_refused({"unpack", "packed.safetensors", "--out", "again.onnx"},
+                   "--out again.onnx: weights without a graph are written as safetensors");
+    // The layers hold 2:4: that b does is told before the channels of a, the first.
+    expect_refused({"pack", "pruned.ONNX", "--layout", "nm", "--pattern", "1:4", "--out", "x.safetensors"},
+                   "'b.weight': not 1:4: 2 values in a group");
+}
+
+TEST_F(OnnxFiles, a_batch_is_no_larger_than_the_test_set_where_it_is_free) {
+    put("open.onnx", digits_network());
+    put("fixed.onnx", digits_network(500));
+    put("tokens.onnx", token_network(500));
+    const auto eval = [&](const std::string& model, const std::string& batch) {
+        const ProgramResult ran = run({"eval", "--model", model, "--batch", batch, "--threads", "1", "--plan",
+                                       "default", "--json", "-"});
+        EXPECT_EQ(ran.code, 0) << ran.err;
+        return ran.out;
+    };
+    const std::string all = eval("open.onnx", "360");
+    EXPECT_NE(all.find("\"batch\": 360"), std::string::npos) << all;
+    EXPECT_EQ(eval("open.onnx", "5000"), all);
+    EXPECT_EQ(eval("fixed.onnx", "500"), all);
+    const std::string tokens = eval("tokens.onnx", "500");
+    EXPECT_NE(tokens.find("\"batch\": 500"), std::string::npos) << tokens;
+    EXPECT_NE(tokens.find("\"images\": 360"), std::string::npos) << tokens;
+    expect_refused({"eval", "--model", "tokens.onnx", "--batch", "400"},
+                   "the file fixes the batch at 500: export it with a dynamic batch or use --batch 500");
 }
 
 TEST_F(OnnxFiles, a_run_keeps_its_network_apart_from_the_model_it_starts_from) {

@@ -241,6 +241,18 @@ TEST_F(Safetensors, RefusesBadFiles) {
 
 /// Every prefix of a file and a few thousand files with changed bytes: accepted or refused, never anything
 /// else; and what is accepted can be written and read again.
+TEST_F(Safetensors, SaysWhatLooksLikeAnOnnxFile) {
+    const std::string onnx("\x08\x08\x3a\xe1\xad\x01\x0a\x37\x0a\x06", 10);
+    put(path(), onnx);
+    EXPECT_NE(problem_of(path()).find("it looks like an ONNX file, whose name has to end in .onnx"),
+              std::string::npos);
+    put(path("a.onnx"), onnx);
+    EXPECT_TRUE(problem_of(path("a.onnx")).ends_with("it looks like an ONNX file"));
+    // A header of 3.8 MB that was cut off begins with the same three bytes.
+    put(path(), std::string("\x08\x08\x3a\0\0\0\0\0{\"a\":", 13));
+    EXPECT_NE(problem_of(path()).find("truncated"), std::string::npos);
+}
+
 TEST_F(Safetensors, SurvivesTruncatedAndChangedFiles) {
     save_safetensors(path("good"), sample());
     const std::string good = read_file(path("good"));

@@ -80,6 +80,9 @@ struct FitOptions {
     std::function<bool()> stop{};  ///< asked after each update: true writes a checkpoint and returns
 };
 
+/// Every file that fit() writes where `out` is FitOptions::out.
+std::vector<std::filesystem::path> run_files(const std::filesystem::path& out);
+
 struct FitReport {
     std::vector<EpochReport> epochs;  ///< of this call
     Progress progress;
