@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -43,7 +44,8 @@ std::string read_stream(const fs::path& path, size_t max_bytes) {
 /// Makes a file in `folder` and removes it: 0, or why it cannot. Permissions alone do not tell: there are
 /// file systems on which nobody can make a file.
 int probe(const fs::path& folder) {
-    const std::string name = (folder / fmt::format(".enmesh-probe-{}", ::getpid())).string();
+    static std::atomic<int> probes{0};  // threads may try the same folder at once
+    const std::string name = (folder / fmt::format(".enmesh-probe-{}-{}", ::getpid(), ++probes)).string();
     const int descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (descriptor < 0) return errno;
     ::close(descriptor);
