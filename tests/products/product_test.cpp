@@ -58,7 +58,8 @@ std::vector<float> run(const Product& product, const Inputs& inputs, const Epilo
         blocked(inputs.diff_dst, problem.block, conv.n, conv.k, conv.out_h() * conv.out_w());
     Buffer prepared(product.prepared_bytes()), workspace(product.workspace_bytes());
     // Whatever was there before, NaNs included, must not matter.
-    for (Buffer* const buffer : {&prepared, &workspace}) std::memset(buffer->data(), 0xff, buffer->bytes());
+    for (Buffer* const buffer : {&prepared, &workspace})
+        std::ranges::fill(buffer->as<std::byte>(), std::byte{0xff});
     if (problem.stage != Stage::wg) {
         if (problem.sparse == Operand::weights) {
             product.prepare(pack_weights(conv, problem.stage, problem.pattern, inputs.weights),
