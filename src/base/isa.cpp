@@ -33,6 +33,14 @@ Isa isa() {
     return capped;
 }
 
+bool has_avx512_bf16() {
+#if defined(__x86_64__)
+    return isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 int vector_lanes(Isa isa) {
     switch (isa) {
         case Isa::portable:

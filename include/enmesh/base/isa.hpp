@@ -11,6 +11,8 @@ enum class Isa { portable, avx2, avx512 };
 Isa isa();
 /// What this processor has, uncapped.
 Isa hardware_isa();
+/// Whether AVX-512 is not capped and the processor's has bfloat16 dot products.
+bool has_avx512_bf16();
 /// float32 lanes of the widest vector: 4 (portable, SSE2), 8, 16.
 int vector_lanes(Isa isa);
 std::string to_string(Isa isa);

@@ -1,0 +1,94 @@
+#pragma once
+
+// The register tile, written once over the operations of an instruction set. Included once by each
+// permuted_*.cpp, which first defines ENMESH_UNROLL, what stands before loops over the tile, and in an
+// unnamed namespace `Ops`:
+//   Pixel           32 channels of a pixel
+//   Indices         for each of 16 lanes, two channels of the 32
+//   Weights         for each lane, the two weights
+//   Sums            16 float sums
+//   load(at, plane, live)   two blocks of 16 channels, `plane` apart; zeros where not live
+//   load_half(at, live)     one block of 16 channels, then zeros
+//   multiply(sums, indices, weights, pixel)   sums += the pixel's chosen channels times the weights
+
+#include <cstddef>
+#include <cstdint>
+
+#include "products/permuted_loops.hpp"
+
+namespace enmesh::products {
+namespace {
+
+// The stream of weights is read once for all pixels of a tile; it comes from the L2 cache.
+constexpr int read_ahead = 16 * permuted_entry;
+
+// Weights and indices are loaded once for all pixels of the tile.
+template <int vectors, int pixels>
+inline const uint16_t* multiply_block(Ops::Sums (&sums)[vectors][pixels], const Ops::Pixel (&pixel)[pixels],
+                                      const uint16_t* weights, int32_t entries) {
+    for (int32_t entry = 0; entry < entries; ++entry) {
+        ENMESH_UNROLL for (int vector = 0; vector < vectors; ++vector) {
+            const auto indices = Ops::load_indices(weights);
+            const auto pairs = Ops::load_weights(weights + permuted_width);
+            __builtin_prefetch(weights + read_ahead);
+            __builtin_prefetch(weights + read_ahead + permuted_width);
+            ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
+                Ops::multiply(sums[vector][i], indices, pairs, pixel[i]);
+            }
+            weights += permuted_entry;
+        }
+    }
+    return weights;
+}
+
+template <int vectors, int pixels>
+void multiply_tile(const PermutedArgs& args) {
+    const PermutedTile& tile = *args.tile;
+    Ops::Sums sums[vectors][pixels];
+    ENMESH_UNROLL for (int vector = 0; vector < vectors; ++vector) {
+        ENMESH_UNROLL for (int i = 0; i < pixels; ++i) Ops::clear(sums[vector][i]);
+    }
+    for (int32_t t = 0; t < tile.tap_count; ++t) {
+        const PermutedTap& tap = tile.taps[t];
+        const uint16_t* weights = args.weights + tap.tap * args.tap_stride;
+        const uint16_t* at[pixels];
+        Ops::Live live[pixels];
+        ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
+            at[i] = args.src + static_cast<int64_t>(tap.lines[i]) * permuted_lanes;
+            live[i] = Ops::live(tap.live >> i & 1);
+        }
+        Ops::Pixel pixel[pixels];
+        for (int64_t block = 0; block < args.whole_blocks; ++block) {
+            ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
+                pixel[i] = Ops::load(at[i], args.plane, live[i]);
+                at[i] += 2 * args.plane;
+            }
+            weights = multiply_block<vectors, pixels>(sums, pixel, weights, args.entries[block]);
+        }
+        if (args.half_block) {
+            ENMESH_UNROLL for (int i = 0; i < pixels; ++i) pixel[i] = Ops::load_half(at[i], live[i]);
+            multiply_block<vectors, pixels>(sums, pixel, weights, args.entries[args.whole_blocks]);
+        }
+    }
+    ENMESH_UNROLL for (int vector = 0; vector < vectors; ++vector) {
+        float* const out = args.out + vector * args.out_plane;
+        const float* const bias = args.bias == nullptr ? nullptr : args.bias + vector * permuted_lanes;
+        ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
+            Ops::store(out + static_cast<int64_t>(tile.lines[i]) * permuted_lanes, sums[vector][i], bias);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace enmesh::products
+
+#define ENMESH_PERMUTED_VECTORS(vectors)                                                     \
+    {                                                                                        \
+        multiply_tile<vectors, 1>, multiply_tile<vectors, 2>, multiply_tile<vectors, 3>,     \
+            multiply_tile<vectors, 4>, multiply_tile<vectors, 5>, multiply_tile<vectors, 6>, \
+            multiply_tile<vectors, 7>                                                        \
+    }
+#define ENMESH_PERMUTED_LOOPS(name)                                      \
+    {                                                                    \
+        name, { ENMESH_PERMUTED_VECTORS(1), ENMESH_PERMUTED_VECTORS(2) } \
+    }
