@@ -202,9 +202,9 @@ std::vector<Contestant> contestants_of(const Layer& layer, Stage stage, const Re
         sparse.sparse = stage == Stage::wg ? Operand::diff_dst : Operand::weights;
         if (stage != Stage::wg && sparse.reduction() % sparse.pattern.m != 0) continue;
         // The list also has dense kernels to fall back to: those stand above already.
-        const products::Candidate first = products::candidates(sparse).front();
-        if (first.declined.empty() && first.name != "reference")
-            contestants.push_back(our_contestant(sparse, first.name));
+        const std::unique_ptr<products::Product> first = products::plan(sparse);
+        if (!first->filled_in() && first->kernel() != "reference")
+            contestants.push_back(our_contestant(sparse, std::string(first->kernel())));
     }
     return contestants;
 }

@@ -42,6 +42,8 @@ std::unique_ptr<Product> make_winograd(const Problem&, const MicroKernels&);
 
 std::string decline_kept(const Problem&, const MicroKernels&);
 std::unique_ptr<Product> make_kept(const Problem&, const MicroKernels&);
+std::string decline_kept_rows(const Problem&, const MicroKernels&);
+std::unique_ptr<Product> make_kept_rows(const Problem&, const MicroKernels&);
 
 /// Throws if the span is smaller than it must be: our callers' mistake, caught before it corrupts memory.
 void require_bytes(std::span<const std::byte> span, size_t bytes, const char* what);

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "products/kernels.hpp"
+#include "products/runs.hpp"
 
 namespace enmesh::products {
 namespace {
@@ -70,18 +70,6 @@ void pack_groups(const MicroKernels& micro, const Base& base, int64_t reduction_
             }
         }
     }
-}
-
-// A copy of constant size is a plain load and store.
-void copy_lanes(const float* from, int64_t lanes, float* to) {
-    if (lanes == 16)
-        std::memcpy(to, from, 64);
-    else if (lanes == 8)
-        std::memcpy(to, from, 32);
-    else if (lanes == 4)
-        std::memcpy(to, from, 16);
-    else
-        std::copy_n(from, lanes, to);
 }
 
 // Neighbouring vectors that lie side by side in memory (`from` is the first one's start) are the lanes
@@ -241,19 +229,29 @@ void unpack_vectors(const PackedView& packed, const Base& base, int64_t stride) 
     check_shape(packed.shape, packed.values.size(), packed.indices.size(), packed.tail.size());
     const auto [n, m] = packed.shape.pattern;
     const int64_t groups = packed.shape.groups(), tail = packed.shape.tail();
-    const auto one = [&](int64_t vector) {
-        float* const to = base(vector);
+    // Neighbouring vectors often lie side by side: a cache line of them goes through all groups together.
+    const auto some = [&](int64_t first, int64_t count) {
+        std::array<float*, max_lanes> to{};
+        for (int64_t i = 0; i < count; ++i) to[static_cast<size_t>(i)] = base(first + i);
         for (int64_t group = 0; group < groups; ++group) {
-            for (int i = 0; i < m; ++i) to[(group * m + i) * stride] = 0.0F;
-            for (int slot = 0; slot < n; ++slot) {
-                const int64_t at = (vector * groups + group) * n + slot;
-                to[(group * m + packed.indices[at]) * stride] = packed.values[at];
+            for (int i = 0; i < m; ++i) {
+                for (int64_t v = 0; v < count; ++v)
+                    to[static_cast<size_t>(v)][(group * m + i) * stride] = 0.0F;
+            }
+            for (int64_t v = 0; v < count; ++v) {
+                const int64_t from = ((first + v) * groups + group) * n;
+                for (int64_t at = from; at < from + n; ++at)
+                    to[static_cast<size_t>(v)][(group * m + packed.indices[at]) * stride] = packed.values[at];
             }
         }
-        for (int64_t i = 0; i < tail; ++i) to[(groups * m + i) * stride] = packed.tail[vector * tail + i];
+        for (int64_t v = 0; v < count; ++v) {
+            for (int64_t i = 0; i < tail; ++i)
+                to[static_cast<size_t>(v)][(groups * m + i) * stride] = packed.tail[(first + v) * tail + i];
+        }
     };
     parallel_for(packed.shape.rows * packed.shape.taps, 64, [&](int64_t begin, int64_t end) {
-        for (int64_t vector = begin; vector < end; ++vector) one(vector);
+        for (int64_t vector = begin; vector < end; vector += max_lanes)
+            some(vector, std::min<int64_t>(max_lanes, end - vector));
     });
 }
 

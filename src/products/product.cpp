@@ -41,6 +41,7 @@ constexpr KernelEntry dense_gradient[] = {
 };
 constexpr KernelEntry sparse_gradient[] = {
     {"kept", decline_kept, make_kept, true},
+    {"kept_rows", decline_kept_rows, make_kept_rows},
     masked<decline_winograd, make_winograd>("winograd", true),
     masked<decline_outer, make_outer>("outer"),
     reference,

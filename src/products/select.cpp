@@ -14,6 +14,8 @@ namespace enmesh::products {
 namespace {
 
 constexpr int max_lanes = 16;
+constexpr int64_t matrix_rows =
+    32;  // whose groups are read together: whole cache lines where they lie side by side
 
 // Inclusion probabilities of one group. Certain elements (pi = 1) are known as such, so that the others'
 // cumulative sum meets its integers exactly.
@@ -136,24 +138,40 @@ struct Selector {
     }
 };
 
-// One group an image, images in the lanes: element i of every lane's group lies at from + i * stride. The
-// groups are numbered first, first + step, ...
-void select_lanes(const Selector& selector, const MicroKernels& micro, const float* from, int64_t stride,
-                  int64_t first, int64_t step) {
+// Up to `lanes` groups at once, one in each lane: element i of a lane's group lies at from + i * stride +
+// lane * lane_stride. They are numbered first, first + step, ...
+struct LaneGroups {
+    const float* from;
+    int64_t stride, lane_stride;
+    int64_t first, step;
+    int64_t used;  // of the lanes
+};
+
+void select_lanes(const Selector& selector, const MicroKernels& micro, const LaneGroups& groups) {
     const auto [n, m] = selector.out.shape.pattern;
     alignas(64) std::array<float, Pattern::max_m * max_lanes> in, values;
     alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices;
     alignas(64) std::array<float, max_lanes> uniforms{};
-    for (int i = 0; i < m; ++i) std::copy_n(from + i * stride, micro.lanes, in.data() + i * micro.lanes);
+    for (int i = 0; i < m; ++i) {
+        const float* const from = groups.from + i * groups.stride;
+        float* const to = in.data() + i * micro.lanes;
+        if (groups.lane_stride == 1) {
+            copy_lanes(from, groups.used, to);
+        } else {
+            for (int64_t lane = 0; lane < groups.used; ++lane) to[lane] = from[lane * groups.lane_stride];
+        }
+        std::fill(to + groups.used, to + micro.lanes, 0.0F);
+    }
     bool done = true;
     if (selector.options.how == Selection::magnitude) {
         micro.select(in.data(), m, n, values.data(), indices.data());
     } else {
-        for (int lane = 0; lane < micro.lanes; ++lane) uniforms[lane] = selector.uniform(first + lane * step);
+        for (int64_t lane = 0; lane < groups.used; ++lane)
+            uniforms[static_cast<size_t>(lane)] = selector.uniform(groups.first + lane * groups.step);
         done = micro.mvue(in.data(), m, n, uniforms.data(), values.data(), indices.data());
     }
-    for (int lane = 0; lane < micro.lanes; ++lane) {
-        const int64_t item = first + lane * step;
+    for (int64_t lane = 0; lane < groups.used; ++lane) {
+        const int64_t item = groups.first + lane * groups.step;
         if (!done) {
             std::array<float, Pattern::max_m> group{};
             for (int i = 0; i < m; ++i) group[i] = in[i * micro.lanes + lane];
@@ -184,14 +202,47 @@ void pack_planes(const Gradient& gradient, const Selector& selector, const Micro
             if (gradient.along_channels) {
                 const int64_t pixel = task % area;
                 for (int64_t group = 0; group < groups; ++group) {
-                    select_lanes(selector, micro, map + (group * m * area + pixel) * b, area * b,
-                                 (image * area + pixel) * groups + group, area * groups);
+                    select_lanes(selector, micro,
+                                 {.from = map + (group * m * area + pixel) * b,
+                                  .stride = area * b,
+                                  .lane_stride = 1,
+                                  .first = (image * area + pixel) * groups + group,
+                                  .step = area * groups,
+                                  .used = micro.lanes});
                 }
             } else {
                 const int64_t channel = task % gradient.channels;
                 for (int64_t group = 0; group < area / m; ++group) {
-                    select_lanes(selector, micro, map + (channel * area + group * m) * b, b,
-                                 channel * groups + image * area / m + group, area / m);
+                    select_lanes(selector, micro,
+                                 {.from = map + (channel * area + group * m) * b,
+                                  .stride = b,
+                                  .lane_stride = 1,
+                                  .first = channel * groups + image * area / m + group,
+                                  .step = area / m,
+                                  .used = micro.lanes});
+                }
+            }
+        }
+    });
+}
+
+// Groups of a row-major matrix: lanes are neighbouring rows of the compact operand, whatever their number.
+void pack_matrix(const Gradient& gradient, const Selector& selector, const MicroKernels& micro) {
+    const int64_t m = selector.out.shape.pattern.m, groups = selector.out.shape.groups();
+    const int64_t rows = selector.out.shape.rows, k = gradient.channels;
+    const int64_t stride = gradient.along_channels ? 1 : k, lane_stride = gradient.along_channels ? k : 1;
+    parallel_for(ceil_div(rows, matrix_rows), 1, [&](int64_t begin, int64_t end) {
+        for (int64_t first = begin * matrix_rows; first < std::min(end * matrix_rows, rows);
+             first += matrix_rows) {
+            for (int64_t group = 0; group < groups; ++group) {
+                for (int64_t row = first; row < std::min(first + matrix_rows, rows); row += micro.lanes) {
+                    select_lanes(selector, micro,
+                                 {.from = gradient.data + row * lane_stride + group * m * stride,
+                                  .stride = stride,
+                                  .lane_stride = lane_stride,
+                                  .first = row * groups + group,
+                                  .step = groups,
+                                  .used = std::min<int64_t>(micro.lanes, rows - row)});
                 }
             }
         }
@@ -382,11 +433,13 @@ void pack_diff_dst(const Problem& problem, const SelectOptions& options, const f
     const LanePlan lanes(problem.block, micro.lanes);
     const int m = out.shape.pattern.m;
     const bool by_planes = lanes.pixel_floats == micro.lanes && (problem.stage == Stage::bp || area % m == 0);
+    const bool matrix = problem.block == 1 && area == 1;
     if (by_planes) pack_planes(gradient, selector, micro, lanes, conv.n);
+    if (matrix) pack_matrix(gradient, selector, micro);
     parallel_for(out.shape.rows, 1, [&](int64_t begin, int64_t end) {
         std::array<float, Pattern::max_m> group{};
         for (int64_t row = begin; row < end; ++row) {
-            for (int64_t at = 0; at < groups && !by_planes; ++at) {
+            for (int64_t at = 0; at < groups && !by_planes && !matrix; ++at) {
                 for (int i = 0; i < m; ++i) group[i] = gradient.at(row, at * m + i);
                 selector.one({group.data(), static_cast<size_t>(m)}, row * groups + at);
             }
@@ -401,6 +454,35 @@ Packed pack_diff_dst(const Problem& problem, const SelectOptions& options, const
     return packed;
 }
 
+namespace {
+
+// Groups of positions of a row-major matrix: some channels together, so that whole cache lines are written.
+void unpack_matrix(const PackedView& packed, int64_t channels, float* matrix) {
+    const int64_t groups = packed.shape.groups(), tail = packed.shape.tail();
+    const int64_t n = packed.shape.pattern.n, m = packed.shape.pattern.m;
+    parallel_for(ceil_div(channels, matrix_rows), 1, [&](int64_t begin, int64_t end) {
+        const int64_t stop = std::min(end * matrix_rows, channels);
+        for (int64_t first = begin * matrix_rows; first < stop; first += matrix_rows) {
+            const int64_t count = std::min(matrix_rows, stop - first);
+            for (int64_t group = 0; group < groups; ++group) {
+                float* const to = matrix + group * m * channels + first;
+                for (int64_t i = 0; i < m; ++i) std::fill_n(to + i * channels, count, 0.0F);
+                for (int64_t row = 0; row < count; ++row) {
+                    const int64_t from = ((first + row) * groups + group) * n;
+                    for (int64_t at = from; at < from + n; ++at)
+                        to[packed.indices[at] * channels + row] = packed.values[at];
+                }
+            }
+            for (int64_t i = 0; i < tail; ++i) {
+                for (int64_t row = 0; row < count; ++row)
+                    matrix[(groups * m + i) * channels + first + row] = packed.tail[(first + row) * tail + i];
+            }
+        }
+    });
+}
+
+}  // namespace
+
 void unpack_diff_dst(const Problem& problem, const PackedView& packed, float* diff_dst) {
     check(problem);
     if (problem.sparse != Operand::diff_dst || packed.shape != diff_dst_shape(problem)) {
@@ -411,6 +493,7 @@ void unpack_diff_dst(const Problem& problem, const PackedView& packed, float* di
                   tail = packed.shape.tail();
     const int64_t n = packed.shape.pattern.n, m = packed.shape.pattern.m;
     const bool along_channels = problem.stage == Stage::bp;
+    if (problem.block == 1 && area == 1 && !along_channels) return unpack_matrix(packed, conv.k, diff_dst);
     parallel_for(packed.shape.rows, 1, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
             const auto element = [&](int64_t i) -> float& {

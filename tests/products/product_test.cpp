@@ -370,6 +370,46 @@ TEST(Kernels, LinearLayersMatchTheReference) {
     }
 }
 
+// Rows that are no multiple of M, channels that fill no tile, several tiles and chunks of rows.
+TEST(Kernels, SparseGradientsOfLinearLayersMatchTheReference) {
+    Random random(31);
+    int served = 0;
+    for (int round = 0; round < 25; ++round) {
+        const Conv conv =
+            linear(1 + static_cast<int64_t>(random.below(300)), 1 + static_cast<int64_t>(random.below(150)),
+                   1 + static_cast<int64_t>(random.below(70)));
+        const int m = static_cast<int>(pick(random, {2, 3, 4, 5, 7, 8, 8, 9, 16}));
+        served += check_packed_gradient(
+            {conv, Stage::wg, Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}, 1}, random);
+    }
+    EXPECT_GT(served, 2 * 25);
+    // Enough filters for several blocks whose sums stay in cache.
+    const Problem wide{linear(50, 130, 1100), Stage::wg, Operand::diff_dst, {2, 8}, 1};
+    EXPECT_EQ(candidates(wide)[1].name, "kept_rows");
+    EXPECT_EQ(candidates(wide)[1].declined, "");
+    EXPECT_GT(check_packed_gradient(wide, random), 1);
+    EXPECT_NE(
+        decline_kept_rows({eight_by_eight(17, 24), Stage::wg, Operand::diff_dst, {2, 8}, 1}, micro_portable),
+        "");
+}
+
+TEST(Kernels, BitsOfKeptRowsDoNotDependOnThreads) {
+    Random random(33);
+    for (const Conv& conv : {linear(301, 70, 40), linear(64, 200, 300), linear(5, 3, 2)}) {
+        const Problem problem{conv, Stage::wg, Operand::diff_dst, {2, 8}, 1};
+        const Inputs inputs = random_inputs(conv, random);
+        std::vector<float> first;
+        for (const int count : {1, 2, 3, 5}) {
+            const Threads scope(count);
+            const Packed packed =
+                pack_diff_dst(problem, {Selection::mvue, Random(1, 2)}, inputs.diff_dst.data());
+            const auto out = run_packed(*plan(problem, "kept_rows"), inputs, packed);
+            if (first.empty()) first = out;
+            ASSERT_EQ(0, std::memcmp(first.data(), out.data(), out.size() * 4)) << to_string(problem);
+        }
+    }
+}
+
 // Winograd and the product of kept gradients have one image in each lane; a block may be narrower than the
 // widest vectors.
 TEST(Kernels, NarrowBlocksKeepTheirKernels) {

@@ -188,6 +188,39 @@ TEST(PackDiffDst, LanesAndSingleGroupsAgree) {
     }
 }
 
+// A matrix of rows against maps of one row in which the same numbers are pixels, which go group by group.
+TEST(PackDiffDst, RowsOfMatricesAgreeWithSingleGroups) {
+    Random random(37);
+    for (const auto& [rows, channels] : {std::pair<int64_t, int64_t>{29, 45}, {8, 3}, {5, 70}, {64, 16}}) {
+        std::vector<float> matrix = random_floats(rows * channels, random), map(matrix.size());
+        matrix[matrix.size() / 2] = std::nanf("");
+        for (int64_t i = 0; i < rows * channels; ++i)
+            map[i % channels * rows + i / channels] = matrix[i];  // one image, pixels are rows
+        const Conv one_map{.n = 1, .h = 1, .w = rows, .k = channels};
+        for (const Stage stage : {Stage::bp, Stage::wg}) {
+            for (const Selection how : {Selection::magnitude, Selection::mvue}) {
+                const SelectOptions options{how, Random(7, 3)};
+                const Problem of_matrix{linear(rows, 1, channels), stage, Operand::diff_dst, {2, 8}, 1};
+                const Packed lanes = pack_diff_dst(of_matrix, options, matrix.data());
+                const Packed single =
+                    pack_diff_dst({one_map, stage, Operand::diff_dst, {2, 8}, 1}, options, map.data());
+                EXPECT_TRUE(std::ranges::equal(lanes.view().indices, single.view().indices));
+                const auto near = [](float a, float b) {
+                    return std::abs(a - b) <= 1e-6F * std::abs(a) || (std::isnan(a) && std::isnan(b));
+                };
+                EXPECT_TRUE(std::ranges::equal(lanes.view().values, single.view().values, near));
+                EXPECT_TRUE(std::ranges::equal(lanes.view().tail, single.view().tail, near));
+
+                std::vector<float> filled(matrix.size(), 7.0F), filled_map(matrix.size(), 7.0F);
+                unpack_diff_dst(of_matrix, lanes, filled.data());
+                unpack_diff_dst({one_map, stage, Operand::diff_dst, {2, 8}, 1}, lanes, filled_map.data());
+                for (int64_t i = 0; i < rows * channels; ++i)
+                    EXPECT_TRUE(near(filled[i], filled_map[i % channels * rows + i / channels]));
+            }
+        }
+    }
+}
+
 TEST(Mvue, NotANumberStaysVisible) {
     std::vector<float> values(1);
     std::vector<uint8_t> indices(1);
