@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/matrix_product.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/products/select.hpp"
@@ -53,7 +54,7 @@ TrialOperands::TrialOperands(const products::Problem& wanted)
 
 KernelTrial::KernelTrial(const TrialOperands& operands, std::string_view kernel)
     : operands_(operands),
-      product_(products::plan(operands.problem, kernel)),
+      product_(plan_kernel(operands.problem, kernel)),
       prepared_(product_->prepared_bytes()),
       workspace_(product_->workspace_bytes()),
       out_(static_cast<size_t>(out_size(operands.problem)) * sizeof(float)) {
@@ -87,7 +88,7 @@ double KernelTrial::run() {
 
 std::string fastest_kernel(const products::Problem& problem, bool weights_change) {
     std::vector<std::string> names;
-    for (const products::Candidate& candidate : products::candidates(problem)) {
+    for (const products::Candidate& candidate : kernel_candidates(problem)) {
         if (!candidate.declined.empty() || (candidate.name == "reference" && !names.empty())) continue;
         names.push_back(candidate.name);
     }

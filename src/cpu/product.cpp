@@ -1,5 +1,6 @@
 #include "cpu/product.hpp"
 
+#include "cpu/matrix_product.hpp"
 #include "cpu/measure.hpp"
 #include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
@@ -82,7 +83,7 @@ products::Problem problem_of(Machine& machine, const ConvolutionCommand& c, int 
 /// What the cache says, if this build knows that kernel and it still serves the problem: an entry is a hint.
 std::string cached_kernel(Machine& machine, const std::string& product, const products::Problem& problem) {
     std::string kernel = machine.cache().find(product);
-    for (const products::Candidate& candidate : products::candidates(problem)) {
+    for (const products::Candidate& candidate : kernel_candidates(problem)) {
         if (candidate.name == kernel && candidate.declined.empty()) return kernel;
     }
     return "";
@@ -110,11 +111,11 @@ Choice choose_kernel(Machine& machine, const products::Problem& problem) {
     return {kernel, "measured as the fastest"};
 }
 
-/// products::plan looks at the named kernel alone, so what the others said is told here.
+/// plan_kernel looks at the named kernel alone, so what the others said is told here.
 void say_choice(const products::Problem& problem, const Choice& choice) {
     if (choice.kernel.empty() || !products::verbose_dispatch()) return;
     const std::string product = products::to_string(problem);
-    for (const products::Candidate& candidate : products::candidates(problem)) {
+    for (const products::Candidate& candidate : kernel_candidates(problem)) {
         if (!candidate.declined.empty() && candidate.name != choice.kernel)
             products::say_dispatch(product,
                                    fmt::format("{} declines: {}", candidate.name, candidate.declined));
@@ -127,7 +128,7 @@ std::unique_ptr<products::Product> plan_product(Machine& machine, const products
         return provider->plan(problem);
     const Choice choice = choose_kernel(machine, problem);
     say_choice(problem, choice);
-    return products::plan(problem, choice.kernel);
+    return plan_kernel(problem, choice.kernel);
 }
 
 void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, int block) {

@@ -20,7 +20,8 @@ products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights
 /// operands), books workspace and prepared weights, and appends the command.
 void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command);
 
-/// The same for a linear layer with an N:M operand, on row-major matrices: always enmesh::products.
+/// The same for a linear layer with an N:M operand, on row-major matrices: enmesh::products, or a dense gemm
+/// that fills the zeros in (matrix_product.hpp).
 void add_matrix_product(Machine& machine, const Node& node, const ConvolutionCommand& command);
 
 }  // namespace enmesh::cpu
