@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
 
 namespace enmesh {
 namespace {
@@ -156,20 +157,24 @@ void select_mvue(std::span<const double> group, double uniform, std::span<uint8_
 void magnitude_mask(const Shape& shape, GroupAxis axis, Pattern pattern, std::span<const float> weights,
                     std::span<uint8_t> mask) {
     const GroupLines geometry = group_lines(shape, axis);
-    std::array<double, Pattern::max_m> group{};
-    std::array<uint8_t, Pattern::max_m> kept{};
-    std::fill(mask.begin(), mask.end(), uint8_t{0});
     const int64_t grouped = geometry.length / pattern.m * pattern.m;
-    for (int64_t line = 0; line < geometry.lines; ++line) {
-        const auto at = [&](int64_t i) { return static_cast<size_t>(geometry.offset(line, i)); };
-        for (int64_t begin = 0; begin < grouped; begin += pattern.m) {
-            for (int i = 0; i < pattern.m; ++i) group[static_cast<size_t>(i)] = weights[at(begin + i)];
-            const std::span chosen(kept.data(), static_cast<size_t>(pattern.n));
-            select_magnitude({group.data(), static_cast<size_t>(pattern.m)}, chosen);
-            for (const uint8_t i : chosen) mask[at(begin + i)] = 1;
+    parallel_for(geometry.lines, 16, [&](int64_t first, int64_t last) {
+        std::array<double, Pattern::max_m> group{};
+        std::array<uint8_t, Pattern::max_m> kept{};
+        const std::span chosen(kept.data(), static_cast<size_t>(pattern.n));
+        for (int64_t line = first; line < last; ++line) {
+            const auto at = [&](int64_t i) { return static_cast<size_t>(geometry.offset(line, i)); };
+            for (int64_t begin = 0; begin < grouped; begin += pattern.m) {
+                for (int i = 0; i < pattern.m; ++i) {
+                    group[static_cast<size_t>(i)] = weights[at(begin + i)];
+                    mask[at(begin + i)] = 0;
+                }
+                select_magnitude({group.data(), static_cast<size_t>(pattern.m)}, chosen);
+                for (const uint8_t i : chosen) mask[at(begin + i)] = 1;
+            }
+            for (int64_t i = grouped; i < geometry.length; ++i) mask[at(i)] = 1;
         }
-        for (int64_t i = grouped; i < geometry.length; ++i) mask[at(i)] = 1;
-    }
+    });
 }
 
 void transposable_mask(const Shape& shape, Pattern pattern, std::span<const float> weights,
