@@ -373,7 +373,7 @@ const PermutedLoops& permuted_loops([[maybe_unused]] Isa isa) {
     return permuted_portable;
 }
 
-std::unique_ptr<PermutedProduct> plan_permuted(const Problem& problem, const PermutedLoops& loops) {
+std::unique_ptr<PermutedProduct> plan_permuted_on(const PermutedLoops& loops, const Problem& problem) {
     check(problem.conv);
     if (const std::string reason = permuted_declines(problem); !reason.empty())
         refuse("{}: the permuted product declines: {}", to_string(problem), reason);
@@ -382,7 +382,7 @@ std::unique_ptr<PermutedProduct> plan_permuted(const Problem& problem, const Per
 }
 
 std::unique_ptr<PermutedProduct> plan_permuted(const Problem& problem, const PlanOptions& options) {
-    return plan_permuted(problem, permuted_loops(options.isa));
+    return plan_permuted_on(permuted_loops(options.isa), problem);
 }
 
 }  // namespace enmesh::products

@@ -24,7 +24,8 @@ namespace enmesh::products {
 /// denormal inputs for zeros, flushes denormal sums, knows no other rounding than to nearest, and processors
 /// are free in how they round inside a pair. Two paddings can turn an infinity into NaN, nothing else: a lane
 /// that keeps fewer weights of a block than another gets zeros at channels that it keeps anyway, and a pixel
-/// outside the map is a zero that meets the weight, so infinite weights make NaN at the border.
+/// outside the map is a zero that meets the weight, so infinite weights make NaN at the border and NaN
+/// spreads along it.
 class PermutedProduct {
   public:
     virtual ~PermutedProduct() = default;
@@ -56,6 +57,6 @@ std::unique_ptr<PermutedProduct> plan_permuted(const Problem& problem, const Pla
 
 /// The loops for an instruction set, with bfloat16 dot products where the processor has them.
 const PermutedLoops& permuted_loops(Isa isa);
-std::unique_ptr<PermutedProduct> plan_permuted(const Problem& problem, const PermutedLoops& loops);
+std::unique_ptr<PermutedProduct> plan_permuted_on(const PermutedLoops& loops, const Problem& problem);
 
 }  // namespace enmesh::products

@@ -136,7 +136,7 @@ void check_problem(const Problem& problem, Random& random) {
         std::vector<float> first;
         for (const int count : {1, 2, 3}) {
             const Threads scope(count);
-            const auto got = run(*plan_permuted(problem, *loops), problem, packed, inputs.src, bias);
+            const auto got = run(*plan_permuted_on(*loops, problem), problem, packed, inputs.src, bias);
             const Comparison same = compare(got, want, 1e-5);
             ASSERT_TRUE(same.ok()) << loops->name << ' ' << to_string(problem) << ": " << same.describe();
             if (first.empty()) first = got;
@@ -248,8 +248,8 @@ TEST(Permuted, LoopsOnFloatsGiveTheSameBits) {
         const Problem problem{window(1, 80, 48, 5, 3), stage, Operand::weights, {3, 5}};
         const Inputs inputs(problem, random);
         const Packed packed = pack_weights(problem.conv, stage, problem.pattern, inputs.weights);
-        EXPECT_EQ(run(*plan_permuted(problem, permuted_portable), problem, packed, inputs.src),
-                  run(*plan_permuted(problem, permuted_avx512), problem, packed, inputs.src));
+        EXPECT_EQ(run(*plan_permuted_on(permuted_portable, problem), problem, packed, inputs.src),
+                  run(*plan_permuted_on(permuted_avx512, problem), problem, packed, inputs.src));
     }
 #endif
 }
@@ -267,7 +267,7 @@ TEST(Permuted, NanComesOut) {
             const auto want = definition(problem, packed, inputs.src);
             ASSERT_TRUE(std::ranges::any_of(want, [](float value) { return std::isnan(value); }));
             for (const PermutedLoops* loops : all_loops()) {
-                const auto got = run(*plan_permuted(problem, *loops), problem, packed, inputs.src);
+                const auto got = run(*plan_permuted_on(*loops, problem), problem, packed, inputs.src);
                 for (size_t i = 0; i < want.size(); ++i)
                     ASSERT_EQ(std::isnan(got[i]), std::isnan(want[i])) << loops->name << ' ' << i;
             }
@@ -283,7 +283,7 @@ TEST(Permuted, ZeroWeightsGiveTheBias) {
         const Packed packed(weights_shape(problem.conv, stage, problem.pattern));
         const float* const bias = stage == Stage::ff ? inputs.bias.data() : nullptr;
         for (const PermutedLoops* loops : all_loops()) {
-            EXPECT_EQ(run(*plan_permuted(problem, *loops), problem, packed, inputs.src, bias),
+            EXPECT_EQ(run(*plan_permuted_on(*loops, problem), problem, packed, inputs.src, bias),
                       definition(problem, packed, inputs.src, bias))
                 << loops->name;
         }
@@ -306,7 +306,7 @@ TEST(Permuted, WeightsAreRoundedToTheNearestEven) {
     for (const PermutedLoops* loops : all_loops()) {
         for (const auto& [value, want] : cases) {
             packed.span().values[0] = value;  // output 0, channel 0: meets row 0 alone
-            const auto got = run(*plan_permuted(problem, *loops), problem, packed, eye);
+            const auto got = run(*plan_permuted_on(*loops, problem), problem, packed, eye);
             if (std::isnan(want)) {
                 EXPECT_TRUE(std::isnan(got[0])) << loops->name;
             } else {
