@@ -5,6 +5,8 @@
 #   scripts/emulate_avx512.sh                                        the kernel tests: minutes
 #   scripts/emulate_avx512.sh "cpu_test --gtest_filter=Simd.*"       programs of build/bin with their arguments, in turn
 # ENMESH_EMULATE_LIMIT: seconds that it may take (3600). The tests' output: build/avx512/serial.
+# ENMESH_EMULATOR, ENMESH_EMULATOR_CPU: another Bochs and another of its processors (bochs, corei7_skylake_x). Since Bochs 3
+# there is sapphire_rapids, which has bfloat16; Debian 12 has 2.7.
 # Exit code 77 where what it needs cannot be had (Debian: see `needs`).
 set -eu
 cd "$(dirname "$0")/.."
@@ -87,7 +89,7 @@ grub-mkrescue -o "$work/tests.iso" "$work/iso" >"$work/iso.log" 2>&1
 
 cat >"$work/bochsrc" <<END
 plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1
-cpu: model=corei7_skylake_x, count=1, ips=50000000, reset_on_triple_fault=0
+cpu: model=${ENMESH_EMULATOR_CPU:-corei7_skylake_x}, count=1, ips=50000000, reset_on_triple_fault=0
 memory: guest=2048, host=1024
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
@@ -101,7 +103,7 @@ clock: sync=none, time0=utc
 display_library: term
 END
 echo c >"$work/start" # Debian's Bochs begins in its debugger
-TERM=vt100 timeout "${ENMESH_EMULATE_LIMIT:-3600}" script -qec "bochs -q -f $work/bochsrc -rc $work/start" /dev/null \
+TERM=vt100 timeout "${ENMESH_EMULATE_LIMIT:-3600}" script -qec "${ENMESH_EMULATOR:-bochs} -q -f $work/bochsrc -rc $work/start" /dev/null \
   >"$work/screen" 2>&1 </dev/null || true # powering off counts as a failure of the emulator
 
 grep -E '^(== |\[  (PASSED|FAILED) |\[ +FAILED|TESTS-)' "$work/serial" || true
