@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs test programs on an emulated processor with AVX-512, for machines that have none: Bochs boots a small Linux whose
-# only work is the tests. It says whether results are right, not how fast anything is: a test takes some thousand times
+# only work is the tests. It says whether results are right, not how fast anything is: a test takes some hundred times
 # its own time.
-#   scripts/emulate_avx512.sh                                        the kernel tests: minutes
+#   scripts/emulate_avx512.sh                                        the kernel tests: tens of minutes
 #   scripts/emulate_avx512.sh "cpu_test --gtest_filter=Simd.*"       programs of build/bin with their arguments, in turn
 # ENMESH_EMULATE_LIMIT: seconds that it may take (3600). The tests' output: build/avx512/serial.
 # ENMESH_EMULATOR, ENMESH_EMULATOR_CPU: another Bochs and another of its processors (bochs, corei7_skylake_x). Since Bochs 3
@@ -12,21 +12,17 @@ set -eu
 cd "$(dirname "$0")/.."
 
 needs="bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools busybox-static cpio"
-missing=""
-for package in $needs; do
-  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-  [ "$status" = installed ] || missing="$missing $package"
-done
+missing=$(scripts/missing-packages.sh $needs)
 if [ -n "$missing" ]; then
-  echo "emulate_avx512: skipped: missing are$missing (apt-get install --no-install-recommends$missing)"
+  echo "emulate_avx512: skipped: missing are $missing (apt-get install --no-install-recommends $missing)"
   exit 77
 fi
 [ $# -gt 0 ] || set -- products_test "cpu_test --gtest_filter=Simd.*:CpuOperations.*" \
   "permutation_test --gtest_filter=PermutationKernels.*"
 
 work=build/avx512
-rm -rf "$work/root" "$work/iso" "$work/serial"
-mkdir -p "$work/root/bin" "$work/root/proc" "$work/root/dev" "$work/root/tmp" "$work/iso/boot/grub"
+rm -rf "$work/system" "$work/iso" "$work/serial"
+mkdir -p "$work/system/bin" "$work/system/proc" "$work/system/dev" "$work/system/tmp" "$work/iso/boot/grub"
 
 if ! ls "$work"/kernel/boot/vmlinuz-* >/dev/null 2>&1; then
   kernel=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
@@ -39,8 +35,8 @@ fi
 
 # The programs and what they link; calls are bound at the start, since lazy binding saves registers by a size that the
 # emulator reports wrongly.
-cp /bin/busybox "$work/root/bin/"
-for applet in sh mount grep poweroff sleep; do ln -s busybox "$work/root/bin/$applet"; done
+cp /bin/busybox "$work/system/bin/"
+for applet in sh mount grep poweroff sleep; do ln -s busybox "$work/system/bin/$applet"; done
 commands=""
 for test in "$@"; do
   program=${test%% *}
@@ -48,10 +44,10 @@ for test in "$@"; do
     echo "emulate_avx512: build/bin/$program is missing: build the tests first" >&2
     exit 2
   }
-  cp "build/bin/$program" "$work/root/bin/"
+  cp "build/bin/$program" "$work/system/bin/"
   ldd "build/bin/$program" | grep -o '/[^ ]*' | while read -r library; do
-    mkdir -p "$work/root$(dirname "$library")"
-    cp -nL "$library" "$work/root$library"
+    mkdir -p "$work/system$(dirname "$library")"
+    cp -nL "$library" "$work/system$library"
   done
   # Quotes keep the shell inside from expanding a filter's asterisks.
   arguments=$(printf '%s' "${test#"$program"}" | sed "s/[^ ][^ ]*/'&'/g")
@@ -60,7 +56,7 @@ echo '== $program'
 $program --gtest_color=no$arguments || echo TESTS-FAILED"
 done
 
-cat >"$work/root/init" <<END
+cat >"$work/system/init" <<END
 #!/bin/sh
 mount -t proc proc /proc
 mount -t devtmpfs dev /dev
@@ -74,8 +70,8 @@ echo TESTS-ENDED
 sleep 2
 poweroff -f
 END
-chmod +x "$work/root/init"
-(cd "$work/root" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/iso/boot/initrd.gz"
+chmod +x "$work/system/init"
+(cd "$work/system" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/iso/boot/initrd.gz"
 cp "$work"/kernel/boot/vmlinuz-* "$work/iso/boot/vmlinuz"
 # The kernel turns AVX off where the emulator's compact save area has another size than it works out itself.
 cat >"$work/iso/boot/grub/grub.cfg" <<END

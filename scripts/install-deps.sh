@@ -11,11 +11,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
   exit 1
 fi
 
-missing=""
-for package in $packages; do
-  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-  [ "$status" = installed ] || missing="$missing $package"
-done
+missing=$("$(dirname "$0")/missing-packages.sh" $packages)
 if [ -z "$missing" ]; then
   echo "install-deps: everything is installed"
   exit 0
@@ -26,13 +22,13 @@ if [ "$(id -u)" = 0 ]; then
 elif command -v sudo >/dev/null 2>&1; then
   root="sudo"
 else
-  echo "install-deps: neither root nor sudo; ask an administrator for: apt-get install$missing" >&2
+  echo "install-deps: neither root nor sudo; ask an administrator for: apt-get install $missing" >&2
   exit 1
 fi
 
-echo "install-deps: installing$missing"
+echo "install-deps: installing $missing"
 export DEBIAN_FRONTEND=noninteractive
 if ! { $root apt-get update -q && $root apt-get install -q -y --no-install-recommends $missing; }; then
-  echo "install-deps: apt-get could not install:$missing" >&2
+  echo "install-deps: apt-get could not install: $missing" >&2
   exit 1
 fi

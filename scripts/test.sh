@@ -18,7 +18,7 @@ run_tests() { # BUILD_FOLDER CTEST_OPTIONS...: prints failures and the closing l
   log="$folder/ctest.log"
   if ctest --test-dir "$folder" --parallel "$jobs" --output-on-failure --no-tests=error "$@" >"$log" 2>&1; then
     tail -n 12 "$log"
-    grep -h -A1 -e ': Skipped$' -e '^skipped:' "$folder/Testing/Temporary/LastTest.log" | grep -v -e ': Skipped$' -e '^--' || true
+    grep -h -A1 -e ': Skipped$' -e '^skipped:' "$folder/Testing/Temporary/LastTest.log" | grep -v -e ': Skipped$' -e '^--' -e '^<end of output>' || true
   else
     grep -v ' Passed ' "$log" | tail -n 400
     exit 1
@@ -52,12 +52,15 @@ scripts/fuzz.sh 20000 || code=$?
 [ "$code" = 0 ] || [ "$code" = 77 ] || exit "$code"
 
 sanitized=foundation
-if [ "${ENMESH_SANITIZE_TESTS:-0}" = 1 ]; then sanitized=core; fi
+labels=foundation
+if [ "${ENMESH_SANITIZE_TESTS:-0}" = 1 ]; then
+  sanitized=core
+  labels='core|kernels'
+fi
 echo "== address and undefined-behaviour sanitizers, $sanitized tests"
 cmake -S . -B build-sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DENMESH_WERROR=ON \
   -DENMESH_TESTS=ON -DENMESH_SANITIZE=address,undefined
 cmake --build build-sanitize --parallel "$jobs" --target "${sanitized}_tests"
-[ "$sanitized" = foundation ] || sanitized='core|kernels'
-ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_tests build-sanitize -L "$sanitized"
+ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_tests build-sanitize -L "$labels"
 
 echo "all tests passed"

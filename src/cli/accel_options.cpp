@@ -96,14 +96,4 @@ void require_writable_results(const std::vector<std::string>& files, const std::
     }
 }
 
-void write_result(const std::string& file, const std::string& text) {
-    if (file != "-") {
-        write_file(file, text);
-        return;
-    }
-    const bool written =
-        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    if (!written) fail("standard output cannot be written");
-}
-
 }  // namespace enmesh::cli

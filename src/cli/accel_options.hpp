@@ -37,7 +37,5 @@ std::vector<NamedFile> input_files(const AccelOptions& options, const std::strin
 /// Refuses, before the work, result files that could not be written: "" and "-" are fine. `out` is a folder
 /// that the command makes where it is missing, and may hold them.
 void require_writable_results(const std::vector<std::string>& files, const std::string& out = "");
-/// Writes a result: "-" is standard output.
-void write_result(const std::string& file, const std::string& text);
 
 }  // namespace enmesh::cli

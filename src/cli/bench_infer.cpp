@@ -137,7 +137,8 @@ std::unique_ptr<Contestant> own_contestant(const Request& request, const Checkpo
 void run(Request request) {
     begin_bench(request.bench);
     require_no_network("--init", request.init);
-    require_apart({{"--json", request.bench.json}}, weights_inputs(request.init, request.model));
+    require_apart({{"--json", request.bench.json}},
+                  network_inputs("--init", request.init, onnx_file(request.model)));
     CheckpointInfo info;
     if (!request.init.empty()) info = read_checkpoint_info(SafetensorsReader(request.init), request.init);
     complete(request, info);

@@ -31,12 +31,8 @@ void answer_requests(const std::function<double()>& run) {
 }
 
 void write_rows(const BenchOptions& options, nlohmann::ordered_json rows) {
-    if (options.json.empty()) return;
     for (auto& row : rows) row["cpu"] = cpu_description();
-    if (options.rows_only())
-        std::cout << rows.dump(2) << "\n";
-    else
-        write_file(options.json, rows.dump(2) + "\n");
+    write_result(options.json, rows.dump(2) + "\n");
 }
 
 }  // namespace enmesh::cli

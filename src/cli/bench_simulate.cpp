@@ -7,6 +7,7 @@
 #include "cli/accel_options.hpp"
 #include "cli/bench.hpp"
 #include "cli/bench_time.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/accel/explore.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"

@@ -53,12 +53,9 @@ CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const st
     return network;
 }
 
-std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const std::string& model) {
-    return {{"IN", input}, {"--model", model}, {"IN", network_file(input), "ONNX network"}};
-}
-
-std::vector<NamedFile> weights_inputs(const std::filesystem::path& init, const ModelRequest& model) {
-    return {{"--init", init}, {"--init", network_file(init), "ONNX network"}, {"--model", onnx_file(model)}};
+std::vector<NamedFile> network_inputs(const std::string& option, const std::filesystem::path& input,
+                                      const std::string& model) {
+    return {{option, input}, {"--model", model}, {option, network_file(input), "ONNX network"}};
 }
 
 void require_no_network(const char* option, const std::filesystem::path& weights) {

@@ -30,11 +30,9 @@ struct CheckpointNetwork {
 CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const std::string& model,
                                bool averages, Notes& notes);
 
-/// What a command reads that takes a checkpoint or an ONNX file as IN, and --model.
-std::vector<NamedFile> network_inputs(const std::filesystem::path& input, const std::string& model);
-
-/// What a command reads that takes weights as --init, and --model.
-std::vector<NamedFile> weights_inputs(const std::filesystem::path& init, const ModelRequest& model);
+/// What a command reads that takes a checkpoint or other weights by that option, and an ONNX file as --model.
+std::vector<NamedFile> network_inputs(const std::string& option, const std::filesystem::path& input,
+                                      const std::string& model);
 
 /// Refuses an ONNX file as weights: it is a network, which --model takes.
 void require_no_network(const char* option, const std::filesystem::path& weights);

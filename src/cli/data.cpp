@@ -167,13 +167,7 @@ void run_info(const InfoArguments& arguments) {
     if (!arguments.image.empty()) options.image = parse_image(arguments.image);
     const data::Dataset dataset = data::load(spec, options);
     if (arguments.json != "-") print_info(spec, dataset);
-    if (arguments.json.empty()) return;
-    const std::string text = describe(spec, dataset).dump(2) + "\n";
-    if (arguments.json == "-") {
-        std::fputs(text.c_str(), stdout);
-    } else {
-        write_file(arguments.json, text);
-    }
+    write_result(arguments.json, describe(spec, dataset).dump(2) + "\n");
 }
 
 }  // namespace

@@ -44,8 +44,7 @@ DemoRun train_one(std::FILE* stream, const DemoArguments& arguments, const data:
                     {.seed = arguments.seed,
                      .backend = requested_backend(arguments.run),
                      .model = describe_model("digits_cnn", model)});
-    std::fprintf(stream, "%s%s: %s%s", recipe.method.c_str(),
-                 recipe.dense() ? "" : (" " + patterns_text(recipe, trainer.step().decisions)).c_str(),
+    std::fprintf(stream, "%s: %s%s", method_text(trainer.step()).c_str(),
                  products_text(trainer.step()).c_str(), left_dense_text(trainer.step()).c_str());
     std::fflush(stream);
     const Timer timer;
@@ -124,11 +123,7 @@ void run_demo(const DemoArguments& arguments) {
                                             {"multiply_adds_ratio", ratio_of(dense, sparse)}};
     const std::string text = summary.dump(2) + "\n";
     write_file(arguments.out / "summary.json", text);
-    if (arguments.json == "-") {
-        std::fputs(text.c_str(), stdout);
-    } else if (!arguments.json.empty()) {
-        write_file(arguments.json, text);
-    }
+    write_result(arguments.json, text);
 }
 
 }  // namespace

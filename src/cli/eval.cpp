@@ -14,6 +14,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/train/evaluate.hpp"
+#include "enmesh/train/trainer.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -88,28 +89,21 @@ FittedRecipe fit_to_weights(const Recipe& recipe, const Graph& graph, const Eval
     return {held.recipe, note};
 }
 
-/// The network at the batch asked for, or at one of all images where they are fewer.
-RequestedModel model_for(ModelRequest request, const data::Dataset& dataset, Notes& notes) {
-    const auto requested = [&] {
-        return requested_model(request, model_options_for(request, dataset), notes);
-    };
-    const int64_t asked = request.batch;
-    if (asked <= dataset.test.count()) return requested();
-    request.batch = dataset.test.count();
-    if (!names_onnx(request)) return requested();
+/// The graph at a batch of `images` where its own is larger and it can be another.
+Graph at_most(Graph graph, int64_t images) {
+    if (graph.type(graph.find("images")).shape[0] <= images) return graph;
     try {
-        return requested();
+        return with_batch(graph, images);
     } catch (const Error&) {
-        // The file may hold for the batch asked for alone; whatever else is wrong is said again.
-        request.batch = asked;
-        return requested();
+        return graph;
     }
 }
 
 void run_eval(const EvalArguments& arguments, const Given& given) {
     require_writable_target(arguments.json);
     require_no_network("--init", arguments.init);
-    require_apart({{"--json", arguments.json}}, weights_inputs(arguments.init, arguments.model));
+    require_apart({{"--json", arguments.json}},
+                  network_inputs("--init", arguments.init, onnx_file(arguments.model)));
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
         refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");
@@ -120,7 +114,8 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     const Recipe wanted = recipe_of(request, info, given);
     const data::Dataset dataset = requested_dataset(arguments.run, request);
     Notes notes;
-    const RequestedModel model = model_for(request, dataset, notes);
+    RequestedModel model = requested_model(request, model_options_for(request, dataset), notes);
+    model.graph = at_most(std::move(model.graph), dataset.test.count());
     if (!arguments.init.empty()) check_description(info.model, model.description, arguments.init);
     const std::string from = arguments.init.empty() ? request.model : arguments.init.string();
     const auto [recipe, note] = fit_to_weights(wanted, model.graph, arguments, from, given);
@@ -137,17 +132,12 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
                     dataset.name.c_str(), 100 * result.accuracy, result.loss,
                     static_cast<long long>(result.images));
     }
-    if (arguments.json.empty()) return;
     const TrainingStep& step = executor->step();
     const nlohmann::ordered_json json = {{"test_accuracy", result.accuracy},
                                          {"loss", result.loss},
                                          {"images", result.images},
                                          {"batch", step.graph.type(step.images).shape[0]}};
-    if (arguments.json == "-") {
-        std::printf("%s\n", json.dump(2).c_str());
-    } else {
-        write_file(arguments.json, json.dump(2) + "\n");
-    }
+    write_result(arguments.json, json.dump(2) + "\n");
 }
 
 }  // namespace

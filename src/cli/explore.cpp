@@ -11,6 +11,7 @@
 
 #include "cli/accel_options.hpp"
 #include "cli/commands.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/accel/energy.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"

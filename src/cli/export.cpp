@@ -39,7 +39,7 @@ void run_export(const ExportArguments& arguments) {
     if (!onnx::is_onnx_path(arguments.out))
         refuse("--out {}: a name that ends in .onnx expected", arguments.out.string());
     require_writable_target(arguments.out.string());
-    require_apart({{"--out", arguments.out}}, network_inputs(arguments.source, arguments.model));
+    require_apart({{"--out", arguments.out}}, network_inputs("IN", arguments.source, arguments.model));
     if (onnx::is_onnx_path(arguments.source)) {
         if (!arguments.model.empty())
             refuse("--model goes with a checkpoint, {} is a whole model", arguments.source.string());

@@ -231,11 +231,8 @@ std::string summary(const Inspection& inspection) {
 
 std::string human(const Options& options, const Inspection& inspection) {
     const Shape& images = inspection.graph.type(inspection.graph.find("images")).shape;
-    const TrainingStep& step = inspection.step;
-    std::string text =
-        fmt::format("{}, images {}, {}{}{}; multiply-adds per step, dense > executed\n\n",
-                    options.request.model, to_string(images), step.recipe.method,
-                    step.recipe.dense() ? "" : " ", patterns_text(step.recipe, step.decisions));
+    std::string text = fmt::format("{}, images {}, {}; multiply-adds per step, dense > executed\n\n",
+                                   options.request.model, to_string(images), method_text(inspection.step));
     text += layer_table(inspection);
     text += left_dense_table(inspection.step.decisions);
     return text + summary(inspection);
@@ -280,15 +277,8 @@ Json to_json(const Options& options, const Inspection& inspection) {
     return json;
 }
 
-/// "-" is standard output.
-void emit(const std::string& path, const std::string& text) {
-    if (path != "-") return write_file(path, text);
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-        fail("cannot write to standard output");
-}
-
 void run(const Options& options) {
-    if (options.methods) return emit("-", recipe_table());
+    if (options.methods) return write_result("-", recipe_table());
     const int printed = (options.json == "-" ? 1 : 0) + (options.dot == "-" ? 1 : 0) + (options.step ? 1 : 0);
     if (printed > 1) refuse("--json -, --dot and --step each take the whole of standard output: choose one");
     require_writable_target(options.json);
@@ -296,10 +286,10 @@ void run(const Options& options) {
     require_apart({{"--json", options.json}, {"--dot", options.dot}},
                   {{"--model", onnx_file(options.request)}});
     const Inspection inspection = inspect(options.request);
-    if (!options.json.empty()) emit(options.json, to_json(options, inspection).dump(2) + "\n");
-    if (!options.dot.empty()) emit(options.dot, dot(inspection.step.graph));
-    if (options.step) return emit("-", print(inspection.step));
-    if (printed == 0) emit("-", human(options, inspection));
+    write_result(options.json, to_json(options, inspection).dump(2) + "\n");
+    write_result(options.dot, dot(inspection.step.graph));
+    if (options.step) return write_result("-", print(inspection.step));
+    if (printed == 0) write_result("-", human(options, inspection));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "cli/commands.hpp"
 #include "cli/named_files.hpp"
 #include "cli/pack_source.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/half.hpp"
@@ -267,7 +268,7 @@ void run_pack(const PackArguments& arguments) {
     require_writable_target(arguments.out);
     require_writable_target(arguments.json);
     require_apart({{"--out", arguments.out}, {"--json", arguments.json}},
-                  network_inputs(arguments.in.file, arguments.in.model));
+                  network_inputs("IN", arguments.in.file, arguments.in.model));
     require_safetensors_name(arguments.out);
     std::FILE* const words = words_beside(arguments.out, arguments.json);
     Notes notes;
@@ -276,12 +277,8 @@ void run_pack(const PackArguments& arguments) {
     write_packed(source, file, arguments.out);
     notes.print();
     print_underflow(file, arguments);
-    if (arguments.json == "-") {
-        fmt::print("{}\n", to_json(file).dump(2));
-        return;
-    }
-    print_table(words, file, arguments.out);
-    if (!arguments.json.empty()) write_file(arguments.json, to_json(file).dump(2) + "\n");
+    if (arguments.json != "-") print_table(words, file, arguments.out);
+    write_result(arguments.json, to_json(file).dump(2) + "\n");
 }
 
 }  // namespace

@@ -159,9 +159,7 @@ PruneReport prune_tensors(const PruneArguments& arguments, const SafetensorsRead
 PruneReport pruned(const PruneArguments& arguments) {
     if (onnx::is_onnx_path(arguments.input)) return prune_onnx(arguments);
     const SafetensorsReader reader(arguments.input);
-    if (reader.metadata().contains(std::string(packed_metadata_key))) {
-        refuse("{}: is packed; enmesh unpack it first", arguments.input);
-    }
+    require_unpacked(reader, arguments.input);
     if (read_checkpoint_info(reader, arguments.input).is_checkpoint) return prune_checkpoint(arguments);
     return prune_tensors(arguments, reader);
 }
@@ -173,15 +171,11 @@ void run_prune(const PruneArguments& arguments) {
     if (!arguments.dry_run) require_writable_target(arguments.out);
     require_writable_target(arguments.json);
     require_apart({{"--out", arguments.dry_run ? "" : arguments.out}, {"--json", arguments.json}},
-                  network_inputs(arguments.input, arguments.model));
+                  network_inputs("IN", arguments.input, arguments.model));
     std::FILE* const words = words_beside(arguments.dry_run ? "" : arguments.out, arguments.json);
     const PruneReport report = pruned(arguments);
     if (arguments.json != "-") print_table(words, report);
-    if (arguments.json == "-") {
-        fmt::print("{}\n", json_text(report));
-    } else if (!arguments.json.empty()) {
-        write_file(arguments.json, json_text(report) + "\n");
-    }
+    write_result(arguments.json, json_text(report) + "\n");
     if (arguments.json != "-" && !arguments.dry_run) fmt::print(words, "wrote {}\n", arguments.out);
 }
 

@@ -241,6 +241,14 @@ void require_writable_target(const std::string& file) {
     if (!file.empty() && file != "-") require_writable_file(file);
 }
 
+void write_result(const std::string& file, const std::string& text) {
+    if (file.empty()) return;
+    if (file != "-") return write_file(file, text);
+    const bool written =
+        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+    if (!written) fail("standard output cannot be written");
+}
+
 void require_between(const char* option, double value, double low, double high) {
     if (!(value >= low && value <= high))
         refuse("{} {}: must be between {} and {}", option, value, low, high);
@@ -283,6 +291,11 @@ std::string filled_in_text(const Executor& executor) {
     if (products.empty()) return "";
     return fmt::format("dense kernels serve, the zeros of their N:M operand filled in: {}\n",
                        fmt::join(products, ", "));
+}
+
+std::string method_text(const TrainingStep& step) {
+    const Recipe& recipe = step.recipe;
+    return recipe.dense() ? recipe.method : recipe.method + " " + patterns_text(recipe, step.decisions);
 }
 
 std::string products_text(const TrainingStep& step) {

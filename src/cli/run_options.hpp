@@ -60,11 +60,15 @@ void apply_config(CLI::App& command, const std::filesystem::path& file);
 
 /// Refuses, before the work, for a result file that could not be written: "" and "-" are fine.
 void require_writable_target(const std::string& file);
+/// Writes a result: "-" is standard output, "" nowhere.
+void write_result(const std::string& file, const std::string& text);
 /// Refuses a value outside [low, high].
 void require_between(const char* option, double value, double low, double high);
 
 /// "conv1 FF, BP: first layer" for every layer that the recipe leaves dense, but `except` of these.
 std::string left_dense_text(const TrainingStep& step, const std::vector<std::string>& except = {});
+/// "bdwp 2:8": the method and the patterns in force.
+std::string method_text(const TrainingStep& step);
 /// A table of the products' multiply-adds per step, dense and as executed.
 std::string products_text(const TrainingStep& step);
 /// Which products with N:M weights a dense kernel serves, as a line; empty if none does.

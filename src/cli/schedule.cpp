@@ -6,6 +6,7 @@
 
 #include "cli/accel_options.hpp"
 #include "cli/commands.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/timer.hpp"

@@ -9,6 +9,7 @@
 
 #include "cli/accel_options.hpp"
 #include "cli/commands.hpp"
+#include "cli/run_options.hpp"
 #include "enmesh/accel/gpu.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"

@@ -68,10 +68,13 @@ WeightSource starting_weights(const std::filesystem::path& file, bool averages) 
     };
 }
 
+HeldMasks with_held_masks(const Graph& graph, const Recipe& recipe, const std::filesystem::path& from) {
+    if (from.empty()) return {.recipe = recipe, .kept = {}, .differences = {}};
+    return keep_held_masks(graph, recipe, starting_weights(onnx::is_onnx_path(from) ? "" : from, true));
+}
+
 Recipe recipe_for(const Graph& graph, const ModelRequest& request) {
-    Recipe recipe = requested_recipe(request);
-    if (!names_onnx(request)) return recipe;
-    return keep_held_masks(graph, recipe, starting_weights("", true)).recipe;
+    return with_held_masks(graph, requested_recipe(request), onnx_file(request)).recipe;
 }
 
 std::string held_text(const HeldMasks& held, const std::string& from) {

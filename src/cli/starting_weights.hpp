@@ -13,7 +13,10 @@ namespace enmesh::cli {
 /// empty `file` has none.
 WeightSource starting_weights(const std::filesystem::path& file, bool averages);
 
-/// The recipe that --method asks for. Weights that an ONNX file brings keep their masks, see keep_held_masks.
+/// The recipe where the first weights come from the file `from`, an ONNX file being the graph's own ("": they
+/// are random): those that were pruned keep their masks, see keep_held_masks.
+HeldMasks with_held_masks(const Graph& graph, const Recipe& recipe, const std::filesystem::path& from);
+/// The recipe that --method asks for, with the masks of the ONNX file that --model may name.
 Recipe recipe_for(const Graph& graph, const ModelRequest& request);
 
 /// What was kept of the masks of `from`, and a line for every layer that therefore is not as it is by

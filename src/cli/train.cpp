@@ -227,12 +227,6 @@ std::string first_weights(const TrainArguments& arguments) {
     return onnx_file(arguments.model);
 }
 
-/// Weights that were pruned keep their masks, see keep_held_masks.
-HeldMasks with_held_masks(const TrainArguments& arguments, const Graph& graph, const Recipe& recipe) {
-    if (first_weights(arguments).empty()) return {.recipe = recipe, .kept = {}, .differences = {}};
-    return keep_held_masks(graph, recipe, starting_weights(arguments.init, true));
-}
-
 void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::Dataset& dataset,
                 const Trainer& trainer, const HeldMasks& held) {
     const TrainingStep& step = trainer.step();
@@ -246,9 +240,7 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
                              with_commas(dataset.train.count()), with_commas(dataset.test.count()),
                              to_string(dataset.image), dataset.classes())
                      .c_str());
-    std::fprintf(stream, "method %s%s; %s", step.recipe.method.c_str(),
-                 step.recipe.dense() ? "" : (" " + patterns_text(step.recipe, step.decisions)).c_str(),
-                 products_text(step).c_str());
+    std::fprintf(stream, "method %s; %s", method_text(step).c_str(), products_text(step).c_str());
     std::fputs(held_text(held, first_weights(arguments)).c_str(), stream);
     std::fputs(left_dense_text(step, held_dense(held)).c_str(), stream);
     std::fputs(filled_in_text(trainer.executor()).c_str(), stream);
@@ -279,7 +271,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     const RequestedModel requested = requested_model(arguments.model, model, notes);
     const ModelDescription& description = requested.description;
     if (!arguments.init.empty()) check_init(arguments, description);
-    const HeldMasks held = with_held_masks(arguments, requested.graph, recipe);
+    const HeldMasks held = with_held_masks(requested.graph, recipe, first_weights(arguments));
     Trainer trainer(requested.graph, held.recipe, step_options,
                     {.seed = arguments.seed, .backend = backend, .model = description});
     if (!arguments.init.empty()) trainer.init_from(arguments.init);
@@ -325,12 +317,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     display.line(fmt::format("as ONNX: enmesh export {} --out FILE.onnx",
                              (arguments.out / "best.safetensors").string()));
     if (arguments.json.empty()) return;
-    const std::string summary = read_file(arguments.out / "summary.json");
-    if (arguments.json == "-") {
-        std::fputs(summary.c_str(), stdout);
-    } else {
-        write_file(arguments.json, summary);
-    }
+    write_result(arguments.json, read_file(arguments.out / "summary.json"));
 }
 
 void add_optimizer_options(CLI::App& command, TrainArguments& arguments) {

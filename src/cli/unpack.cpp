@@ -171,10 +171,8 @@ void run_unpack(const UnpackArguments& arguments) {
                arguments.input);
     require_writable_target(arguments.out);
     require_writable_target(arguments.json);
-    std::vector<NamedFile> inputs = network_inputs(arguments.against.file, arguments.against.model);
-    for (NamedFile& input : inputs) {
-        if (input.option == "IN") input.option = "--against";
-    }
+    std::vector<NamedFile> inputs =
+        network_inputs("--against", arguments.against.file, arguments.against.model);
     inputs.push_back({"IN", arguments.input});
     require_apart({{"--out", arguments.out}, {"--json", arguments.json}}, inputs);
     std::FILE* const words = words_beside(arguments.out, arguments.json);
@@ -183,13 +181,7 @@ void run_unpack(const UnpackArguments& arguments) {
     if (!arguments.check) save_safetensors(arguments.out, file);
     if (!arguments.against.file.empty()) counts.rounded = compare(file, arguments);
     if (arguments.json != "-") fmt::print(words, "{}\n", sentence(arguments, counts));
-    if (arguments.json.empty()) return;
-    const std::string json = to_json(arguments, counts).dump(2) + "\n";
-    if (arguments.json == "-") {
-        fmt::print("{}", json);
-    } else {
-        write_file(arguments.json, json);
-    }
+    write_result(arguments.json, to_json(arguments, counts).dump(2) + "\n");
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ products::Problem problem_of(Machine& machine, const ConvolutionCommand& c, int 
 /// What the cache says, if this build knows that kernel and it still serves the problem: an entry is a hint.
 std::string cached_kernel(Machine& machine, const std::string& product, const products::Problem& problem) {
     std::string kernel = machine.cache().find(product);
+    if (kernel.empty()) return "";
     for (const products::Candidate& candidate : kernel_candidates(problem)) {
         if (candidate.name == kernel && candidate.declined.empty()) return kernel;
     }

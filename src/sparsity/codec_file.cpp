@@ -94,4 +94,9 @@ SafetensorsFile unpack_file(const std::string& path) {
     return file;
 }
 
+void require_unpacked(const SafetensorsReader& file, const std::filesystem::path& path) {
+    if (file.metadata().contains(std::string(packed_metadata_key)))
+        refuse("{}: is packed; enmesh unpack it first", path.string());
+}
+
 }  // namespace enmesh

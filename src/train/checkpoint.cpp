@@ -204,8 +204,7 @@ void load_checkpoint(const fs::path& path, Executor& executor) {
 
 void load_weights(const fs::path& path, Executor& executor, bool averages) {
     const SafetensorsReader file(path);
-    if (file.metadata().contains(std::string(packed_metadata_key)))
-        refuse("{}: is packed; enmesh unpack it first", path.string());
+    require_unpacked(file, path);
     const TrainingStep& step = executor.step();
     std::vector<std::string> wrong;
     std::vector<std::pair<ValueId, size_t>> writes;

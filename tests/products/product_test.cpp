@@ -247,19 +247,24 @@ TEST(Kernels, WinogradMatchesTheReference) {
 }
 
 // A hundred tiles and more at any width: what is multiplied at once is fewer.
+// A 3x3 window on 16 images, padded to keep their size.
+Conv padded_3x3(int64_t h, int64_t w, int64_t c, int64_t k) {
+    return {.n = 16,
+            .c = c,
+            .h = h,
+            .w = w,
+            .k = k,
+            .r = 3,
+            .s = 3,
+            .pad_top = 1,
+            .pad_left = 1,
+            .pad_bottom = 1,
+            .pad_right = 1};
+}
+
 TEST(Kernels, WinogradInSeveralChunksMatchesTheReference) {
     Random random(29);
-    const Conv conv{.n = 16,
-                    .c = 16,
-                    .h = 40,
-                    .w = 37,
-                    .k = 17,
-                    .r = 3,
-                    .s = 3,
-                    .pad_top = 1,
-                    .pad_left = 1,
-                    .pad_bottom = 1,
-                    .pad_right = 1};
+    const Conv conv = padded_3x3(40, 37, 16, 17);
     const Inputs inputs = random_inputs(conv, random);
     for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg})
         check_winograd({conv, stage, Operand::none, {}, 16}, inputs, random);
@@ -281,21 +286,6 @@ std::vector<float> run_packed(const Product& product, const Inputs& inputs, cons
                  .out = out.data(),
                  .workspace = workspace.as<std::byte>()});
     return out;
-}
-
-// A 3x3 window on 16 images of 8x8 pixels, padded to keep their size.
-Conv eight_by_eight(int64_t c, int64_t k) {
-    return {.n = 16,
-            .c = c,
-            .h = 8,
-            .w = 8,
-            .k = k,
-            .r = 3,
-            .s = 3,
-            .pad_top = 1,
-            .pad_left = 1,
-            .pad_bottom = 1,
-            .pad_right = 1};
 }
 
 // How many kernels served the problem, all within tolerance of the reference.
@@ -337,7 +327,7 @@ TEST(Kernels, SparseGradientsMatchTheReference) {
                 {conv, stage, Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}, 16}, random);
         }
         EXPECT_GT(served, 25) << to_string(stage);
-        const Conv square = eight_by_eight(17, 24);
+        const Conv square = padded_3x3(8, 8, 17, 24);
         EXPECT_GT(check_packed_gradient({square, stage, Operand::diff_dst, {2, 8}, 16}, random), 1);
     }
 }
@@ -415,7 +405,7 @@ TEST(Kernels, BitsOfKeptRowsDoNotDependOnThreads) {
 TEST(Kernels, NarrowBlocksKeepTheirKernels) {
     Random random(30);
     for (const int block : {4, 8, 16}) {
-        Conv conv = eight_by_eight(17, 24);
+        Conv conv = padded_3x3(8, 8, 17, 24);
         conv.n = block;
         const Inputs inputs = random_inputs(conv, random);
         for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
@@ -435,7 +425,7 @@ TEST(Kernels, NarrowBlocksKeepTheirKernels) {
 
 // They are the default only where their vectors are not the baseline's.
 TEST(Kernels, NarrowBlocksHaveTheirDefaults) {
-    Conv conv = eight_by_eight(17, 24);
+    Conv conv = padded_3x3(8, 8, 17, 24);
     const auto first = [&](int block, Isa isa) {
         conv.n = block;
         const Candidate best = candidates({conv, Stage::ff, Operand::none, {}, block}, {isa}).front();
@@ -467,7 +457,7 @@ TEST(Kernels, VectorsAreAsWideAsABlockFills) {
 }
 
 TEST(Kernels, WinogradSaysWhyItDeclines) {
-    const Conv good = eight_by_eight(16, 16);
+    const Conv good = padded_3x3(8, 8, 16, 16);
     EXPECT_EQ(decline_winograd({good, Stage::ff, Operand::none, {}, 16}, micro_portable), "");
     Conv strided = good;
     strided.stride_h = 2;

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -72,6 +73,8 @@ int64_t cutlass_offset(int64_t row, int64_t column, int64_t rows, int word_bytes
 /// that names each packed tensor with its layout, pattern, dtype and shape; other tensors are kept as they
 /// are.
 constexpr std::string_view packed_metadata_key = "enmesh.packed";
+/// Refuses a packed file, where dense weights are wanted.
+void require_unpacked(const SafetensorsReader& file, const std::filesystem::path& path);
 std::string packed_metadata(std::span<const PackedWeights> packed);
 /// Every packed tensor unpacked, the others as they are; refuses a file that was not packed or is
 /// inconsistent.
