@@ -206,7 +206,8 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--methods", nargs="*", default=["dense", "bdwp@2:8"], help="METHOD or METHOD@N:M of enmesh")
+    parser.add_argument("--methods", nargs="*", default=["dense", "bdwp@2:8"], 
+                        help='METHOD or METHOD@N:M of enmesh; "METHOD@N:M bf16" for bfloat16')
     parser.add_argument("--variants", nargs="*", default=TORCH_VARIANTS, help="of PyTorch")
     parser.add_argument("--enmesh", default="build/bin/enmesh")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -216,7 +217,8 @@ def main():
         return torch_worker(options.model, options.classes, side, options.batch, options.threads, options.worker)
 
     shape = ["--model", options.model, "--image", options.image, "--classes", str(options.classes), "--batch", str(options.batch), "--threads", str(options.threads)]
-    commands = [(f"enmesh {method}", [options.enmesh, "bench", "step", "--on-request", "--compare", method, "--plan", "measure", *shape])
+    commands = [(f"enmesh {method}", [options.enmesh, "bench", "step", "--on-request", "--compare", method.split()[0],
+                                      "--dtype", (method.split() + ["f32"])[1], "--plan", "measure", *shape])
                 for method in options.methods]
     commands += [(f"PyTorch {variant}", [sys.executable, __file__, "--worker", variant, *shape]) for variant in options.variants]
     contestants = []
@@ -229,13 +231,17 @@ def main():
         for one in contestants:
             one.ask()
 
-    best = min(statistics.median(one.seconds) for one in contestants if one.title.startswith("PyTorch"))
+    def best_torch(bf16):
+        medians = [(one.title.endswith(" bf16"), statistics.median(one.seconds)) for one in contestants if one.title.startswith("PyTorch")]
+        return min([median for narrow, median in medians if narrow == bf16] or [median for _, median in medians])
+
     print(f"{cpu_model()}, {options.threads} threads; {options.model}, {options.image}, batch {options.batch}, float32 "
           f"where not stated; "
           f"median of {options.rounds} interleaved steps\n")
-    print("| | median s | min s | max s | vs PyTorch's best | peak memory MiB |\n|---|---|---|---|---|---|")
+    print("| | median s | min s | max s | vs PyTorch's best of that dtype | peak memory MiB |\n|---|---|---|---|---|---|")
     for one in contestants:
         median = statistics.median(one.seconds)
+        best = best_torch(one.title.endswith(" bf16"))
         print(f"| {one.title} | {median:.3f} | {min(one.seconds):.3f} | {max(one.seconds):.3f} | {best / median:.2f}x | "
               f"{one.peak_bytes() / 2**20:.0f} |")
     for one in contestants:

@@ -29,7 +29,7 @@ namespace {
 struct Request {
     ModelRequest model;
     std::vector<std::string> compare;
-    std::string layout = "auto", plan = "cached";
+    std::string layout = "auto", plan = "cached", dtype = "f32";
     BenchOptions bench{.rounds = 10};
     bool on_request = false, layers = false;
 };
@@ -45,25 +45,26 @@ cpu::MapLayout parse_layout(const std::string& text) {
     refuse("unknown layout '{}'{}", text, suggestion(text, known));
 }
 
-cpu::Options options_of(const std::string& layout, const std::string& choice) {
+cpu::Options options_of(const Request& request) {
     cpu::Options options;
-    options.layout = parse_layout(layout);
-    options.choice = cpu::parse_kernel_choice(choice);
+    options.layout = parse_layout(request.layout);
+    options.choice = cpu::parse_kernel_choice(request.plan);
+    options.dtype = product_dtype(request.dtype);
     return options;
 }
 
 /// One training step under measurement, fed with fixed random images.
 class Candidate {
   public:
-    Candidate(const ModelRequest& request, const std::string& layout, const std::string& choice, Notes& notes)
-        : request_(request) {
+    Candidate(const ModelRequest& request, const cpu::Options& executor, Notes& notes) : request_(request) {
         const ModelOptions options = model_options(request);
         const Graph graph = requested_graph(request, options, notes);
         TrainingStep step = build_training_step(graph, recipe_for(graph, request), {});
-        executor_ = cpu::make_executor(std::move(step), options_of(layout, choice));
+        executor_ = cpu::make_executor(std::move(step), executor);
         initialize(*executor_, 1);
         write_inputs();
         executor_->profile(true);
+        dtype_ = to_string(executor.dtype);
     }
 
     double run() {
@@ -98,7 +99,8 @@ class Candidate {
         return {{"model", request_.model},
                 {"method", request_.method},
                 {"pattern", request_.pattern},
-                {"dtype", "f32"},
+                {"dtype", dtype_},
+                {"arithmetic", executor_->arithmetic()},
                 {"batch", request_.batch},
                 {"threads", threads()},
                 {"median", median_seconds()},
@@ -114,6 +116,7 @@ class Candidate {
                   {"conversion_bytes", memory.conversion_bytes}}}};
     }
 
+    std::string arithmetic() const { return executor_->arithmetic(); }
     std::string filled_in() const { return filled_in_text(*executor_); }
 
     std::string slowest(size_t count) const {
@@ -151,6 +154,7 @@ class Candidate {
     }
 
     ModelRequest request_;
+    std::string dtype_;
     std::unique_ptr<cpu::CpuExecutor> executor_;
     std::vector<double> seconds_;
     std::map<cpu::Kind, std::vector<double>> by_kind_;
@@ -171,6 +175,8 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
         text += "\n";
     }
     for (const auto& one : candidates) {
+        if (request.dtype != "f32")
+            text += fmt::format("{}: products in {}\n", one->title(), one->arithmetic());
         if (const std::string filled_in = one->filled_in(); !filled_in.empty())
             text += fmt::format("{}: {}", one->title(), filled_in);
         if (request.layers)
@@ -191,7 +197,7 @@ void run(const Request& request) {
     Notes notes;
     std::vector<std::unique_ptr<Candidate>> candidates;
     for (const ModelRequest& one : wanted)
-        candidates.push_back(std::make_unique<Candidate>(one, request.layout, request.plan, notes));
+        candidates.push_back(std::make_unique<Candidate>(one, options_of(request), notes));
     notes.print();
     for (const auto& one : candidates) one->run();
     if (request.on_request) return answer_requests([&] { return candidates.front()->run(); });
@@ -217,6 +223,8 @@ void add_bench_step(CLI::App& bench) {
                         "auto, channels (oneDNN) or images (ours) in the vector lanes");
     command->add_option("--plan", request->plan,
                         "default (untimed), cached, or measure: where kernel choices come from");
+    command->add_option("--dtype", request->dtype, "Operands of products: f32 or bf16, with float32 sums")
+        ->capture_default_str();
     add_bench_options(*command, request->bench, "timed steps of each");
     command->add_flag("--layers", request->layers, "also list the slowest commands");
     command->add_flag("--on-request", request->on_request,

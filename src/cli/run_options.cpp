@@ -72,7 +72,10 @@ void add_run_options(CLI::App& command, RunRequest& request) {
                     "cpu, or sat: SAT's arithmetic (FP16 operands, FP32 sums) in software, with simulated "
                     "time and energy")
         ->capture_default_str();
-    command.add_option("--dtype", request.dtype, "Numbers in products: f32")->capture_default_str();
+    command
+        .add_option("--dtype", request.dtype,
+                    "Operands of products: f32, or bf16 with float32 sums (masters and all else stay f32)")
+        ->capture_default_str();
     command.add_option("--threads", request.threads, "Threads; 0 is all cores")->capture_default_str();
     command
         .add_option("--plan", request.plan,
@@ -87,6 +90,13 @@ void add_run_options(CLI::App& command, RunRequest& request) {
         ->take_all();
 }
 
+DType product_dtype(const std::string& text) {
+    const DType dtype = parse_dtype(text);
+    if (dtype != DType::f32 && dtype != DType::bf16)
+        refuse("--dtype {}: products are computed in f32 or bf16", text);
+    return dtype;
+}
+
 Backend requested_backend(const RunRequest& request) {
     const std::vector<std::string> devices = {"cpu", "sat"};
     if (std::find(devices.begin(), devices.end(), request.device) == devices.end()) {
@@ -98,8 +108,7 @@ Backend requested_backend(const RunRequest& request) {
     if (sat && request.dtype != "f32")
         refuse("--dtype {}: device sat has a number format of its own, FP16 operands and FP32 sums",
                request.dtype);
-    if (parse_dtype(request.dtype) != DType::f32)
-        refuse("--dtype {}: this build computes in f32", request.dtype);
+    const DType dtype = product_dtype(request.dtype);
     require_between("--threads", request.threads, 0, 4096);
     if (request.threads > 0) set_threads(request.threads);
     if (sat) {
@@ -109,7 +118,7 @@ Backend requested_backend(const RunRequest& request) {
             accel::apply_setting(parameters, setting, "--sat-set");
         return sat_backend(config);
     }
-    return cpu_backend(cpu::parse_kernel_choice(request.plan));
+    return cpu_backend(cpu::parse_kernel_choice(request.plan), dtype);
 }
 
 data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& model) {
@@ -291,6 +300,15 @@ std::string filled_in_text(const Executor& executor) {
     if (products.empty()) return "";
     return fmt::format("dense kernels serve, the zeros of their N:M operand filled in: {}\n",
                        fmt::join(products, ", "));
+}
+
+std::string arithmetic_text(const Executor& executor) {
+    const auto* const cpu = dynamic_cast<const cpu::CpuExecutor*>(&executor);
+    if (cpu == nullptr || cpu->arithmetic() == "float32") return "";
+    return cpu->arithmetic() == "bfloat16" ? "products multiply bfloat16; their sums are float32\n"
+                                           : "products round their operands to bfloat16 and multiply them as "
+                                             "float32: no bfloat16 kernels serve "
+                                             "this processor or method\n";
 }
 
 std::string method_text(const TrainingStep& step) {

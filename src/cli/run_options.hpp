@@ -30,6 +30,8 @@ struct RunRequest {
 
 /// --data --device --dtype --threads --plan --sat-config --sat-set.
 void add_run_options(CLI::App& command, RunRequest& request);
+/// --dtype: f32 or bf16; refuses others.
+DType product_dtype(const std::string& text);
 /// Sets the number of threads and says where steps run. Refuses what this build cannot do.
 Backend requested_backend(const RunRequest& request);
 /// Reads the data set; images of a folder are brought to --image.
@@ -73,6 +75,8 @@ std::string method_text(const TrainingStep& step);
 std::string products_text(const TrainingStep& step);
 /// Which products with N:M weights a dense kernel serves, as a line; empty if none does.
 std::string filled_in_text(const Executor& executor);
+/// What products multiply, one line; "" for float32.
+std::string arithmetic_text(const Executor& executor);
 /// "12,345,678".
 std::string with_commas(int64_t value);
 

@@ -243,6 +243,7 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
     std::fprintf(stream, "method %s; %s", method_text(step).c_str(), products_text(step).c_str());
     std::fputs(held_text(held, first_weights(arguments)).c_str(), stream);
     std::fputs(left_dense_text(step, held_dense(held)).c_str(), stream);
+    std::fputs(arithmetic_text(trainer.executor()).c_str(), stream);
     std::fputs(filled_in_text(trainer.executor()).c_str(), stream);
     std::fflush(stream);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "cpu/layout.hpp"
 #include "cpu/lowering.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/timer.hpp"
@@ -79,6 +80,17 @@ class Executor final : public CpuExecutor {
     }
 
     MemoryReport memory() const override { return machine_.memory(); }
+    std::string arithmetic() const override {
+        switch (machine_.element()) {
+            case Layout::Element::f32:
+                return "float32";
+            case Layout::Element::rounded:
+                return "bfloat16 operands multiplied as float32";
+            case Layout::Element::bf16:
+                return "bfloat16";
+        }
+        return "";
+    }
     KernelPlan plan() const override { return machine_.plan(); }
 
   private:
@@ -130,7 +142,9 @@ std::vector<std::string> filled_in_products(const CpuExecutor& executor) {
 }
 
 std::unique_ptr<CpuExecutor> make_executor(TrainingStep step, const Options& options) {
-    return std::make_unique<Executor>(std::move(step), options);
+    Options chosen = options;
+    chosen.layout = measured_layout(step, options);
+    return std::make_unique<Executor>(std::move(step), chosen);
 }
 
 }  // namespace enmesh::cpu

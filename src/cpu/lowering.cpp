@@ -5,7 +5,8 @@
 #include <set>
 
 #include "cpu/convert.hpp"
-#include "cpu/onednn.hpp"
+#include "cpu/layout.hpp"
+#include "cpu/ops/runs.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/step/memory_plan.hpp"
@@ -13,24 +14,6 @@
 
 namespace enmesh::cpu {
 namespace {
-
-/// Whether every convolution's channels fill whole blocks, so that oneDNN's blocked layout needs no padding.
-bool channels_fill_blocks(const Graph& graph, int block) {
-    for (const Node& node : graph.nodes()) {
-        const Conv2d* const conv = node.operation.as<Conv2d>();
-        if (conv == nullptr) continue;
-        if (graph.type(node.outputs[0]).shape[1] % block != 0) return false;
-        const bool from_input = graph.value(node.inputs[0]).role == Role::input;
-        if (!from_input && graph.type(node.inputs[0]).shape[1] % block != 0) return false;
-        if (conv->groups > 1 && graph.type(node.inputs[1]).shape[1] != 1) return false;
-    }
-    return true;
-}
-
-bool all_products_dense(const Graph& graph) {
-    return std::all_of(graph.values().begin(), graph.values().end(),
-                       [](const Value& v) { return v.type.dense(); });
-}
 
 products::PackedShape packed_shape(const ValueType& type) {
     const NmSparsity& sparse = *type.nm();
@@ -74,43 +57,15 @@ MapRuns map_runs(const Shape& shape, Layout layout) {
 }
 
 Machine::Machine(TrainingStep step, const Options& options) : step_(std::move(step)), options_(options) {
-    choose_layout();
+    const StepLayout layout = choose_layout(step_, options_);
+    map_layout_ = layout.maps;
+    element_ = layout.element;
+    plan_.layout = layout.name();
     place_values();
     find_groups();
     lower_nodes();
     plan_arena();
     cache_.save();
-}
-
-void Machine::choose_layout() {
-    MapLayout wanted = options_.layout;
-    if (!options_.plan.layout.empty()) {
-        wanted = options_.plan.layout == "channels" ? MapLayout::channels : MapLayout::images;
-    }
-    if (options_.products != nullptr) {
-        map_layout_ = plain_layout;
-        plan_.layout = "images";
-        return;
-    }
-    const int channel_block = vector_lanes(isa()) == 16 ? 16 : 8;
-    const bool channels_possible =
-        channels_fill_blocks(graph(), channel_block) && all_products_dense(graph());
-    if (wanted == MapLayout::channels && !channels_possible) {
-        refuse("the channel layout needs dense products and channel counts that are multiples of {}",
-               channel_block);
-    }
-    // Without oneDNN's Winograd our products in the image layout are the faster dense ones
-    // (docs/results/step_time.md).
-    const bool channels_preferred = channels_possible && onednn_has_winograd();
-    if (wanted == MapLayout::channels || (wanted == MapLayout::automatic && channels_preferred)) {
-        map_layout_ = {Layout::Lanes::channels, channel_block};
-        plan_.layout = "channels";
-        return;
-    }
-    const int64_t batch = graph().type(step_.images).shape[0];
-    map_layout_ = {Layout::Lanes::images,
-                   std::min(products::best_block(batch), std::max(8, vector_lanes(isa())))};
-    plan_.layout = "images";
 }
 
 void Machine::place_values() {
@@ -152,23 +107,50 @@ products::Packed& Machine::packed(int index) { return *slot(root(index)).packed;
 
 int Machine::in_layout(int index, Layout layout) {
     if (slot(index).layout == layout) return index;
-    const std::pair key{index, layout.block * 2 + (layout.lanes == Layout::Lanes::channels ? 1 : 0)};
+    const std::pair key{index, layout};
     if (const auto found = conversions_.find(key); found != conversions_.end()) return found->second;
-    const int converted = add_conversion(index, layout);
+    const int converted = layout.element == Layout::Element::f32
+                              ? add_conversion(index, layout)
+                              : add_rounding(in_layout(index, layout.of(Layout::Element::f32)), layout);
     conversions_.emplace(key, converted);
     return converted;
 }
 
-int Machine::add_conversion(int from, Layout layout) {
+int Machine::add_copy(int from, Layout layout, DType dtype) {
     const int to = static_cast<int>(slots_.size());
     slots_.emplace_back();
     slot(to).type = slot(from).type;
+    slot(to).type.dtype = dtype;
     slot(to).layout = layout;
+    report_.conversion_bytes += slot(to).type.bytes();
+    ++report_.conversions;
+    return to;
+}
+
+int Machine::add_rounding(int from, Layout layout) {
+    const bool narrow = layout.element == Layout::Element::bf16;
+    const int to = add_copy(from, layout, narrow ? DType::bf16 : DType::f32);
+    const int64_t elements = slot(from).type.shape.elements();
+    add(
+        graph().node(node_), Kind::other, {from}, {to},
+        [this, from, to, elements, narrow](const RunContext&) {
+            over_elements(elements, [&](int64_t at, int64_t count) {
+                const float* const values = f32(from) + at;
+                if (narrow)
+                    simd().to_bf16(values, bf16(to) + at, count);
+                else
+                    simd().round_to_bf16(values, f32(to) + at, count);
+            });
+        },
+        "rounding to bfloat16");
+    return to;
+}
+
+int Machine::add_conversion(int from, Layout layout) {
+    const int to = add_copy(from, layout, slot(from).type.dtype);
     const Layout source = slot(from).layout;
     const Shape shape = slot(from).type.shape;
     const size_t width = size_of(slot(from).type.dtype);
-    report_.conversion_bytes += slot(to).type.bytes();
-    ++report_.conversions;
     const Node& node = graph().node(node_);
     add(
         node, Kind::other, {from}, {to},
@@ -198,13 +180,38 @@ std::span<std::byte> Machine::keep(size_t bytes) {
     return {static_cast<std::byte*>(kept_.back().data()), bytes};
 }
 
+void Machine::reserve_rounding(int64_t floats) {
+    const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
+    if (element_ != Layout::Element::f32 && bytes > rounding_.bytes()) rounding_ = Buffer(bytes);
+}
+
+std::span<const float> Machine::rounded(std::span<const float> weights) {
+    if (element_ == Layout::Element::f32) return weights;
+    const std::span<float> to = rounding_memory().first(weights.size());
+    over_elements(static_cast<int64_t>(weights.size()), [&](int64_t at, int64_t count) {
+        simd().round_to_bf16(weights.data() + at, to.data() + at, count);
+    });
+    return to;
+}
+
+products::PackedView Machine::rounded(const products::PackedView& weights) {
+    if (element_ == Layout::Element::f32) return weights;
+    products::PackedView view = weights;
+    view.values = rounded(weights.values);
+    const std::span<float> tail = rounding_memory().subspan(view.values.size(), weights.tail.size());
+    simd().round_to_bf16(weights.tail.data(), tail.data(), static_cast<int64_t>(tail.size()));
+    view.tail = tail;
+    return view;
+}
+
 void Machine::add(const Node& node, Kind kind, std::vector<int> reads, std::vector<int> writes,
                   std::function<void(const RunContext&)> run, std::string kernel) {
     Command command;
     command.stage = node.stage;
     command.kind = kind;
     command.layer = node.layer;
-    command.operation = kernel == "layout conversion" ? kernel : std::string(name(node.operation));
+    const bool conversion = kernel == "layout conversion" || kernel == "rounding to bfloat16";
+    command.operation = conversion ? kernel : std::string(name(node.operation));
     // Our products tell of themselves where they are planned.
     if (kernel.starts_with("oneDNN"))
         products::say_dispatch(fmt::format("{} {}", to_string(node.stage), node.layer), kernel);

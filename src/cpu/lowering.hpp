@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -22,10 +23,15 @@ namespace enmesh::cpu {
 /// How a value lies in memory. images with block 1 is plain row-major, which every value may have.
 struct Layout {
     enum class Lanes : uint8_t { images, channels };
+    /// Numbers as they are, or, in copies that only products read: rounded to bfloat16 yet stored as float32,
+    /// or bfloat16.
+    enum class Element : uint8_t { f32, rounded, bf16 };
     Lanes lanes = Lanes::images;
     int block = 1;
-    friend bool operator==(const Layout&, const Layout&) = default;
+    Element element = Element::f32;
+    friend auto operator<=>(const Layout&, const Layout&) = default;
     bool plain() const { return lanes == Lanes::images && block == 1; }
+    Layout of(Element wanted) const { return {lanes, block, wanted}; }
 };
 constexpr Layout plain_layout{};
 
@@ -91,6 +97,12 @@ class Machine {
     const TrainingStep& step() const { return step_; }
     const Graph& graph() const { return step_.graph; }
     Layout map_layout() const { return map_layout_; }
+    /// What convolutions and linear layers read: f32 unless the products' dtype is bfloat16.
+    Layout::Element element() const { return element_; }
+    /// What products without a bfloat16 kernel of their own read.
+    Layout::Element float_element() const {
+        return element_ == Layout::Element::f32 ? Layout::Element::f32 : Layout::Element::rounded;
+    }
     const Options& options() const { return options_; }
     /// What has been chosen so far; products add themselves.
     KernelPlan& plan() { return plan_; }
@@ -108,6 +120,13 @@ class Machine {
     int in(ValueId value, Layout layout) { return in_layout(slot_of(value), layout); }
     int in_layout(int index, Layout layout);
     int in_plain(ValueId value) { return in(value, plain_layout); }
+    /// Weights as float_element() has them: themselves, or rounded into memory that the next call reuses.
+    /// reserve_rounding() books that memory (in floats) while the machine is built.
+    void reserve_rounding(int64_t floats);
+    std::span<const float> rounded(std::span<const float> weights);
+    products::PackedView rounded(const products::PackedView& weights);
+    /// The same memory for other work on weights between steps.
+    std::span<float> rounding_memory() { return rounding_.as<float>(); }
     /// Declares the layout of a result about to be written.
     int out(ValueId value, Layout layout = plain_layout);
     /// A buffer that lives while the command being built runs. Offsets are handed out from the shared
@@ -122,6 +141,7 @@ class Machine {
 
     // Running.
     float* f32(int slot_index) { return static_cast<float*>(data(slot_index)); }
+    uint16_t* bf16(int slot_index) { return static_cast<uint16_t*>(data(slot_index)); }
     void* data(int slot_index);
     products::Packed& packed(int slot_index);
     std::byte* workspace(size_t offset) { return static_cast<std::byte*>(workspace_.data()) + offset; }
@@ -134,7 +154,6 @@ class Machine {
     bool readable(ValueId value) const;
 
   private:
-    void choose_layout();
     void place_values();
     void find_groups();
     void find_norm(int node, const std::function<int(ValueId)>& only_consumer);
@@ -144,17 +163,20 @@ class Machine {
     void lower_nodes();
     void plan_arena();
     int add_conversion(int from, Layout layout);
+    int add_rounding(int from, Layout layout);
+    int add_copy(int from, Layout layout, DType dtype);
 
     TrainingStep step_;
     Options options_;
     KernelPlan plan_;
     KernelCache cache_;
     Layout map_layout_;
+    Layout::Element element_ = Layout::Element::f32;
     std::vector<Slot> slots_;
-    std::map<std::pair<int, int>, int> conversions_;  ///< (slot, layout key) -> converted slot
+    std::map<std::pair<int, Layout>, int> conversions_;  ///< (slot, layout) -> converted slot
     std::vector<Command> commands_;
     std::vector<Buffer> kept_;
-    Buffer arena_, workspace_;
+    Buffer arena_, workspace_, rounding_;
     size_t workspace_bytes_ = 0, booked_ = 0;
     std::map<int, NormGroup> norm_groups_;                   ///< by last node
     std::map<int, NormBackwardGroup> norm_backward_groups_;  ///< by last node

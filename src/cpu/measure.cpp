@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/matrix_product.hpp"
+#include "cpu/simd/simd.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/products/select.hpp"
@@ -43,6 +44,31 @@ Buffer random_floats(int64_t count) {
     Random random(7);
     for (float& value : buffer.as<float>()) value = random.uniform(-1.0F, 1.0F);
     return buffer;
+}
+
+Buffer random_bf16(int64_t count) {
+    const Buffer floats = random_floats(count);
+    Buffer buffer(static_cast<size_t>(count) * sizeof(uint16_t));
+    simd().to_bf16(floats.as<float>().data(), buffer.as<uint16_t>().data(), count);
+    return buffer;
+}
+
+size_t fastest_of(const std::vector<std::function<void()>>& contestants) {
+    std::vector<std::vector<double>> seconds(contestants.size());
+    constexpr int rounds = 4;
+    for (int round = 0; round < rounds; ++round) {
+        for (size_t i = 0; i < contestants.size(); ++i) {
+            const Timer timer;
+            contestants[i]();
+            if (round > 0) seconds[i].push_back(timer.seconds());
+        }
+    }
+    std::vector<double> medians;
+    for (std::vector<double>& values : seconds) {
+        std::sort(values.begin(), values.end());
+        medians.push_back(values[values.size() / 2]);
+    }
+    return static_cast<size_t>(std::min_element(medians.begin(), medians.end()) - medians.begin());
 }
 
 TrialOperands::TrialOperands(const products::Problem& wanted)
@@ -96,23 +122,16 @@ std::string fastest_kernel(const products::Problem& problem, bool weights_change
 
     const TrialOperands operands(problem);
     std::vector<KernelTrial> trials;
-    for (const std::string& name : names) trials.emplace_back(operands, name);
-    std::vector<std::vector<double>> seconds(names.size());
-    constexpr int rounds = 4;
-    for (int round = 0; round < rounds; ++round) {
-        for (size_t i = 0; i < trials.size(); ++i) {
-            const double preparation = weights_change ? trials[i].prepare() : 0;
-            const double taken = preparation + trials[i].run();
-            if (round > 0) seconds[i].push_back(taken);
-        }
+    trials.reserve(names.size());
+    std::vector<std::function<void()>> contestants;
+    for (const std::string& name : names) {
+        KernelTrial& trial = trials.emplace_back(operands, name);
+        contestants.emplace_back([&trial, weights_change] {
+            if (weights_change) trial.prepare();
+            trial.run();
+        });
     }
-    const auto median = [](std::vector<double>& values) {
-        std::sort(values.begin(), values.end());
-        return values[values.size() / 2];
-    };
-    const auto best = std::min_element(seconds.begin(), seconds.end(),
-                                       [&](auto& a, auto& b) { return median(a) < median(b); });
-    return names[static_cast<size_t>(best - seconds.begin())];
+    return names[fastest_of(contestants)];
 }
 
 }  // namespace enmesh::cpu

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "enmesh/base/buffer.hpp"
 #include "enmesh/products/product.hpp"
@@ -10,6 +12,11 @@ namespace enmesh::cpu {
 
 /// Uniform in [-1, 1).
 Buffer random_floats(int64_t count);
+/// The same as bfloat16.
+Buffer random_bf16(int64_t count);
+
+/// Runs each in turn, a first time untimed, and returns the index of the one with the smallest median.
+size_t fastest_of(const std::vector<std::function<void()>>& contestants);
 
 /// Random operands of one problem.
 struct TrialOperands {

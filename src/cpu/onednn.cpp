@@ -38,6 +38,10 @@ memory::desc any_map(const memory::dims& dims) {
     return {dims, memory::data_type::f32, memory::format_tag::any};
 }
 
+memory::data_type type_of(Layout layout) {
+    return layout.element == Layout::Element::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
 memory::desc map_desc(const memory::dims& dims, Layout layout) {
     memory::format_tag tag = memory::format_tag::nchw;
     if (layout.lanes == Layout::Lanes::channels) {
@@ -45,7 +49,7 @@ memory::desc map_desc(const memory::dims& dims, Layout layout) {
     } else {
         ENMESH_ASSERT(layout.block == 1);
     }
-    return {dims, memory::data_type::f32, tag};
+    return {dims, type_of(layout), tag};
 }
 
 struct Geometry {
@@ -62,9 +66,12 @@ struct Geometry {
           pad_after{c.pad_bottom, c.pad_right} {
         if (c.groups > 1) weights = {c.groups, c.k / c.groups, c.c / c.groups, c.r, c.s};
     }
-    memory::desc weights_desc(memory::format_tag tag) const { return {weights, memory::data_type::f32, tag}; }
+    memory::desc any_weights(memory::data_type type) const {
+        return {weights, type, memory::format_tag::any};
+    }
     memory::desc plain_weights() const {
-        return weights_desc(weights.size() == 5 ? memory::format_tag::goihw : memory::format_tag::oihw);
+        return {weights, memory::data_type::f32,
+                weights.size() == 5 ? memory::format_tag::goihw : memory::format_tag::oihw};
     }
 };
 
@@ -131,6 +138,62 @@ BackwardWeights::primitive_desc backward_weights_desc(dnnl::algorithm algorithm,
 }
 #endif
 
+dnnl::matmul::primitive_desc matmul_desc(const memory::desc& a, const memory::desc& b,
+                                         const memory::desc& bias, const memory::desc& out) {
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine(), a, b, bias, out, user_scratchpad()};
+#else
+    return {dnnl::matmul::desc(a, b, bias, out), user_scratchpad(), engine()};
+#endif
+}
+
+class Matmul final : public DnnlMatmul {
+  public:
+    Matmul(const MatrixShape& s, bool bias) {
+        use_our_threads();
+        constexpr auto bf16 = memory::data_type::bf16, f32 = memory::data_type::f32;
+        using Strides = memory::dims;
+        const memory::desc a({s.m, s.k}, bf16, s.transpose_a ? Strides{1, s.m} : Strides{s.k, 1});
+        const memory::desc b({s.k, s.n}, bf16, s.transpose_b ? Strides{1, s.k} : Strides{s.n, 1});
+        const memory::desc out({s.m, s.n}, f32, Strides{s.n, 1});
+        const memory::desc offsets = bias ? memory::desc({1, s.n}, f32, Strides{s.n, 1}) : memory::desc();
+        const auto desc = matmul_desc(a, b, offsets, out);
+        kernel_ = std::string("oneDNN ") + desc.impl_info_str();
+        primitive_ = dnnl::matmul(desc);
+        a_ = memory(a, engine(), nullptr);
+        b_ = memory(b, engine(), nullptr);
+        out_ = memory(out, engine(), nullptr);
+        if (bias) bias_ = memory(offsets, engine(), nullptr);
+        scratch_ = memory(desc.scratchpad_desc(), engine(), nullptr);
+    }
+
+    std::string kernel() const override { return kernel_; }
+    size_t workspace_bytes() const override { return scratch_.get_desc().get_size(); }
+
+    void run(const uint16_t* a, const uint16_t* b, const float* bias, float* out,
+             std::byte* workspace) const override {
+        use_our_threads();
+        const auto at = [](const memory& described, const void* data) {
+            memory handle = described;
+            handle.set_data_handle(const_cast<void*>(data));
+            return handle;
+        };
+        std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, at(a_, a)},
+                                                  {DNNL_ARG_WEIGHTS, at(b_, b)},
+                                                  {DNNL_ARG_DST, at(out_, out)},
+                                                  {DNNL_ARG_SCRATCHPAD, at(scratch_, workspace)}};
+        if (bias_.has_value()) arguments.emplace(DNNL_ARG_BIAS, at(*bias_, bias));
+        primitive_.execute(stream(), arguments);
+        stream().wait();
+    }
+
+  private:
+    memory a_, b_, out_, scratch_;
+    std::optional<memory> bias_;
+    dnnl::matmul primitive_;
+    std::string kernel_;
+};
+
 class Convolution final : public DnnlConvolution {
   public:
     /// Without layouts the library chooses its own.
@@ -140,11 +203,12 @@ class Convolution final : public DnnlConvolution {
         use_our_threads();
         src_desc_ = layouts ? map_desc(geometry_.src, layouts->first) : any_map(geometry_.src);
         dst_desc_ = layouts ? map_desc(geometry_.dst, layouts->second) : any_map(geometry_.dst);
-        const memory::desc any = geometry_.weights_desc(memory::format_tag::any);
         const memory::desc bias_desc =
             bias ? memory::desc(geometry_.bias, memory::data_type::f32, memory::format_tag::x)
                  : memory::desc();
-        const auto forward = forward_desc(algorithm, geometry_, src_desc_, any, bias_desc, dst_desc_);
+        const auto forward = forward_of(layouts, bias_desc, algorithm);
+        const memory::desc any = geometry_.any_weights(
+            stage == products::Stage::bp && layouts ? type_of(layouts->second) : memory::data_type::f32);
         switch (stage) {
             case products::Stage::ff:
                 adopt(forward, forward.weights_desc(), dnnl::convolution_forward(forward));
@@ -194,7 +258,7 @@ class Convolution final : public DnnlConvolution {
         scratch.set_data_handle(a.workspace);
         switch (stage_) {
             case products::Stage::ff: {
-                src.set_data_handle(const_cast<float*>(a.src));
+                src.set_data_handle(const_cast<void*>(a.src));
                 dst.set_data_handle(a.out);
                 weights.set_data_handle(const_cast<std::byte*>(a.prepared));
                 std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, src},
@@ -211,7 +275,7 @@ class Convolution final : public DnnlConvolution {
             }
             case products::Stage::bp:
                 src.set_data_handle(a.out);
-                dst.set_data_handle(const_cast<float*>(a.diff_dst));
+                dst.set_data_handle(const_cast<void*>(a.diff_dst));
                 weights.set_data_handle(const_cast<std::byte*>(a.prepared));
                 primitive_.execute(stream(), {{DNNL_ARG_DIFF_SRC, src},
                                               {DNNL_ARG_DIFF_DST, dst},
@@ -219,8 +283,8 @@ class Convolution final : public DnnlConvolution {
                                               {DNNL_ARG_SCRATCHPAD, scratch}});
                 break;
             case products::Stage::wg: {
-                src.set_data_handle(const_cast<float*>(a.src));
-                dst.set_data_handle(const_cast<float*>(a.diff_dst));
+                src.set_data_handle(const_cast<void*>(a.src));
+                dst.set_data_handle(const_cast<void*>(a.diff_dst));
                 weights.set_data_handle(a.workspace + weights_at_);
                 primitive_.execute(stream(), {{DNNL_ARG_SRC, src},
                                               {DNNL_ARG_DIFF_DST, dst},
@@ -236,6 +300,18 @@ class Convolution final : public DnnlConvolution {
     }
 
   private:
+    /// FF itself, or what the backward products take as a hint: there all operands are of one type.
+    Forward::primitive_desc forward_of(const std::optional<std::pair<Layout, Layout>>& layouts,
+                                       const memory::desc& bias, dnnl::algorithm algorithm) const {
+        if (!layouts)
+            return forward_desc(algorithm, geometry_, src_desc_,
+                                geometry_.any_weights(memory::data_type::f32), bias, dst_desc_);
+        auto [src, dst] = *layouts;
+        if (stage_ != products::Stage::ff) src.element = dst.element;
+        return forward_desc(algorithm, geometry_, map_desc(geometry_.src, src),
+                            geometry_.any_weights(type_of(src)), bias, map_desc(geometry_.dst, dst));
+    }
+
     template <typename Desc>
     void adopt(const Desc& desc, const memory::desc& weights, dnnl::primitive primitive) {
         weights_ = weights;
@@ -272,7 +348,8 @@ class Convolution final : public DnnlConvolution {
 
 std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
                                                   Layout src, Layout dst, bool bias) {
-    if (products::winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 &&
+    const bool floats = type_of(src) == memory::data_type::f32 && type_of(dst) == memory::data_type::f32;
+    if (floats && products::winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 &&
         conv.stride_h == 1 && conv.stride_w == 1) {
         try {
             return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
@@ -298,6 +375,15 @@ std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const pr
                                                  : dnnl::algorithm::convolution_direct);
     } catch (const dnnl::error&) {
         return nullptr;
+    }
+}
+
+std::unique_ptr<DnnlMatmul> plan_matmul(const MatrixShape& shape, bool bias) {
+    try {
+        return std::make_unique<Matmul>(shape, bias);
+    } catch (const dnnl::error& error) {
+        refuse("oneDNN cannot multiply {} x {} x {} in bfloat16: {}", shape.m, shape.n, shape.k,
+               error.what());
     }
 }
 

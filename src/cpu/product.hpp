@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "cpu/lowering.hpp"
 #include "enmesh/products/problem.hpp"
 
@@ -9,16 +11,21 @@ namespace enmesh::cpu {
 struct ConvolutionCommand {
     products::Stage stage = products::Stage::ff;
     products::Conv conv;
-    Layout src_layout;  ///< of src, or of out for BP
     int src = -1, diff_dst = -1, weights = -1, bias = -1, out = -1;
     bool relu = false;  ///< FF in the image layout: out = max(0, product)
 };
+
+Kind kind_of(products::Stage stage);
 
 products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights);
 
 /// Chooses who serves it (oneDNN in the channel layout, enmesh::products in the image layout or for N:M
 /// operands), books workspace and prepared weights, and appends the command.
 void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command);
+
+/// To be run when `weights` (a slot) have changed: after each update, or before each run of the last command
+/// if the step itself produces them.
+void prepare_with(Machine& machine, int weights, std::function<void()> prepare);
 
 /// The same for a linear layer with an N:M operand, on row-major matrices: enmesh::products, or a dense gemm
 /// that fills the zeros in (matrix_product.hpp).

@@ -66,6 +66,8 @@ class Fit {
         state_.training["epochs"] = options_.epochs;
         state_.training["augmentation"] = to_string(options_.augmentation);
         state_.training["data"] = describe(dataset_);
+        if (const DType dtype = state_.options.backend.dtype; dtype != DType::f32)
+            state_.training["dtype"] = to_string(dtype);
         if (scales_loss()) state_.training["device"] = state_.options.backend.name;
     }
 

@@ -370,6 +370,31 @@ TEST_F(TrainProgram, ALossThatIsNotFiniteEndsTheRun) {
     EXPECT_NE(run.err.find("at step 2 (epoch 1): the output of layer '"), std::string::npos) << run.err;
 }
 
+TEST_F(TrainProgram, Bfloat16IsSaidRememberedAndEvaluated) {
+    const ProgramResult first = run_program(train("run", {"--dtype", "bf16", "--epochs", "1"}));
+    ASSERT_EQ(first.code, 0) << first.err;
+    EXPECT_NE(first.out.find("bfloat16"), std::string::npos) << first.out;
+    const ProgramResult floats = run_program(train("run", {"--resume"}));
+    EXPECT_EQ(floats.code, 2);
+    EXPECT_NE(floats.err.find("dtype"), std::string::npos) << floats.err;
+    EXPECT_EQ(run_program(train("run", {"--dtype", "bf16", "--resume"})).code, 0);
+    ASSERT_EQ(run_program(train("floats")).code, 0);
+    EXPECT_NE(metrics("run"), metrics("floats"));
+    const std::string weights = path("run/last.safetensors");
+    const ProgramResult evaluated =
+        run_program({"eval", "--init", weights, "--data", "digits", "--dtype", "bf16", "--json", "-"});
+    ASSERT_EQ(evaluated.code, 0) << evaluated.err;
+    const nlohmann::json summary = nlohmann::json::parse(file("run/summary.json"));
+    EXPECT_EQ(nlohmann::json::parse(evaluated.out)["test_accuracy"], summary["test_accuracy"]);
+    for (const std::vector<std::string>& wrong : {std::vector<std::string>{"--dtype", "f16"},
+                                                  {"--dtype", "bf61"},
+                                                  {"--dtype", "bf16", "--device", "sat"}}) {
+        const ProgramResult refused = run_program(train("wrong", wrong));
+        EXPECT_EQ(refused.code, 2);
+        EXPECT_TRUE(is_one_error_line(refused.err)) << refused.err;
+    }
+}
+
 TEST_F(TrainProgram, DemoPrintsItsTableAndSummary) {
     const ProgramResult run = run_program({"demo", "--epochs", "1", "--out", path("demo")});
     ASSERT_EQ(run.code, 0) << run.err;

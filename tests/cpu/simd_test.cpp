@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "enmesh/base/half.hpp"
 #include "enmesh/base/random.hpp"
 
 namespace enmesh::cpu {
@@ -43,6 +45,27 @@ TEST(Simd, GeluAndItsGradient) {
                 EXPECT_NEAR(static_cast<double>(y[i]), v * phi, 2e-6);
                 EXPECT_NEAR(static_cast<double>(dx[i]), static_cast<double>(dy[i]) * (phi + v * density),
                             5e-6);
+            }
+        }
+    }
+}
+
+TEST(Simd, RoundingToBfloat16) {
+    std::vector<float> x = numbers(5000, 4, 100.0F);
+    const float nan = std::numeric_limits<float>::quiet_NaN(), huge = std::numeric_limits<float>::max();
+    // 1 + 1/256 and 1 + 3/256 lie halfway: to even. The largest float32 becomes an infinity.
+    const std::vector<float> special{nan, -nan, 1.0F / 0.0F, huge, 1.00390625F, 1.01171875F, -0.0F, 1e-40F};
+    std::copy(special.begin(), special.end(), x.begin() + 3);
+    for (const Simd* table : tables()) {
+        for (const size_t count : lengths) {
+            std::vector<uint16_t> narrow(count);
+            std::vector<float> wide(count);
+            table->to_bf16(x.data(), narrow.data(), static_cast<int64_t>(count));
+            table->round_to_bf16(x.data(), wide.data(), static_cast<int64_t>(count));
+            for (size_t i = 0; i < count; ++i) {
+                const BFloat16 want = to_bfloat16(x[i]);
+                EXPECT_EQ(narrow[i], want.bits);
+                EXPECT_EQ(std::bit_cast<uint32_t>(wide[i]), static_cast<uint32_t>(want.bits) << 16);
             }
         }
     }

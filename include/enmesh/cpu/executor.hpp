@@ -13,8 +13,9 @@ namespace enmesh::cpu {
 
 /// How feature maps lie in memory; one choice for the whole network, so that no layer converts for the next.
 enum class MapLayout {
-    automatic,  ///< channels where every product is dense, the channel counts allow it and oneDNN has
-                ///< Winograd, else images
+    automatic,  ///< the faster of the two for a whole step where KernelChoice measures it; else channels
+                ///< where the step can have them and oneDNN has Winograd (bfloat16: the processor has it),
+                ///< else images
     channels,   ///< blocks of channels in the vector lanes: oneDNN's products
     images,     ///< blocks of images in the vector lanes: our products, dense and N:M
 };
@@ -23,6 +24,11 @@ struct Options {
     MapLayout layout = MapLayout::automatic;
     KernelPlan plan;  ///< what it names is used as named; the rest is chosen by `choice`
     KernelChoice choice = KernelChoice::defaults;
+    /// What products multiply: f32, or bf16: their operands (weights, maps, gradients; not biases) rounded to
+    /// bfloat16, ties to even, their sums and all else float32. Where the processor has bfloat16
+    /// instructions and all gradients are dense, kernels multiply bfloat16; elsewhere rounded operands are
+    /// multiplied as float32, which is no faster. arithmetic() tells which.
+    DType dtype = DType::f32;
     /// Computes every matrix product in place of our kernels and oneDNN's, on maps in plain NCHW.
     std::shared_ptr<const ProductProvider> products{};
     bool keep_everything = false;  ///< no buffer is reused, so that any value can be read after a run (tests)
@@ -59,6 +65,8 @@ class CpuExecutor : public Executor {
     virtual void profile(bool on) = 0;
     virtual std::vector<CommandReport> commands() const = 0;
     virtual MemoryReport memory() const = 0;
+    /// "float32", "bfloat16", or "bfloat16 operands multiplied as float32".
+    virtual std::string arithmetic() const = 0;
     /// Layout and kernels as chosen: with it, another executor of the same step computes the same bits.
     virtual KernelPlan plan() const = 0;
 };

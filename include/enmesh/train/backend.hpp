@@ -6,6 +6,7 @@
 
 #include "enmesh/cpu/kernel_plan.hpp"
 #include "enmesh/step/executor.hpp"
+#include "enmesh/tensor/dtype.hpp"
 
 namespace enmesh {
 
@@ -24,12 +25,14 @@ struct Backend {
     std::function<std::string(const Executor& executor)> plan{};  ///< what `make` was given or chose
     /// Products read binary16, so that the loss is scaled.
     bool half_operands = false;
+    /// What products multiply: see cpu::Options.
+    DType dtype = DType::f32;
     /// For a backend that stands for a simulated machine.
     std::function<SimulatedCost(const TrainingStep& step)> cost{};
 };
 
 /// This machine's processor, with the threads that set_threads() allowed.
-/// `choice` decides what a plan leaves open.
-Backend cpu_backend(cpu::KernelChoice choice = cpu::KernelChoice::cached);
+/// `choice` decides what a plan leaves open; `dtype` is f32 or bf16, others are refused.
+Backend cpu_backend(cpu::KernelChoice choice = cpu::KernelChoice::cached, DType dtype = DType::f32);
 
 }  // namespace enmesh

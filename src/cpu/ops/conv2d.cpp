@@ -5,12 +5,22 @@
 namespace enmesh::cpu {
 namespace {
 
-/// The layout in which a convolution reads its src: the network's, but the images themselves may stay NCHW
-/// for oneDNN.
+/// Whether a convolution reads the images themselves, which stay NCHW for oneDNN. It has no bfloat16 kernel
+/// for so few channels, so that both maps of such a product are rounded only.
+bool reads_images(const Machine& machine, ValueId src) {
+    return machine.map_layout().lanes == Layout::Lanes::channels &&
+           machine.graph().value(src).role == Role::input;
+}
+
+/// The layout in which a convolution reads its src: the network's, the images apart.
 Layout src_layout(const Machine& machine, ValueId src) {
-    const Layout layout = machine.map_layout();
-    const bool network_input = machine.graph().value(src).role == Role::input;
-    return layout.lanes == Layout::Lanes::channels && network_input ? plain_layout : layout;
+    if (reads_images(machine, src)) return plain_layout.of(machine.float_element());
+    return machine.map_layout().of(machine.element());
+}
+
+int diff_dst_slot(Machine& machine, ValueId diff_dst, Layout::Element element) {
+    if (!machine.graph().type(diff_dst).dense()) return machine.slot_of(diff_dst);
+    return machine.in(diff_dst, machine.map_layout().of(element));
 }
 
 }  // namespace
@@ -19,11 +29,9 @@ void lower(Machine& machine, const Node& node, const Conv2d& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv =
         geometry(op, graph.type(node.inputs[0]).shape, graph.type(node.inputs[1]).shape);
-    const Layout layout = src_layout(machine, node.inputs[0]);
     ConvolutionCommand command;
     command.conv = conv;
-    command.src_layout = layout;
-    command.src = machine.in(node.inputs[0], layout);
+    command.src = machine.in(node.inputs[0], src_layout(machine, node.inputs[0]));
     command.weights = machine.slot_of(node.inputs[1]);
     if (node.inputs.size() == 3) command.bias = machine.slot_of(node.inputs[2]);
     const Node* const relu = machine.relu_after(node);
@@ -38,9 +46,7 @@ void lower(Machine& machine, const Node& node, const Conv2dBackwardData& op) {
     ConvolutionCommand command;
     command.stage = products::Stage::bp;
     command.conv = conv;
-    command.src_layout = machine.map_layout();
-    command.diff_dst = graph.type(node.inputs[0]).dense() ? machine.in(node.inputs[0], machine.map_layout())
-                                                          : machine.slot_of(node.inputs[0]);
+    command.diff_dst = diff_dst_slot(machine, node.inputs[0], machine.element());
     command.weights = machine.slot_of(node.inputs[1]);
     command.out = machine.out(node.outputs[0], machine.map_layout());
     add_convolution(machine, node, command);
@@ -52,10 +58,10 @@ void lower(Machine& machine, const Node& node, const Conv2dBackwardWeights& op) 
     ConvolutionCommand command;
     command.stage = products::Stage::wg;
     command.conv = conv;
-    command.src_layout = src_layout(machine, node.inputs[0]);
-    command.src = machine.in(node.inputs[0], command.src_layout);
-    command.diff_dst = graph.type(node.inputs[1]).dense() ? machine.in(node.inputs[1], machine.map_layout())
-                                                          : machine.slot_of(node.inputs[1]);
+    const bool images = reads_images(machine, node.inputs[0]);
+    command.src = machine.in(node.inputs[0], src_layout(machine, node.inputs[0]));
+    command.diff_dst =
+        diff_dst_slot(machine, node.inputs[1], images ? machine.float_element() : machine.element());
     command.out = machine.out(node.outputs[0]);
     add_convolution(machine, node, command);
 }

@@ -4,7 +4,8 @@
 namespace enmesh::cpu {
 
 void lower(Machine& machine, const Node& node, const MatMul& op) {
-    const int a = machine.in_plain(node.inputs[0]), b = machine.in_plain(node.inputs[1]);
+    const Layout layout = plain_layout.of(machine.float_element());
+    const int a = machine.in(node.inputs[0], layout), b = machine.in(node.inputs[1], layout);
     const int dst = machine.out(node.outputs[0]);
     const Shape x = machine.slot(a).type.shape, y = machine.slot(b).type.shape,
                 z = machine.graph().type(node.outputs[0]).shape;

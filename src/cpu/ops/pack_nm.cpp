@@ -98,6 +98,12 @@ void add_weight_packing(Machine& machine, const Node& node, const PackNm& op) {
                 });
 }
 
+void round_in_place(std::span<float> values) {
+    over_elements(static_cast<int64_t>(values.size()), [&](int64_t at, int64_t count) {
+        simd().round_to_bf16(values.data() + at, values.data() + at, count);
+    });
+}
+
 /// An out-grad: along output channels, a row per position (n, oh, ow); along positions, a row per channel.
 void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) {
     const int src = machine.slot_of(node.inputs[0]), dst = machine.slot_of(node.outputs[0]);
@@ -118,8 +124,12 @@ void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) 
     const ReadByProducts read(machine, src);
     machine.add(node, Kind::pack, {src}, {dst},
                 [&machine, read, dst, problem, how, stream](const RunContext& context) {
+                    const products::PackedSpan packed = machine.packed(dst).span();
                     products::pack_diff_dst(problem, {how, step_random(context, RandomUse::mvue, stream)},
-                                            read.values(), machine.packed(dst).span());
+                                            read.values(), packed);
+                    if (machine.element() == Layout::Element::f32) return;
+                    round_in_place(packed.values);
+                    round_in_place(packed.tail);
                 });
 }
 

@@ -69,6 +69,9 @@ struct Simd {
     void (*adamw)(float* w, const float* g, float* m, float* v, int64_t count, const AdamCoefficients& c);
     void (*average)(float* a, const float* w, float decay, int64_t count);
     bool (*all_finite)(const float* x, int64_t count);
+    /// To the nearest bfloat16, ties to even; NaN stays NaN. As its 16 bits, or as the float32 of its value.
+    void (*to_bf16)(const float* x, uint16_t* y, int64_t count);
+    void (*round_to_bf16)(const float* x, float* y, int64_t count);
     /// The maximum of each window and its place in it (r * kernel_w + s; ties: the first; NaN wins).
     void (*max_pool)(const PoolPlane& plane, const float* src, float* dst, uint8_t* places);
     /// diff_src = the sum of diff_dst over the windows whose maximum stood there.

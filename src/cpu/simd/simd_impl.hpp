@@ -332,6 +332,25 @@ bool all_finite(const float* x, int64_t count) {
     return bad == 0;
 }
 
+/// The upper half is the bfloat16.
+inline uint32_t bf16_bits(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    const uint32_t nearest = bits + 0x7fff + ((bits >> 16) & 1);
+    return x == x ? nearest : bits | 0x400000;
+}
+
+void to_bf16(const float* x, uint16_t* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = static_cast<uint16_t>(bf16_bits(x[i]) >> 16);
+}
+
+void round_to_bf16(const float* x, float* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t bits = bf16_bits(x[i]) & 0xffff0000;
+        std::memcpy(y + i, &bits, sizeof bits);
+    }
+}
+
 /// The rows and columns of a window that lie inside the image.
 struct PoolWindowPart {
     int64_t top, left, r_begin, r_end, s_begin, s_end;
@@ -498,6 +517,8 @@ const Simd ENMESH_SIMD_TABLE = {
     adamw,
     average,
     all_finite,
+    to_bf16,
+    round_to_bf16,
     max_pool,
     max_pool_backward,
 };

@@ -1,0 +1,161 @@
+#include "cpu/layout.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "cpu/onednn.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/random.hpp"
+#include "enmesh/base/timer.hpp"
+#include "products/dispatch.hpp"
+
+namespace enmesh::cpu {
+namespace {
+
+/// Whether every convolution's channels fill whole blocks, so that oneDNN's blocked layout needs no padding.
+bool channels_fill_blocks(const Graph& graph, int block) {
+    for (const Node& node : graph.nodes()) {
+        const Conv2d* const conv = node.operation.as<Conv2d>();
+        if (conv == nullptr) continue;
+        if (graph.type(node.outputs[0]).shape[1] % block != 0) return false;
+        const bool from_input = graph.value(node.inputs[0]).role == Role::input;
+        if (!from_input && graph.type(node.inputs[0]).shape[1] % block != 0) return false;
+        if (conv->groups > 1 && graph.type(node.inputs[1]).shape[1] != 1) return false;
+    }
+    return true;
+}
+
+/// Whether no product has a sparse operand, N:M weights apart if these are allowed.
+bool all_products_dense(const Graph& graph, bool but_for_weights) {
+    const auto allowed = [&](const Value& v) {
+        if (v.type.dense()) return true;
+        const GroupAxis axis = v.type.nm()->axis;
+        return but_for_weights && (axis == GroupAxis::input_channels || axis == GroupAxis::output_channels);
+    };
+    return std::all_of(graph.values().begin(), graph.values().end(), allowed);
+}
+
+bool rounds(const Options& options) { return options.dtype == DType::bf16; }
+
+/// bfloat16 proper is oneDNN's and the permuted kernels': both read blocks of 16 channels.
+bool has_bf16_kernels(const Options& options) { return rounds(options) && isa() == Isa::avx512; }
+
+StepLayout image_layout(const TrainingStep& step, const Options& options) {
+    const int64_t batch = step.graph.type(step.images).shape[0];
+    return {{Layout::Lanes::images, std::min(products::best_block(batch), std::max(8, vector_lanes(isa())))},
+            rounds(options) ? Layout::Element::rounded : Layout::Element::f32};
+}
+
+int channel_block() { return vector_lanes(isa()) == 16 ? 16 : 8; }
+
+std::optional<StepLayout> channel_layout(const TrainingStep& step, const Options& options) {
+    const bool bf16 = has_bf16_kernels(options);
+    if (!channels_fill_blocks(step.graph, channel_block()) || !all_products_dense(step.graph, bf16))
+        return std::nullopt;
+    const auto floats = rounds(options) ? Layout::Element::rounded : Layout::Element::f32;
+    return StepLayout{{Layout::Lanes::channels, channel_block()}, bf16 ? Layout::Element::bf16 : floats};
+}
+
+/// Everything of a step that its time depends on.
+std::string fingerprint(const TrainingStep& step, const Options& options) {
+    uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a: the same on every machine, unlike std::hash
+    const auto add = [&](const std::string& text) {
+        for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    };
+    for (const Node& node : step.graph.nodes()) {
+        add(to_string(node.operation));
+        for (const ValueId input : node.inputs)
+            add(fmt::format(" {} {}", input.index, to_string(step.graph.type(input))));
+    }
+    return fmt::format("layout of a step of {} operations, {}, {:016x}", step.graph.nodes().size(),
+                       to_string(options.dtype), hash);
+}
+
+void write_inputs(Executor& executor) {
+    const TrainingStep& step = executor.step();
+    Random random(3);
+    Tensor images(step.graph.type(step.images).shape, step.graph.type(step.images).dtype);
+    if (images.dtype() == DType::f32) {
+        for (float& pixel : images.f32()) pixel = random.normal();
+    }
+    executor.write(step.images, images);
+    if (step.labels.valid())
+        executor.write(step.labels,
+                       Tensor(step.graph.type(step.labels).shape, step.graph.type(step.labels).dtype));
+    if (!step.trains()) return;
+    for (const auto& [value, number] :
+         {std::pair{step.learning_rate, 0.01F}, std::pair{step.gradient_scale, 1.0F},
+          std::pair{step.update_count, 1.0F}}) {
+        Tensor scalar{Shape{}};
+        scalar.f32()[0] = number;
+        executor.write(value, scalar);
+    }
+}
+
+/// The least of three runs behind a first one. The executor goes before the next is made: two would need
+/// twice the memory.
+double seconds_in(MapLayout layout, const TrainingStep& step, Options options) {
+    options.layout = layout;
+    const auto executor = make_executor(step, options);
+    initialize(*executor, 1);
+    write_inputs(*executor);
+    double least = 0;
+    for (int run = 0; run < 4; ++run) {
+        const Timer timer;
+        executor->gradients({1, run, 0});
+        if (step.trains()) executor->update({1, run, 0});
+        least = run == 1 ? timer.seconds() : std::min(least, timer.seconds());
+    }
+    return least;
+}
+
+}  // namespace
+
+StepLayout choose_layout(const TrainingStep& step, const Options& options) {
+    if (options.products != nullptr) {
+        if (rounds(options))
+            refuse("{} has a number format of its own: dtype {} does not go with it",
+                   options.products->name(), to_string(options.dtype));
+        return {plain_layout};
+    }
+    MapLayout wanted = options.layout;
+    if (!options.plan.layout.empty())
+        wanted = options.plan.layout == "channels" ? MapLayout::channels : MapLayout::images;
+    const std::optional<StepLayout> channels = channel_layout(step, options);
+    if (wanted == MapLayout::channels && !channels.has_value()) {
+        refuse("the channel layout needs {} and channel counts that are multiples of {}",
+               has_bf16_kernels(options) ? "dense gradients" : "dense products", channel_block());
+    }
+    // Without oneDNN's Winograd our products in the image layout are the faster dense ones
+    // (docs/results/step_time.md).
+    const bool preferred =
+        rounds(options) ? has_bf16_kernels(options) && has_avx512_bf16() : onednn_has_winograd();
+    if (channels.has_value() &&
+        (wanted == MapLayout::channels || (wanted == MapLayout::automatic && preferred)))
+        return *channels;
+    return image_layout(step, options);
+}
+
+MapLayout measured_layout(const TrainingStep& step, const Options& options) {
+    const bool open = options.products == nullptr && options.layout == MapLayout::automatic &&
+                      options.plan.layout.empty() && options.choice != KernelChoice::defaults;
+    if (!open || !channel_layout(step, options).has_value()) return options.layout;
+    const std::string key = fingerprint(step, options);
+    const auto layout_of = [](const std::string& name) {
+        return name == "channels" ? MapLayout::channels : MapLayout::images;
+    };
+    if (const std::string known = KernelCache().find(key); known == "channels" || known == "images")
+        return layout_of(known);
+    if (options.choice == KernelChoice::cached) return options.layout;
+    const double images = seconds_in(MapLayout::images, step, options);
+    const double channels = seconds_in(MapLayout::channels, step, options);
+    const std::string fastest = channels < images ? "channels" : "images";
+    products::say_dispatch(key, fmt::format("{} ({:.4f} s; the other {:.4f} s)", fastest,
+                                            std::min(images, channels), std::max(images, channels)));
+    KernelCache cache;
+    cache.remember(key, fastest);
+    cache.save();
+    return layout_of(fastest);
+}
+
+}  // namespace enmesh::cpu

@@ -1,0 +1,13 @@
+#pragma once
+
+#include "cpu/measure.hpp"
+#include "enmesh/base/compare.hpp"
+
+namespace enmesh::cpu {
+
+/// Compares outputs of a product at random places with sums in double over the operands, one obvious loop
+/// each: what the reference kernel would take minutes for in full.
+Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
+                      int samples = 256);
+
+}  // namespace enmesh::cpu

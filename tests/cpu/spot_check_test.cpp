@@ -1,0 +1,71 @@
+#include "cpu/spot_check.hpp"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace enmesh::cpu {
+namespace {
+
+using products::Operand;
+using products::Problem;
+using products::Stage;
+
+/// One of each stage and sparse operand, on shapes with everything that an index could forget.
+std::vector<Problem> problems() {
+    const products::Conv strided{.n = 4,
+                                 .c = 16,
+                                 .h = 9,
+                                 .w = 7,
+                                 .k = 8,
+                                 .r = 3,
+                                 .s = 2,
+                                 .stride_h = 2,
+                                 .pad_top = 1,
+                                 .pad_left = 2,
+                                 .pad_right = 1,
+                                 .dilation_w = 2};
+    products::Conv grouped{.n = 4,
+                           .c = 32,
+                           .h = 5,
+                           .w = 6,
+                           .k = 16,
+                           .r = 3,
+                           .s = 3,
+                           .pad_top = 1,
+                           .pad_left = 1,
+                           .pad_bottom = 1,
+                           .pad_right = 1,
+                           .groups = 2};
+    std::vector<Problem> all;
+    for (const products::Conv& conv : {strided, grouped, products::linear(24, 16, 8)}) {
+        for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
+            const int block = conv.h > 1 ? 4 : 1;
+            all.push_back({conv, stage, Operand::none, {}, block});
+            all.push_back(
+                {conv, stage, stage == Stage::wg ? Operand::diff_dst : Operand::weights, {2, 4}, block});
+        }
+    }
+    return all;
+}
+
+TEST(SpotCheck, AgreesWithTheReferenceAndCatchesWrongOutputs) {
+    for (const Problem& problem : problems()) {
+        SCOPED_TRACE(to_string(problem));
+        const TrialOperands operands(problem);
+        KernelTrial reference(operands, "reference");
+        reference.run();
+        std::vector<float> out(reference.out().begin(), reference.out().end());
+        const Comparison same = spot_check(operands, out, 1e-5);
+        EXPECT_TRUE(same.ok()) << same.describe();
+        EXPECT_FALSE(spot_check(operands, std::vector<float>(out.size()), 1e-5).ok());
+        EXPECT_FALSE(spot_check(operands,
+                                std::vector<float>(out.size(), std::numeric_limits<float>::quiet_NaN()), 1e-5)
+                         .ok());
+        for (float& value : out) value *= 1.001F;
+        EXPECT_FALSE(spot_check(operands, out, 1e-5).ok());
+    }
+}
+
+}  // namespace
+}  // namespace enmesh::cpu
