@@ -346,17 +346,34 @@ class Convolution final : public DnnlConvolution {
 
 }  // namespace
 
-std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
-                                                  Layout src, Layout dst, bool bias) {
+namespace {
+
+/// Null where the library has no Winograd for this shape, type, ISA or version.
+std::unique_ptr<DnnlConvolution> plan_winograd(products::Stage stage, const products::Conv& conv, Layout src,
+                                               Layout dst, bool bias) {
     const bool floats = type_of(src) == memory::data_type::f32 && type_of(dst) == memory::data_type::f32;
-    if (floats && products::winograd_allowed() && conv.groups == 1 && conv.r == 3 && conv.s == 3 &&
-        conv.stride_h == 1 && conv.stride_w == 1) {
-        try {
-            return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
-                                                 dnnl::algorithm::convolution_winograd);
-        } catch (const dnnl::error&) {
-            // The library has no Winograd for this shape, ISA or version: direct follows.
-        }
+    const bool suits =
+        conv.groups == 1 && conv.r == 3 && conv.s == 3 && conv.stride_h == 1 && conv.stride_w == 1;
+    if (!floats || !suits || !products::winograd_allowed()) return nullptr;
+    try {
+        return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
+                                             dnnl::algorithm::convolution_winograd);
+    } catch (const dnnl::error&) {
+        return nullptr;
+    }
+}
+
+}  // namespace
+
+bool has_winograd(products::Stage stage, const products::Conv& conv, Layout src, Layout dst) {
+    return plan_winograd(stage, conv, src, dst, false) != nullptr;
+}
+
+std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
+                                                  Layout src, Layout dst, bool bias,
+                                                  std::optional<DnnlAlgorithm> algorithm) {
+    if (algorithm != DnnlAlgorithm::direct) {
+        if (auto plan = plan_winograd(stage, conv, src, dst, bias)) return plan;
     }
     try {
         return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cpu/lowering.hpp"
@@ -36,12 +37,16 @@ class DnnlConvolution {
     virtual void run(const Arguments& arguments) const = 0;
 };
 
-/// `src` and `dst` are the layouts of the maps on either side. Winograd serves float32 where the library has
-/// it and ENMESH_WINOGRAD is not 0. Refuses what the library cannot do.
-std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
-                                                  Layout src, Layout dst, bool bias);
-
 enum class DnnlAlgorithm { direct, winograd };
+
+/// `src` and `dst` are the layouts of the maps on either side. Without an algorithm Winograd serves where the
+/// library has it. Refuses what the library cannot do.
+std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const products::Conv& conv,
+                                                  Layout src, Layout dst, bool bias,
+                                                  std::optional<DnnlAlgorithm> algorithm = std::nullopt);
+/// Whether the library has Winograd for it: float32 alone, and unless ENMESH_WINOGRAD=0.
+bool has_winograd(products::Stage stage, const products::Conv& conv, Layout src, Layout dst);
+
 /// For comparison: the same by one algorithm and in map layouts of the library's own choice. Null where the
 /// library has no such algorithm for the shape and processor.
 std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const products::Conv& conv,

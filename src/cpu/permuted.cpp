@@ -85,10 +85,8 @@ bool add_permuted(Machine& machine, const Node& node, const ConvolutionCommand& 
     const int read = problem.stage == products::Stage::ff ? c.src : c.diff_dst;
     const size_t workspace = machine.book(plan->workspace_bytes());
     const std::span<std::byte> prepared = machine.keep(plan->prepared_bytes());
-    std::vector<int> reads{read, c.weights};
-    if (c.bias >= 0) reads.push_back(c.bias);
     machine.add(
-        node, kind_of(c.stage), std::move(reads), {c.out},
+        node, kind_of(c.stage), operand_slots(c), {c.out},
         [&machine, plan, c, read, workspace, prepared](const RunContext&) {
             plan->run({.src = machine.bf16(read),
                        .prepared = prepared,

@@ -1,108 +1,14 @@
 #include "cpu/product.hpp"
 
+#include "cpu/channel_product.hpp"
 #include "cpu/matrix_product.hpp"
 #include "cpu/measure.hpp"
-#include "cpu/onednn.hpp"
-#include "cpu/permuted.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/products/product.hpp"
 #include "products/dispatch.hpp"
 
 namespace enmesh::cpu {
 namespace {
-
-std::vector<int> operands(const ConvolutionCommand& c) {
-    std::vector<int> slots;
-    for (const int slot : {c.src, c.diff_dst, c.weights, c.bias}) {
-        if (slot >= 0) slots.push_back(slot);
-    }
-    return slots;
-}
-
-/// The maps on either side of a product: what it reads lies as its slot says, what it writes as the network's
-/// maps do.
-std::pair<Layout, Layout> map_layouts(const Machine& machine, const ConvolutionCommand& c) {
-    const auto of = [&](int slot) { return slot >= 0 ? machine.slot(slot).layout : machine.map_layout(); };
-    return {of(c.src), of(c.diff_dst)};
-}
-
-/// Plans in the network's layout; where the library only has its reference for WG there (few input channels),
-/// in plain NCHW, for which it has a product by im2col.
-std::shared_ptr<DnnlConvolution> plan_onednn(Machine& machine, ConvolutionCommand& c) {
-    const auto [src, dst] = map_layouts(machine, c);
-    std::shared_ptr<DnnlConvolution> plan = plan_convolution(c.stage, c.conv, src, dst, c.bias >= 0);
-    if (c.stage != products::Stage::wg || plan->kernel().find("ref") == std::string::npos) return plan;
-    const Layout plain = plain_layout.of(machine.float_element());
-    c.src = machine.in_layout(c.src, plain);
-    c.diff_dst = machine.in_layout(c.diff_dst, plain);
-    return plan_convolution(c.stage, c.conv, plain, plain, false);
-}
-
-bool reads_bf16(const Machine& machine, const ConvolutionCommand& c) {
-    return machine.slot(c.src >= 0 ? c.src : c.diff_dst).layout.element == Layout::Element::bf16;
-}
-
-/// Dense KCRS weights as oneDNN is to prepare them: rounded, unless the library rounds them itself; unpacked,
-/// zeros filled in, where they are N:M.
-std::span<const float> dense_weights(Machine& machine, const ConvolutionCommand& c, bool library_rounds) {
-    const auto size = static_cast<size_t>(c.conv.weights_size());
-    if (machine.slot(c.weights).type.dense()) {
-        const std::span<const float> weights(machine.f32(c.weights), size);
-        return library_rounds ? weights : machine.rounded(weights);
-    }
-    const std::span<float> filled_in = machine.rounding_memory().first(size);
-    products::unpack_weights(c.conv, c.stage, machine.packed(c.weights).view(), filled_in);
-    return library_rounds ? filled_in : machine.rounded(filled_in);
-}
-
-void add_onednn(Machine& machine, const Node& node, ConvolutionCommand c) {
-    const std::shared_ptr<DnnlConvolution> plan = plan_onednn(machine, c);
-    const bool library_rounds = reads_bf16(machine, c);
-    const size_t workspace = machine.book(plan->workspace_bytes());
-    const std::span<std::byte> prepared = machine.keep(plan->prepared_bytes());
-    machine.add(
-        node, kind_of(c.stage), operands(c), {c.out},
-        [&machine, plan, c, workspace, prepared](const RunContext&) {
-            const auto read = [&](int slot) { return slot >= 0 ? machine.data(slot) : nullptr; };
-            plan->run({read(c.src), read(c.diff_dst), static_cast<const float*>(read(c.bias)),
-                       prepared.data(), machine.f32(c.out), machine.workspace(workspace)});
-        },
-        plan->kernel());
-    if (c.weights < 0) return;
-    machine.last_command().filled_in = !machine.slot(c.weights).type.dense();
-    machine.reserve_rounding(c.conv.weights_size());
-    prepare_with(machine, c.weights, [&machine, plan, c, prepared, library_rounds] {
-        plan->prepare(dense_weights(machine, c, library_rounds).data(), prepared.data());
-    });
-}
-
-/// oneDNN's product of the same maps, for comparison with an N:M one.
-std::function<void()> dense_rival(Machine& machine, const ConvolutionCommand& c) {
-    struct Operands {
-        Buffer weights, maps, bias, prepared, out, workspace;
-    };
-    const auto [src, dst] = map_layouts(machine, c);
-    const std::shared_ptr<DnnlConvolution> plan = plan_convolution(c.stage, c.conv, src, dst, c.bias >= 0);
-    const bool ff = c.stage == products::Stage::ff;
-    const auto operands = std::make_shared<Operands>();
-    operands->weights = random_floats(c.conv.weights_size());
-    operands->maps = random_bf16(ff ? c.conv.src_size() : c.conv.dst_size());
-    operands->bias = random_floats(c.conv.k);
-    operands->prepared = Buffer(plan->prepared_bytes());
-    operands->out = Buffer(ff ? plan->dst_bytes() : plan->src_bytes());
-    operands->workspace = Buffer(plan->workspace_bytes());
-    const bool weights_change = machine.step().trains();
-    const auto prepare = [plan, operands] {
-        plan->prepare(operands->weights.as<float>().data(), operands->prepared.as<std::byte>().data());
-    };
-    prepare();
-    return [plan, operands, prepare, weights_change, ff] {
-        if (weights_change) prepare();
-        plan->run({ff ? operands->maps.data() : nullptr, ff ? nullptr : operands->maps.data(),
-                   operands->bias.as<float>().data(), operands->prepared.as<std::byte>().data(),
-                   operands->out.as<float>().data(), operands->workspace.as<std::byte>().data()});
-    };
-}
 
 products::Problem problem_of(Machine& machine, const ConvolutionCommand& c, int block) {
     products::Problem problem{.conv = c.conv, .stage = c.stage};
@@ -179,7 +85,7 @@ void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, i
     const bool packed_gradient = problem.sparse == products::Operand::diff_dst;
     const bool packed_weights = problem.sparse == products::Operand::weights;
     machine.add(
-        node, kind_of(c.stage), operands(c), {c.out},
+        node, kind_of(c.stage), operand_slots(c), {c.out},
         [&machine, plan, c, workspace, prepared, packed_gradient](const RunContext&) {
             products::Arguments arguments;
             products::PackedView gradient;
@@ -212,6 +118,14 @@ void add_ours(Machine& machine, const Node& node, const ConvolutionCommand& c, i
 }
 
 }  // namespace
+
+std::vector<int> operand_slots(const ConvolutionCommand& c) {
+    std::vector<int> slots;
+    for (const int slot : {c.src, c.diff_dst, c.weights, c.bias}) {
+        if (slot >= 0) slots.push_back(slot);
+    }
+    return slots;
+}
 
 Kind kind_of(products::Stage stage) {
     switch (stage) {
@@ -253,11 +167,7 @@ products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights
 void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command) {
     if (machine.map_layout().lanes == Layout::Lanes::images)
         return add_ours(machine, node, command, machine.map_layout().block);
-    const bool permutable =
-        command.weights >= 0 && !machine.slot(command.weights).type.dense() && reads_bf16(machine, command);
-    const auto rival = [&] { return dense_rival(machine, command); };
-    if (permutable && add_permuted(machine, node, command, rival)) return;
-    add_onednn(machine, node, command);
+    add_channel_product(machine, node, command);
 }
 
 void add_matrix_product(Machine& machine, const Node& node, const ConvolutionCommand& command) {

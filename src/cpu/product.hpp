@@ -15,6 +15,8 @@ struct ConvolutionCommand {
     bool relu = false;  ///< FF in the image layout: out = max(0, product)
 };
 
+/// What it reads.
+std::vector<int> operand_slots(const ConvolutionCommand& command);
 Kind kind_of(products::Stage stage);
 
 products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights);
