@@ -5,8 +5,8 @@
 #   scripts/emulate_avx512.sh                                        the kernel tests: tens of minutes
 #   scripts/emulate_avx512.sh "cpu_test --gtest_filter=Simd.*"       programs of build/bin with their arguments, in turn
 # ENMESH_EMULATE_LIMIT: seconds that it may take (3600). The tests' output: build/avx512/serial.
-# ENMESH_EMULATOR, ENMESH_EMULATOR_CPU: another Bochs and another of its processors (bochs, corei7_skylake_x). Since Bochs 3
-# there is sapphire_rapids, which has bfloat16; Debian 12 has 2.7.
+# ENMESH_EMULATOR, ENMESH_EMULATOR_CPU: another Bochs and another of its processors (bochs, corei7_skylake_x). Since 2.8 there is
+# sapphire_rapids, which has bfloat16; Debian 12 has 2.7.
 # Exit code 77 where what it needs cannot be had (Debian: see `needs`).
 set -eu
 cd "$(dirname "$0")/.."
@@ -73,11 +73,12 @@ END
 chmod +x "$work/system/init"
 (cd "$work/system" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/iso/boot/initrd.gz"
 cp "$work"/kernel/boot/vmlinuz-* "$work/iso/boot/vmlinuz"
-# The kernel turns AVX off where the emulator's compact save area has another size than it works out itself.
+# The kernel turns AVX off where the emulator's compact save area has another size than it works out itself; on an
+# emulated Sapphire Rapids it does not survive fast short string moves.
 cat >"$work/iso/boot/grub/grub.cfg" <<END
 set timeout=0
 menuentry tests {
-  linux /boot/vmlinuz console=ttyS0 quiet mitigations=off tsc=reliable lpj=4000000 clearcpuid=xsaves,xsavec,xgetbv1
+  linux /boot/vmlinuz console=ttyS0 quiet mitigations=off tsc=reliable lpj=4000000 clearcpuid=xsaves,xsavec,xgetbv1,fsrm
   initrd /boot/initrd.gz
 }
 END

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string_view>
 
 #include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/buffer.hpp"
@@ -314,6 +315,20 @@ TEST(Permuted, WeightsAreRoundedToTheNearestEven) {
             }
         }
     }
+}
+
+// The one difference of the processor's bfloat16 dot products that does not hang on rounding.
+TEST(Permuted, DenormalsAreZerosToBfloat16DotProducts) {
+    const Problem problem{linear(1, 16, 16), Stage::ff, Operand::weights, {1, 2}};
+    Packed packed(weights_shape(problem.conv, Stage::ff, problem.pattern));
+    packed.span().values[0] = 0x1p-130F;
+    const std::vector<float> src(16, 0x1p100F);
+    for (const PermutedLoops* loops : all_loops()) {
+        const bool flushes = std::string_view(loops->name) == "avx512_bf16";
+        EXPECT_EQ(run(*plan_permuted_on(*loops, problem), problem, packed, src)[0], flushes ? 0.0F : 0x1p-30F)
+            << loops->name;
+    }
+    if (!has_avx512_bf16()) GTEST_SKIP() << "no processor with them here";
 }
 
 TEST(Permuted, DeclinesWhatItCannotServe) {
