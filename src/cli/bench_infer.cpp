@@ -91,9 +91,9 @@ class Contestant {
 
 void print_table(const std::vector<std::unique_ptr<Contestant>>& contestants, const Request& request) {
     fmt::print(
-        "{}\n{} inference, batch {}, {} threads, median of {} interleaved "
+        "{}\n{} inference, batch {}, {}, median of {} interleaved "
         "rounds\n\n{:<20}{:>12}{:>12}{:>9}\n",
-        cpu_description(), request.model.model, request.model.batch, threads(), request.bench.rounds,
+        cpu_description(), request.model.model, request.model.batch, threads_text(), request.bench.rounds,
         "method", "ms", "images/s", "vs 1st");
     for (const auto& one : contestants) {
         fmt::print("{:<20}{:>12.3f}{:>12.1f}{:>8.2f}x\n", one->title(), one->median_seconds() * 1e3,

@@ -10,13 +10,12 @@
 #include "cli/bench_options.hpp"
 #include "cli/bench_time.hpp"
 #include "cli/fma_peak.hpp"
+#include "cli/kernel_contestants.hpp"
 #include "cli/model_options.hpp"
 #include "cli/named_files.hpp"
-#include "cpu/measure.hpp"
+#include "cli/run_options.hpp"
 #include "cpu/onednn.hpp"
 #include "cpu/product.hpp"
-#include "cpu/spot_check.hpp"
-#include "enmesh/base/compare.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -33,7 +32,7 @@ using products::Stage;
 struct Request {
     ModelRequest model;
     std::vector<std::string> patterns{"2:8", "2:4", "1:8"}, stages{"FF", "BP"};
-    std::string layer;
+    std::string layer, dtype = "f32";
     BenchOptions bench{.rounds = 9};
 };
 
@@ -78,145 +77,6 @@ double seconds_of(const std::function<void()>& work) {
     const double before = processor_seconds();
     work();
     return threads() == 1 ? processor_seconds() - before : timer.seconds();
-}
-
-/// What is timed, with what it holds kept alive by its closure.
-struct Contestant {
-    enum class Kind { onednn, dense, sparse };
-    std::string name;
-    Kind kind = Kind::onednn;
-    std::optional<Pattern> pattern;
-    double multiply_adds = 0;  ///< useful ones
-    std::function<void()> run;
-    std::function<std::span<const float>()> out;
-    std::vector<double> seconds;
-
-    double median() const { return cli::median(seconds); }
-    double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
-};
-
-/// Winograd's transforms cost digits, and so do sums over a batch's pixels.
-double tolerance_of(const Problem& problem, const std::string& kernel) {
-    return kernel == "winograd" || problem.stage == Stage::wg ? 1e-4 : 1e-5;
-}
-
-/// The kernel against the reference on the same kind of shape, cut down to what the reference does quickly.
-void check_small(Problem problem, const std::string& kernel) {
-    Conv& conv = problem.conv;
-    conv.n = std::min<int64_t>(conv.n, problem.block == 1 ? 12 : problem.block);
-    conv.h = std::min<int64_t>(conv.h, 16);
-    conv.w = std::min<int64_t>(conv.w, 16);
-    if (conv.groups == 1) {
-        conv.c = std::min<int64_t>(conv.c, 64);
-        conv.k = std::min<int64_t>(conv.k, 64);
-    }
-    const cpu::TrialOperands operands(problem);
-    cpu::KernelTrial fast(operands, kernel), reference(operands, "reference");
-    fast.run();
-    reference.run();
-    const Comparison same = compare(fast.out(), reference.out(), tolerance_of(problem, kernel));
-    if (!same.ok()) fail("{} is wrong: {}: {}", kernel, to_string(problem), same.describe());
-}
-
-/// One of our kernels that accepts the problem, checked: all of a small product, places of the one that is
-/// timed.
-Contestant our_contestant(const Problem& problem, const std::string& kernel) {
-    check_small(problem, kernel);
-    const auto operands = std::make_shared<cpu::TrialOperands>(problem);
-    const auto trial = std::make_shared<cpu::KernelTrial>(*operands, kernel);
-    trial->run();
-    const Comparison same = cpu::spot_check(*operands, trial->out(), tolerance_of(problem, kernel));
-    if (!same.ok()) fail("{} is wrong: {}: {}", kernel, to_string(problem), same.describe());
-    Contestant contestant;
-    const bool sparse = problem.sparse != Operand::none;
-    contestant.name = fmt::format("{} {}", sparse ? to_string(problem.pattern) : "dense", kernel);
-    contestant.kind = sparse ? Contestant::Kind::sparse : Contestant::Kind::dense;
-    if (sparse) contestant.pattern = problem.pattern;
-    contestant.multiply_adds = problem.multiply_adds();
-    contestant.run = [operands, trial] { trial->run(); };
-    contestant.out = [trial] { return trial->out(); };
-    return contestant;
-}
-
-Contestant onednn_contestant(const std::string& name, const Conv& conv, std::function<void()> run,
-                             const std::shared_ptr<Buffer>& out) {
-    Contestant contestant;
-    contestant.name = name;
-    contestant.multiply_adds = conv.multiply_adds();
-    contestant.run = std::move(run);
-    contestant.out = [out] { return std::as_const(*out).as<const float>(); };
-    return contestant;
-}
-
-std::shared_ptr<Buffer> shared_floats(size_t bytes) {
-    return std::make_shared<Buffer>(cpu::random_floats(static_cast<int64_t>(bytes / sizeof(float))));
-}
-
-void add_onednn_convolutions(const Conv& conv, Stage stage, std::vector<Contestant>& contestants) {
-    for (const auto& [name, algorithm] : {std::pair{"oneDNN direct", cpu::DnnlAlgorithm::direct},
-                                          std::pair{"oneDNN winograd", cpu::DnnlAlgorithm::winograd}}) {
-        const std::shared_ptr<cpu::DnnlConvolution> plan = cpu::plan_contestant(stage, conv, algorithm);
-        if (!plan) continue;
-        const auto src = shared_floats(plan->src_bytes()), dst = shared_floats(plan->dst_bytes());
-        const auto weights = shared_floats(static_cast<size_t>(conv.weights_size()) * sizeof(float));
-        const auto prepared = std::make_shared<Buffer>(plan->prepared_bytes());
-        const auto workspace = std::make_shared<Buffer>(plan->workspace_bytes());
-        if (stage != Stage::wg) plan->prepare(weights->as<float>().data(), prepared->as<std::byte>().data());
-        const auto out = stage == Stage::ff ? dst : stage == Stage::bp ? src : weights;
-        contestants.push_back(onednn_contestant(
-            name, conv,
-            [=] {
-                plan->run({src->as<float>().data(), dst->as<float>().data(), nullptr,
-                           prepared->as<std::byte>().data(), out->as<float>().data(),
-                           workspace->as<std::byte>().data()});
-            },
-            out));
-    }
-}
-
-void add_onednn_gemm(const Conv& conv, Stage stage, std::vector<Contestant>& contestants) {
-    const auto src = shared_floats(static_cast<size_t>(conv.src_size()) * sizeof(float));
-    const auto dst = shared_floats(static_cast<size_t>(conv.dst_size()) * sizeof(float));
-    const auto weights = shared_floats(static_cast<size_t>(conv.weights_size()) * sizeof(float));
-    const int64_t n = conv.n, c = conv.c, k = conv.k;
-    const auto out = stage == Stage::ff ? dst : stage == Stage::bp ? src : weights;
-    contestants.push_back(onednn_contestant(
-        "oneDNN gemm", conv,
-        [=] {
-            float* const x = src->as<float>().data();
-            float* const y = dst->as<float>().data();
-            float* const w = weights->as<float>().data();
-            if (stage == Stage::ff) cpu::gemm(false, true, n, k, c, x, c, w, c, 0, y, k);
-            if (stage == Stage::bp) cpu::gemm(false, false, n, c, k, y, k, w, c, 0, x, c);
-            if (stage == Stage::wg) cpu::gemm(true, false, k, c, n, y, k, x, c, 0, w, c);
-        },
-        out));
-}
-
-std::vector<Contestant> contestants_of(const Layer& layer, Stage stage, const Request& request) {
-    std::vector<Contestant> contestants;
-    const Conv& conv = layer.conv;
-    if (layer.linear)
-        add_onednn_gemm(conv, stage, contestants);
-    else
-        add_onednn_convolutions(conv, stage, contestants);
-    const int block = layer.linear ? 1 : products::best_block(conv.n);
-    const Problem dense{conv, stage, Operand::none, {}, block};
-    for (const products::Candidate& candidate : products::candidates(dense)) {
-        if (candidate.declined.empty() && candidate.name != "reference")
-            contestants.push_back(our_contestant(dense, candidate.name));
-    }
-    for (const std::string& text : request.patterns) {
-        Problem sparse = dense;
-        sparse.pattern = parse_pattern(text);
-        sparse.sparse = stage == Stage::wg ? Operand::diff_dst : Operand::weights;
-        if (stage != Stage::wg && sparse.reduction() % sparse.pattern.m != 0) continue;
-        // The list also has dense kernels to fall back to: those stand above already.
-        const std::unique_ptr<products::Product> first = products::plan(sparse);
-        if (!first->filled_in() && first->kernel() != "reference")
-            contestants.push_back(our_contestant(sparse, std::string(first->kernel())));
-    }
-    return contestants;
 }
 
 void time(std::vector<Contestant>& contestants, int rounds) {
@@ -380,18 +240,23 @@ Stage parse_stage(const std::string& text) {
 
 void run(const Request& request) {
     begin_bench(request.bench);
-    for (const std::string& pattern : request.patterns) parse_pattern(pattern);
+    std::vector<Pattern> patterns;
+    for (const std::string& pattern : request.patterns) patterns.push_back(parse_pattern(pattern));
+    const DType dtype = product_dtype(request.dtype);
+    if (dtype == DType::bf16 && isa() != Isa::avx512)
+        refuse("--dtype bf16: oneDNN multiplies bfloat16 with AVX-512 alone");
     require_apart({{"--json", request.bench.json}}, {{"--model", onnx_file(request.model)}});
     Notes notes;
     const Graph graph = requested_graph(request.model, model_options(request.model), notes);
-    const double peak_flops = fma_peak_flops();
+    // The peak of bfloat16 products is not measured.
+    const double peak_flops = dtype == DType::f32 ? fma_peak_flops() : 0;
     const bool quiet = request.bench.rows_only();
     if (!quiet) {
-        fmt::print("{}; {}, {} kernels; medians of {} interleaved rounds on {} threads\n", cpu_description(),
-                   cpu::onednn_version(), to_string(isa()), request.bench.rounds, threads());
+        fmt::print("{}; {}, {} kernels; medians of {} interleaved rounds on {}\n", cpu_description(),
+                   cpu::onednn_version(), to_string(isa()), request.bench.rounds, threads_text());
         if (peak_flops > 0)
-            fmt::print("fused multiply-adds in registers: {:.1f} GFLOP/s on {} threads\n", peak_flops / 1e9,
-                       threads());
+            fmt::print("fused multiply-adds in registers: {:.1f} GFLOP/s on {}\n", peak_flops / 1e9,
+                       threads_text());
         fmt::print(
             "ratios: against oneDNN's direct, its fastest, and the fastest dense product, ours included\n\n");
     }
@@ -402,11 +267,12 @@ void run(const Request& request) {
         for (const std::string& stage : request.stages) {
             Row row{layer, parse_stage(stage), {}};
             if (layer.first && row.stage == Stage::bp) continue;
-            row.contestants = contestants_of(layer, row.stage, request);
+            row.contestants = contestants_of({layer.conv, layer.linear, row.stage, patterns}, dtype);
             time(row.contestants, request.bench.rounds);
             if (!quiet) fmt::print("{}", row_text(row, peak_flops));
             std::fflush(stdout);
             json.push_back(row_json(row, peak_flops));
+            json.back()["dtype"] = request.dtype;
             // The buffers go, the times stay.
             for (Contestant& one : row.contestants) one.run = nullptr, one.out = nullptr;
             rows.push_back(std::move(row));
@@ -436,6 +302,10 @@ void add_bench_kernels(CLI::App& bench) {
         ->delimiter(',')
         ->capture_default_str();
     command->add_option("--layer", request->layer, "only this layer")->type_name("NAME");
+    command
+        ->add_option("--dtype", request->dtype,
+                     "f32, or bf16 (AVX-512): oneDNN's dense products and the permuted N:M kernel")
+        ->capture_default_str();
     add_bench_options(*command, request->bench, "timed runs of each");
     command->footer(
         "Every kernel is checked before it is timed: in full against the reference on a smaller product, at "

@@ -25,6 +25,8 @@ void begin_bench(const BenchOptions& options) {
     if (options.threads > 0) set_threads(options.threads);
 }
 
+std::string threads_text() { return threads() == 1 ? "1 thread" : fmt::format("{} threads", threads()); }
+
 void answer_requests(const std::function<double()>& run) {
     std::cout << "ready" << std::endl;
     for (std::string line; std::getline(std::cin, line);) std::cout << run() << std::endl;

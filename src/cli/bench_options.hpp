@@ -22,6 +22,8 @@ struct BenchOptions {
 void add_bench_options(CLI::App& command, BenchOptions& options, const std::string& what);
 /// Before anything is measured: refuses impossible rounds and targets, sets the threads.
 void begin_bench(const BenchOptions& options);
+/// "1 thread", "2 threads".
+std::string threads_text();
 /// --on-request: runs once for every line on standard input and answers with the seconds, so that another
 /// program can interleave several of us.
 void answer_requests(const std::function<double()>& run);

@@ -163,8 +163,8 @@ class Candidate {
 
 void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, const Request& request) {
     std::string text =
-        fmt::format("{}\n{} batch {}, {} threads, median of {} interleaved rounds\n\n{:<20}{:>10}{:>9}",
-                    cpu_description(), request.model.model, request.model.batch, threads(),
+        fmt::format("{}\n{} batch {}, {}, median of {} interleaved rounds\n\n{:<20}{:>10}{:>9}",
+                    cpu_description(), request.model.model, request.model.batch, threads_text(),
                     request.bench.rounds, "method", "seconds", "vs 1st");
     for (const cpu::Kind kind : kinds) text += fmt::format("{:>9}", to_string(kind));
     text += "\n";

@@ -25,6 +25,13 @@ products::Packed random_packed(const products::Problem& problem, const Buffer& w
     return {};
 }
 
+Buffer random_numbers(int64_t count, TrialNumbers numbers) {
+    Buffer buffer = random_floats(count);
+    float* const values = buffer.as<float>().data();
+    if (numbers == TrialNumbers::bf16) simd().round_to_bf16(values, values, count);
+    return buffer;
+}
+
 int64_t out_size(const products::Problem& problem) {
     switch (problem.stage) {
         case products::Stage::ff:
@@ -71,11 +78,11 @@ size_t fastest_of(const std::vector<std::function<void()>>& contestants) {
     return static_cast<size_t>(std::min_element(medians.begin(), medians.end()) - medians.begin());
 }
 
-TrialOperands::TrialOperands(const products::Problem& wanted)
+TrialOperands::TrialOperands(const products::Problem& wanted, TrialNumbers numbers)
     : problem(wanted),
-      src(random_floats(wanted.conv.src_size())),
-      diff_dst(random_floats(wanted.conv.dst_size())),
-      weights(random_floats(wanted.conv.weights_size())),
+      src(random_numbers(wanted.conv.src_size(), numbers)),
+      diff_dst(random_numbers(wanted.conv.dst_size(), numbers)),
+      weights(random_numbers(wanted.conv.weights_size(), numbers)),
       packed(random_packed(wanted, weights, diff_dst)) {}
 
 KernelTrial::KernelTrial(const TrialOperands& operands, std::string_view kernel)

@@ -18,9 +18,11 @@ Buffer random_bf16(int64_t count);
 /// Runs each in turn, a first time untimed, and returns the index of the one with the smallest median.
 size_t fastest_of(const std::vector<std::function<void()>>& contestants);
 
-/// Random operands of one problem.
+enum class TrialNumbers { f32, bf16 };
+
+/// Random operands of one problem: float32, or float32 that bfloat16 has too.
 struct TrialOperands {
-    explicit TrialOperands(const products::Problem& problem);
+    explicit TrialOperands(const products::Problem& problem, TrialNumbers numbers = TrialNumbers::f32);
 
     products::Problem problem;
     Buffer src, diff_dst, weights;

@@ -34,12 +34,10 @@ void use_our_threads() {
     if (!omp_in_parallel()) omp_set_num_threads(threads());
 }
 
-memory::desc any_map(const memory::dims& dims) {
-    return {dims, memory::data_type::f32, memory::format_tag::any};
-}
+using Element = Layout::Element;
 
-memory::data_type type_of(Layout layout) {
-    return layout.element == Layout::Element::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+memory::data_type type_of(Element element) {
+    return element == Element::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
 memory::desc map_desc(const memory::dims& dims, Layout layout) {
@@ -49,7 +47,7 @@ memory::desc map_desc(const memory::dims& dims, Layout layout) {
     } else {
         ENMESH_ASSERT(layout.block == 1);
     }
-    return {dims, type_of(layout), tag};
+    return {dims, type_of(layout.element), tag};
 }
 
 struct Geometry {
@@ -72,6 +70,22 @@ struct Geometry {
     memory::desc plain_weights() const {
         return {weights, memory::data_type::f32,
                 weights.size() == 5 ? memory::format_tag::goihw : memory::format_tag::oihw};
+    }
+};
+
+/// The maps on either side: in the given layouts, or as the library likes them.
+struct MapPair {
+    std::optional<std::pair<Layout, Layout>> layouts;
+    Element src = Element::f32, dst = Element::f32;
+
+    static MapPair in(Layout src, Layout dst) { return {std::pair{src, dst}, src.element, dst.element}; }
+    memory::desc src_desc(const Geometry& geometry, Element element) const {
+        if (layouts) return map_desc(geometry.src, layouts->first.of(element));
+        return {geometry.src, type_of(element), memory::format_tag::any};
+    }
+    memory::desc dst_desc(const Geometry& geometry, Element element) const {
+        if (layouts) return map_desc(geometry.dst, layouts->second.of(element));
+        return {geometry.dst, type_of(element), memory::format_tag::any};
     }
 };
 
@@ -196,19 +210,18 @@ class Matmul final : public DnnlMatmul {
 
 class Convolution final : public DnnlConvolution {
   public:
-    /// Without layouts the library chooses its own.
-    Convolution(products::Stage stage, const products::Conv& conv,
-                const std::optional<std::pair<Layout, Layout>>& layouts, bool bias, dnnl::algorithm algorithm)
+    Convolution(products::Stage stage, const products::Conv& conv, const MapPair& maps, bool bias,
+                dnnl::algorithm algorithm)
         : stage_(stage), geometry_(conv) {
         use_our_threads();
-        src_desc_ = layouts ? map_desc(geometry_.src, layouts->first) : any_map(geometry_.src);
-        dst_desc_ = layouts ? map_desc(geometry_.dst, layouts->second) : any_map(geometry_.dst);
+        src_desc_ = maps.src_desc(geometry_, maps.src);
+        dst_desc_ = maps.dst_desc(geometry_, maps.dst);
         const memory::desc bias_desc =
             bias ? memory::desc(geometry_.bias, memory::data_type::f32, memory::format_tag::x)
                  : memory::desc();
-        const auto forward = forward_of(layouts, bias_desc, algorithm);
-        const memory::desc any = geometry_.any_weights(
-            stage == products::Stage::bp && layouts ? type_of(layouts->second) : memory::data_type::f32);
+        const auto forward = forward_of(maps, bias_desc, algorithm);
+        const Element weights = stage == products::Stage::bp ? maps.dst : Element::f32;
+        const memory::desc any = geometry_.any_weights(type_of(weights));
         switch (stage) {
             case products::Stage::ff:
                 adopt(forward, forward.weights_desc(), dnnl::convolution_forward(forward));
@@ -301,15 +314,11 @@ class Convolution final : public DnnlConvolution {
 
   private:
     /// FF itself, or what the backward products take as a hint: there all operands are of one type.
-    Forward::primitive_desc forward_of(const std::optional<std::pair<Layout, Layout>>& layouts,
-                                       const memory::desc& bias, dnnl::algorithm algorithm) const {
-        if (!layouts)
-            return forward_desc(algorithm, geometry_, src_desc_,
-                                geometry_.any_weights(memory::data_type::f32), bias, dst_desc_);
-        auto [src, dst] = *layouts;
-        if (stage_ != products::Stage::ff) src.element = dst.element;
-        return forward_desc(algorithm, geometry_, map_desc(geometry_.src, src),
-                            geometry_.any_weights(type_of(src)), bias, map_desc(geometry_.dst, dst));
+    Forward::primitive_desc forward_of(const MapPair& maps, const memory::desc& bias,
+                                       dnnl::algorithm algorithm) const {
+        const Element read = stage_ == products::Stage::ff ? maps.src : maps.dst;
+        return forward_desc(algorithm, geometry_, maps.src_desc(geometry_, read),
+                            geometry_.any_weights(type_of(read)), bias, dst_desc_);
     }
 
     template <typename Desc>
@@ -351,12 +360,12 @@ namespace {
 /// Null where the library has no Winograd for this shape, type, ISA or version.
 std::unique_ptr<DnnlConvolution> plan_winograd(products::Stage stage, const products::Conv& conv, Layout src,
                                                Layout dst, bool bias) {
-    const bool floats = type_of(src) == memory::data_type::f32 && type_of(dst) == memory::data_type::f32;
+    const bool floats = src.element != Element::bf16 && dst.element != Element::bf16;
     const bool suits =
         conv.groups == 1 && conv.r == 3 && conv.s == 3 && conv.stride_h == 1 && conv.stride_w == 1;
     if (!floats || !suits || !products::winograd_allowed()) return nullptr;
     try {
-        return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
+        return std::make_unique<Convolution>(stage, conv, MapPair::in(src, dst), bias,
                                              dnnl::algorithm::convolution_winograd);
     } catch (const dnnl::error&) {
         return nullptr;
@@ -376,7 +385,7 @@ std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const p
         if (auto plan = plan_winograd(stage, conv, src, dst, bias)) return plan;
     }
     try {
-        return std::make_unique<Convolution>(stage, conv, std::pair{src, dst}, bias,
+        return std::make_unique<Convolution>(stage, conv, MapPair::in(src, dst), bias,
                                              dnnl::algorithm::convolution_direct);
     } catch (const dnnl::error& error) {
         refuse("oneDNN cannot do the convolution {}: {}", products::to_string(conv), error.what());
@@ -384,9 +393,11 @@ std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const p
 }
 
 std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const products::Conv& conv,
-                                                 DnnlAlgorithm algorithm) {
+                                                 DnnlAlgorithm algorithm, Layout::Element element) {
+    const MapPair maps{.src = stage == products::Stage::bp ? Element::f32 : element,
+                       .dst = stage == products::Stage::ff ? Element::f32 : element};
     try {
-        return std::make_unique<Convolution>(stage, conv, std::nullopt, false,
+        return std::make_unique<Convolution>(stage, conv, maps, false,
                                              algorithm == DnnlAlgorithm::winograd
                                                  ? dnnl::algorithm::convolution_winograd
                                                  : dnnl::algorithm::convolution_direct);

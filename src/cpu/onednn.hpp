@@ -50,7 +50,8 @@ bool has_winograd(products::Stage stage, const products::Conv& conv, Layout src,
 /// For comparison: the same by one algorithm and in map layouts of the library's own choice. Null where the
 /// library has no such algorithm for the shape and processor.
 std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const products::Conv& conv,
-                                                 DnnlAlgorithm algorithm);
+                                                 DnnlAlgorithm algorithm,
+                                                 Layout::Element element = Layout::Element::f32);
 
 /// c[m][n] = op(a) * op(b) + beta * c, row-major, leading dimensions as given; single-threaded inside a
 /// parallel region.

@@ -14,9 +14,9 @@ using products::Stage;
 
 /// The operands with zeros where nothing was kept.
 struct DenseOperands {
-    explicit DenseOperands(const TrialOperands& o)
+    DenseOperands(const TrialOperands& o, Layout layout)
         : conv(o.problem.conv),
-          block(o.problem.block),
+          maps(layout),
           src(o.src.as<float>()),
           diff_dst(o.diff_dst.as<float>().begin(), o.diff_dst.as<float>().end()),
           weights(o.weights.as<float>().begin(), o.weights.as<float>().end()) {
@@ -26,12 +26,16 @@ struct DenseOperands {
             products::unpack_diff_dst(o.problem, o.packed.view(), diff_dst.data());
     }
 
+    int64_t index(int64_t n, int64_t c, int64_t pixel, int64_t channels, int64_t area) const {
+        if (maps.lanes == Layout::Lanes::images)
+            return products::blocked_index(n, c, pixel, channels, area, maps.block);
+        return ((n * channels / maps.block + c / maps.block) * area + pixel) * maps.block + c % maps.block;
+    }
     int64_t src_index(int64_t n, int64_t c, int64_t y, int64_t x) const {
-        return products::blocked_index(n, c, y * conv.w + x, conv.c, conv.h * conv.w, block);
+        return index(n, c, y * conv.w + x, conv.c, conv.h * conv.w);
     }
     int64_t dst_index(int64_t n, int64_t k, int64_t y, int64_t x) const {
-        return products::blocked_index(n, k, y * conv.out_w() + x, conv.k, conv.out_h() * conv.out_w(),
-                                       block);
+        return index(n, k, y * conv.out_w() + x, conv.k, conv.out_h() * conv.out_w());
     }
     int64_t weights_index(int64_t k, int64_t c, int64_t r, int64_t s) const {
         return ((k * (conv.c / conv.groups) + c) * conv.r + r) * conv.s + s;
@@ -46,7 +50,7 @@ struct DenseOperands {
     bool inside(int64_t y, int64_t x) const { return y >= 0 && y < conv.h && x >= 0 && x < conv.w; }
 
     Conv conv;
-    int block;
+    Layout maps;
     std::span<const float> src;
     std::vector<float> diff_dst, weights;
 };
@@ -110,7 +114,12 @@ double wg_at(const DenseOperands& o, int64_t k, int64_t c, int64_t r, int64_t s)
 
 Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
                       int samples) {
-    const DenseOperands o(operands);
+    return spot_check(operands, out, tolerance, samples, {Layout::Lanes::images, operands.problem.block});
+}
+
+Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
+                      int samples, Layout maps) {
+    const DenseOperands o(operands, maps);
     const Conv& conv = o.conv;
     Random random(13);
     const auto below = [&](int64_t bound) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cpu/lowering.hpp"
 #include "cpu/measure.hpp"
 #include "enmesh/base/compare.hpp"
 
@@ -9,5 +10,8 @@ namespace enmesh::cpu {
 /// each: what the reference kernel would take minutes for in full.
 Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
                       int samples = 256);
+/// The same on maps in another layout than the problem's.
+Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
+                      int samples, Layout maps);
 
 }  // namespace enmesh::cpu

@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "cpu/convert.hpp"
+
 namespace enmesh::cpu {
 namespace {
 
@@ -63,6 +65,27 @@ TEST(SpotCheck, AgreesWithTheReferenceAndCatchesWrongOutputs) {
                                 std::vector<float>(out.size(), std::numeric_limits<float>::quiet_NaN()), 1e-5)
                          .ok());
         for (float& value : out) value *= 1.001F;
+        EXPECT_FALSE(spot_check(operands, out, 1e-5).ok());
+    }
+}
+
+TEST(SpotCheck, ReadsMapsWithChannelsInTheLanes) {
+    constexpr Layout channels{Layout::Lanes::channels, 16};
+    const products::Conv conv{
+        .n = 3, .c = 32, .h = 6, .w = 5, .k = 48, .r = 3, .s = 3, .pad_top = 1, .pad_left = 1};
+    for (const Stage stage : {Stage::ff, Stage::bp}) {
+        const TrialOperands operands({conv, stage, Operand::weights, {2, 8}}, TrialNumbers::bf16);
+        TrialOperands plain(operands.problem, TrialNumbers::bf16);
+        const Shape src{conv.n, conv.c, conv.h, conv.w}, dst{conv.n, conv.k, conv.out_h(), conv.out_w()};
+        convert(operands.src.data(), channels, plain.src.data(), plain_layout, src, sizeof(float));
+        convert(operands.diff_dst.data(), channels, plain.diff_dst.data(), plain_layout, dst, sizeof(float));
+        KernelTrial reference(plain, "reference");
+        reference.run();
+        std::vector<float> out(reference.out().size());
+        convert(reference.out().data(), plain_layout, out.data(), channels, stage == Stage::ff ? dst : src,
+                sizeof(float));
+        const Comparison same = spot_check(operands, out, 1e-5, 256, channels);
+        EXPECT_TRUE(same.ok()) << same.describe();
         EXPECT_FALSE(spot_check(operands, out, 1e-5).ok());
     }
 }
