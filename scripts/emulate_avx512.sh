@@ -53,7 +53,7 @@ for test in "$@"; do
   arguments=$(printf '%s' "${test#"$program"}" | sed "s/[^ ][^ ]*/'&'/g")
   commands="$commands
 echo '== $program'
-$program --gtest_color=no$arguments || echo TESTS-FAILED"
+$program$arguments || echo TESTS-FAILED"
 done
 
 cat >"$work/system/init" <<END
@@ -62,7 +62,7 @@ mount -t proc proc /proc
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 export HOME=/tmp PATH=/bin LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu
-export LD_BIND_NOW=1 OMP_NUM_THREADS=1 ENMESH_ISA=avx512
+export LD_BIND_NOW=1 OMP_NUM_THREADS=1 ENMESH_ISA=avx512 GTEST_COLOR=no
 exec >/dev/ttyS0 2>&1
 grep -q avx512bw /proc/cpuinfo || echo TESTS-FAILED: no AVX-512
 $commands
