@@ -181,6 +181,9 @@ void pack_vectors(const PackArgs& args) {
                 continue;
             }
             const float* from = plane + run.from;
+            // The next channels' planes lie on other pages, where the processor does not read ahead.
+            const float* const ahead = from + 2 * args.channel_stride;
+            for (int64_t f = 0; f < run.pixels * args.pixel_stride; f += 16) __builtin_prefetch(ahead + f);
             for (int32_t p = 0; p < run.pixels; ++p, to += lanes, from += args.pixel_stride)
                 store(to, load(from));
         }
