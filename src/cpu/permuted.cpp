@@ -51,7 +51,8 @@ std::function<void()> trial(const products::Problem& problem,
 /// The permuted kernel's name, or dense_kernel.
 std::string choose(Machine& machine, const products::Problem& problem,
                    const std::shared_ptr<products::PermutedProduct>& plan, const MakeRival& make_rival) {
-    const std::string product = "bf16 " + products::to_string(problem), ours(plan->kernel());
+    const std::string product = "bf16 " + products::to_string(problem);
+    std::string ours(plan->kernel());
     const auto known = [&](const std::string& kernel) { return kernel == ours || kernel == dense_kernel; };
     const auto& planned = machine.options().plan.kernels;
     if (const auto found = planned.find(product); found != planned.end() && known(found->second))
@@ -59,7 +60,7 @@ std::string choose(Machine& machine, const products::Problem& problem,
     if (machine.options().choice == KernelChoice::defaults) return ours;
     const bool weights_change = machine.step().trains();
     const std::string measured = weights_change ? product : product + " prepared once";
-    if (const std::string kernel = machine.cache().find(measured); known(kernel)) return kernel;
+    if (std::string kernel = machine.cache().find(measured); known(kernel)) return kernel;
     if (machine.options().choice == KernelChoice::cached) return ours;
     const std::string names[] = {ours, dense_kernel};
     const std::string& fastest = names[fastest_of({trial(problem, plan, weights_change), make_rival()})];
