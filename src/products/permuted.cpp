@@ -13,7 +13,6 @@
 #include "products/permuted.hpp"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "enmesh/base/arithmetic.hpp"
@@ -27,67 +26,78 @@ namespace {
 
 constexpr int64_t lanes = permuted_lanes;
 constexpr int64_t width = permuted_width;
-// Lines of 16 channels in a map; whatever lies outside adds `outside`, so that a sum of three is negative
-// then.
-constexpr int64_t max_lines = int64_t{1} << 29;
-constexpr int32_t outside = -static_cast<int32_t>(max_lines);
 // What a thread's tiles read is used by all output channels in turn: it should stay in the L2 cache.
 constexpr int64_t chunk_bytes = 128 << 10;
+constexpr int64_t max_chunk_tiles = 128;
 
-// One dimension of a phase: outputs first, first + step, ..., and what each tap reads for each.
+// One dimension of a phase: output i lies at first + i * step and reads i * in_step + shift, one shift per
+// tap.
 struct Axis {
-    int64_t count = 0, first = 0, step = 1;
-    std::vector<int32_t> taps = {};
-    std::vector<int32_t> reads = {};  // [count][taps]: lines, or `outside`
+    struct Tap {
+        int64_t index, shift;
+    };
+    int64_t in = 0;  // pixels of the map that is read
+    int64_t count = 0, first = 0, step = 1, in_step = 1;
+    std::vector<Tap> taps = {};
+
+    int64_t reads(int64_t i, const Tap& tap) const { return i * in_step + tap.shift; }
+    bool inside(int64_t i, const Tap& tap) const { return reads(i, tap) >= 0 && reads(i, tap) < in; }
 };
 
 struct AxisShape {
     int64_t in, out;  // pixels of the maps read and written
     int64_t window, stride, pad, dilation;
-    int64_t lines;  // per pixel read
 };
 
-// Taps that read nothing but padding are left out.
-void add_tap(Axis& axis, int64_t tap, const std::vector<int32_t>& reads) {
-    if (std::ranges::all_of(reads, [](int32_t at) { return at < 0; })) return;
-    const int64_t before = static_cast<int64_t>(axis.taps.size());
-    std::vector<int32_t> all;
-    for (int64_t i = 0; i < axis.count; ++i) {
-        all.insert(all.end(), axis.reads.begin() + i * before, axis.reads.begin() + (i + 1) * before);
-        all.push_back(reads[static_cast<size_t>(i)]);
-    }
-    axis.reads = std::move(all);
-    axis.taps.push_back(static_cast<int32_t>(tap));
-}
-
-// Output `at` of FF reads at * stride - pad + tap * dilation; output `at` of BP the input of which that is
-// true.
+// FF reads at * stride - pad + tap * dilation for output `at`; BP reads for `at` the output of which that was
+// the input. Taps that read nothing but padding are left out.
 Axis make_axis(const AxisShape& shape, Stage stage, int64_t residue) {
-    Axis axis;
-    if (stage == Stage::bp) axis = {.first = residue, .step = shape.stride};
+    Axis axis{.in = shape.in, .in_step = shape.stride};
+    if (stage == Stage::bp) axis = {.in = shape.in, .first = residue, .step = shape.stride};
     axis.count = ceil_div(shape.out - axis.first, axis.step);
-    std::vector<int32_t> reads(static_cast<size_t>(axis.count));
-    for (int64_t tap = 0; tap < shape.window; ++tap) {
-        for (int64_t i = 0; i < axis.count; ++i) {
-            const int64_t at = axis.first + i * axis.step;
-            int64_t in = at * shape.stride - shape.pad + tap * shape.dilation;
-            if (stage == Stage::bp) {
-                const int64_t scaled = at + shape.pad - tap * shape.dilation;
-                in = scaled % shape.stride == 0 ? scaled / shape.stride : -1;
-            }
-            reads[static_cast<size_t>(i)] =
-                in >= 0 && in < shape.in ? static_cast<int32_t>(in * shape.lines) : outside;
+    for (int64_t index = 0; index < shape.window; ++index) {
+        int64_t shift = index * shape.dilation - shape.pad;
+        if (stage == Stage::bp) {
+            shift = residue - shift;
+            if (shift % shape.stride != 0) continue;
+            shift /= shape.stride;
         }
-        add_tap(axis, tap, reads);
+        const Axis::Tap tap{index, shift};
+        bool used = false;
+        for (int64_t i = 0; i < axis.count && !used; ++i) used = axis.inside(i, tap);
+        if (used) axis.taps.push_back(tap);
     }
     return axis;
 }
 
-// Output pixels that share their taps. Tiles share them out evenly: sizes differ by at most one.
+// The tiles of some images; for others of as many they are the same. Pixels are shared out evenly: the sizes
+// of tiles differ by at most one.
+struct Tiling {
+    int64_t images = 0;
+    std::vector<PermutedTile> tiles = {};
+    std::vector<uint8_t> live = {};  // [tiles][taps]: PermutedArgs::live
+
+    int64_t count() const { return static_cast<int64_t>(tiles.size()); }
+};
+
+// Output pixels that share their taps: `repeats` times `whole`, then what is left of the images.
 struct Phase {
     Axis y, x;
-    int64_t pixels = 0, tiles = 0;  // over all images
+    std::vector<PermutedTap> taps = {};
+    int64_t repeats = 0;
+    Tiling whole = {}, rest = {};
+
+    int64_t pixels() const { return y.count * x.count; }
+    int64_t tiles() const { return repeats * whole.count() + rest.count(); }
 };
+
+// How many images a tiling spans: few, but so many that hardly a tile is short and that a chunk is full.
+int64_t tiled_images(int64_t n, int64_t pixels) {
+    int64_t images = 1;
+    const auto slots = [&] { return ceil_div(images * pixels, permuted_pixels) * permuted_pixels; };
+    while (images < n && slots() * 49 > images * pixels * 50) ++images;
+    return std::min(n, images * std::max<int64_t>(1, max_chunk_tiles * permuted_pixels / (images * pixels)));
+}
 
 class Permuted final : public PermutedProduct {
   public:
@@ -95,7 +105,7 @@ class Permuted final : public PermutedProduct {
 
     std::string_view kernel() const override { return name_; }
     size_t prepared_bytes() const override { return static_cast<size_t>(out_.blocks * vector_stride() * 2); }
-    size_t workspace_bytes() const override { return static_cast<size_t>(threads_) * thread_bytes(); }
+    size_t workspace_bytes() const override { return 0; }
     void prepare(const PackedView& weights, std::span<std::byte> prepared) const override;
     void run(const Arguments& arguments) const override;
 
@@ -120,23 +130,16 @@ class Permuted final : public PermutedProduct {
     int64_t tap_stride() const { return tap_entries_ * permuted_entry; }
     int64_t vector_stride() const { return taps() * tap_stride(); }
 
-    size_t tiles_bytes() const { return static_cast<size_t>(chunk_tiles_) * sizeof(PermutedTile); }
-    size_t thread_bytes() const {
-        return static_cast<size_t>(round_up(
-            static_cast<int64_t>(tiles_bytes()) + chunk_tiles_ * taps() * int64_t{sizeof(PermutedTap)}, 64));
-    }
-
     void prepare_vector(const PackedView& weights, const Unit& unit, int64_t vector, int64_t tap,
                         uint16_t* stream) const;
-    void describe(const Phase& phase, int64_t index, PermutedTap* taps, PermutedTile& tile) const;
-    void run_tiles(const Arguments& arguments, const Phase& phase, std::pair<int64_t, int64_t> tiles,
-                   std::pair<int64_t, int64_t> units, std::byte* scratch) const;
-    void run_unit(const Arguments& arguments, int64_t index, std::span<const PermutedTile> tiles) const;
+    Tiling make_tiling(const Phase& phase, int64_t images) const;
+    void run_part(const Arguments& arguments, const Phase& phase, std::pair<int64_t, int64_t> tiles,
+                  std::pair<int64_t, int64_t> units) const;
+    void run_unit(const PermutedArgs& chunk, const Arguments& arguments, int64_t index, int64_t tiles) const;
 
     Problem problem_;
     const PermutedLoops* loops_;
     std::string name_;
-    int threads_;
     Map in_, out_;
     std::vector<Phase> phases_;
     std::vector<int32_t> entries_;  // per block of 32 channels of a group's reduction
@@ -145,27 +148,60 @@ class Permuted final : public PermutedProduct {
 };
 
 Permuted::Permuted(const Problem& problem, const PermutedLoops& loops)
-    : problem_(problem),
-      loops_(&loops),
-      name_(fmt::format("permuted bf16 {}", loops.name)),
-      threads_(threads()) {
+    : problem_(problem), loops_(&loops), name_(fmt::format("permuted bf16 {}", loops.name)) {
     const Conv& conv = problem.conv;
     const bool ff = problem.stage == Stage::ff;
     const Map src{conv.c / lanes, conv.h, conv.w}, dst{conv.k / lanes, conv.out_h(), conv.out_w()};
     in_ = ff ? src : dst;
     out_ = ff ? dst : src;
     count_entries();
-    const AxisShape y{in_.h, out_.h, conv.r, conv.stride_h, conv.pad_top, conv.dilation_h, in_.w};
-    const AxisShape x{in_.w, out_.w, conv.s, conv.stride_w, conv.pad_left, conv.dilation_w, 1};
+    const AxisShape y{in_.h, out_.h, conv.r, conv.stride_h, conv.pad_top, conv.dilation_h};
+    const AxisShape x{in_.w, out_.w, conv.s, conv.stride_w, conv.pad_left, conv.dilation_w};
     for (int64_t ry = 0; ry < (ff ? 1 : std::min(conv.stride_h, out_.h)); ++ry) {
         for (int64_t rx = 0; rx < (ff ? 1 : std::min(conv.stride_w, out_.w)); ++rx) {
             Phase phase{make_axis(y, problem.stage, ry), make_axis(x, problem.stage, rx)};
-            phase.pixels = conv.n * phase.y.count * phase.x.count;
-            phase.tiles = ceil_div(phase.pixels, permuted_pixels);
+            for (const Axis::Tap& r : phase.y.taps) {
+                for (const Axis::Tap& s : phase.x.taps)
+                    phase.taps.push_back({r.index * conv.s + s.index, (r.shift * in_.w + s.shift) * lanes});
+            }
+            const int64_t images = tiled_images(conv.n, phase.pixels());
+            phase.repeats = conv.n / images;
+            phase.whole = make_tiling(phase, images);
+            if (conv.n % images != 0) phase.rest = make_tiling(phase, conv.n % images);
             phases_.push_back(std::move(phase));
         }
     }
-    chunk_tiles_ = std::clamp<int64_t>(chunk_bytes / (permuted_pixels * in_.blocks * lanes * 2), 8, 128);
+    chunk_tiles_ =
+        std::clamp<int64_t>(chunk_bytes / (permuted_pixels * in_.blocks * lanes * 2), 8, max_chunk_tiles);
+}
+
+Tiling Permuted::make_tiling(const Phase& phase, int64_t images) const {
+    const Axis &y = phase.y, &x = phase.x;
+    const int64_t pixels = images * phase.pixels(), count = ceil_div(pixels, permuted_pixels);
+    Tiling tiling{images};
+    for (int64_t index = 0; index < count; ++index) {
+        const auto [begin, end] = share(pixels, static_cast<int>(index), static_cast<int>(count));
+        PermutedTile tile{.pixels = end - begin};
+        std::vector<uint8_t> live(phase.taps.size());
+        for (int64_t pixel = begin; pixel < end; ++pixel) {
+            const int64_t j = pixel % x.count, i = pixel / x.count % y.count, image = pixel / phase.pixels();
+            const int64_t out = (y.first + i * y.step) * out_.w + x.first + j * x.step;
+            const int64_t in = i * y.in_step * in_.w + j * x.in_step;
+            tile.out[pixel - begin] = (image * out_.blocks * out_.area() + out) * lanes;
+            tile.in[pixel - begin] = (image * in_.blocks * in_.area() + in) * lanes;
+            auto at = live.begin();
+            for (const Axis::Tap& r : y.taps) {
+                for (const Axis::Tap& s : x.taps) {
+                    const int bit = y.inside(i, r) && x.inside(j, s) ? 1 << (pixel - begin) : 0;
+                    *at = static_cast<uint8_t>(*at | bit);
+                    ++at;
+                }
+            }
+        }
+        tiling.tiles.push_back(tile);
+        tiling.live.insert(tiling.live.end(), live.begin(), live.end());
+    }
+    return tiling;
 }
 
 // How many entries a block of 32 channels needs: the most that one output channel can keep of it, in pairs.
@@ -253,99 +289,66 @@ void Permuted::prepare(const PackedView& weights, std::span<std::byte> prepared)
     });
 }
 
-// Tile `index` of a phase: where its pixels go and, for each tap that reaches one, where they come from.
-void Permuted::describe(const Phase& phase, int64_t index, PermutedTap* taps, PermutedTile& tile) const {
-    const auto [begin, end] = share(phase.pixels, static_cast<int>(index), static_cast<int>(phase.tiles));
-    const int64_t y_taps = static_cast<int64_t>(phase.y.taps.size()),
-                  x_taps = static_cast<int64_t>(phase.x.taps.size());
-    std::array<int32_t, permuted_pixels> images, lines;
-    std::array<const int32_t*, permuted_pixels> rows, columns;
-    images.fill(outside);
-    rows.fill(phase.y.reads.data());
-    columns.fill(phase.x.reads.data());
-    tile = {.pixels = static_cast<int32_t>(end - begin), .taps = taps};
-    int64_t x = begin % phase.x.count, y = begin / phase.x.count % phase.y.count,
-            image = begin / phase.x.count / phase.y.count;
-    for (int i = 0; i < tile.pixels; ++i) {
-        const int64_t out_y = phase.y.first + y * phase.y.step, out_x = phase.x.first + x * phase.x.step;
-        tile.lines[i] = static_cast<int32_t>(image * out_.blocks * out_.area() + out_y * out_.w + out_x);
-        images[i] = static_cast<int32_t>(image * in_.blocks * in_.area());
-        rows[i] += y * y_taps;
-        columns[i] += x * x_taps;
-        if (++x < phase.x.count) continue;
-        x = 0;
-        if (++y < phase.y.count) continue;
-        y = 0;
-        ++image;
-    }
-    for (int64_t r = 0; r < y_taps; ++r) {
-        for (int i = 0; i < permuted_pixels; ++i) lines[i] = images[i] + rows[i][r];
-        for (int64_t s = 0; s < x_taps; ++s) {
-            PermutedTap& tap = taps[tile.tap_count];
-            tap.tap = phase.y.taps[r] * static_cast<int32_t>(problem_.conv.s) + phase.x.taps[s];
-            tap.live = 0;
-            for (int i = 0; i < permuted_pixels; ++i) {
-                const int32_t line = lines[i] + columns[i][s];
-                tap.live |= static_cast<uint32_t>(line >= 0) << i;
-                tap.lines[i] = std::max(line, 0);
-            }
-            if (tap.live != 0) ++tile.tap_count;
-        }
-    }
-}
-
-void Permuted::run_unit(const Arguments& arguments, int64_t index,
-                        std::span<const PermutedTile> tiles) const {
+// One unit of a chunk of tiles.
+void Permuted::run_unit(const PermutedArgs& chunk, const Arguments& arguments, int64_t index,
+                        int64_t tiles) const {
     const Unit part = unit(index);
     const int64_t group = index / units_of_group();
-    const int64_t in_plane = in_.area() * lanes, out_plane = out_.area() * lanes;
-    PermutedArgs args{
-        .src = arguments.src + group * (in_.blocks / problem_.conv.groups) * in_plane,
-        .plane = in_plane,
-        .weights =
-            reinterpret_cast<const uint16_t*>(arguments.prepared.data()) + part.block * vector_stride(),
-        .tap_stride = part.vectors * tap_stride(),
-        .entries = entries_.data(),
-        .whole_blocks = problem_.reduction() / width,
-        .half_block = problem_.reduction() % width != 0,
-        .out = arguments.out + part.block * out_plane,
-        .out_plane = out_plane,
-        .bias = arguments.bias == nullptr ? nullptr : arguments.bias + part.block * lanes,
-    };
-    for (const PermutedTile& tile : tiles) {
-        args.tile = &tile;
-        loops_->multiply[part.vectors - 1][tile.pixels - 1](args);
+    PermutedArgs args = chunk;
+    args.src += group * (in_.blocks / problem_.conv.groups) * args.plane;
+    args.weights =
+        reinterpret_cast<const uint16_t*>(arguments.prepared.data()) + part.block * vector_stride();
+    args.tap_stride = part.vectors * tap_stride();
+    args.out += part.block * args.out_plane;
+    if (arguments.bias != nullptr) args.bias = arguments.bias + part.block * lanes;
+    const PermutedFn* const multiply = loops_->multiply[part.vectors - 1];
+    for (int64_t i = 0; i < tiles; ++i) {
+        multiply[args.tile->pixels - 1](args);
+        ++args.tile;
+        args.live += args.tap_count;
     }
 }
 
-void Permuted::run_tiles(const Arguments& arguments, const Phase& phase, std::pair<int64_t, int64_t> tiles,
-                         std::pair<int64_t, int64_t> units, std::byte* scratch) const {
-    auto* const chunk = reinterpret_cast<PermutedTile*>(scratch);
-    auto* const chunk_taps = reinterpret_cast<PermutedTap*>(scratch + tiles_bytes());
-    for (int64_t begin = tiles.first; begin < tiles.second; begin += chunk_tiles_) {
-        const int64_t count = std::min(chunk_tiles_, tiles.second - begin);
-        for (int64_t i = 0; i < count; ++i) describe(phase, begin + i, chunk_taps + i * taps(), chunk[i]);
+// Some tiles of a phase, by chunks that stay in the cache, through some units.
+void Permuted::run_part(const Arguments& arguments, const Phase& phase, std::pair<int64_t, int64_t> tiles,
+                        std::pair<int64_t, int64_t> units) const {
+    const int64_t in_plane = in_.area() * lanes, out_plane = out_.area() * lanes;
+    const int64_t whole = phase.whole.count();
+    for (int64_t begin = tiles.first; begin < tiles.second;) {
+        const int64_t repeat = std::min(begin / whole, phase.repeats), first = begin - repeat * whole;
+        const Tiling& tiling = repeat < phase.repeats ? phase.whole : phase.rest;
+        const int64_t count = std::min({chunk_tiles_, tiling.count() - first, tiles.second - begin});
+        const int64_t image = repeat * phase.whole.images;
+        const PermutedArgs chunk{
+            .tile = tiling.tiles.data() + first,
+            .taps = phase.taps.data(),
+            .live = tiling.live.data() + first * static_cast<int64_t>(phase.taps.size()),
+            .tap_count = static_cast<int64_t>(phase.taps.size()),
+            .src = arguments.src + image * in_.blocks * in_plane,
+            .plane = in_plane,
+            .entries = entries_.data(),
+            .whole_blocks = problem_.reduction() / width,
+            .half_block = problem_.reduction() % width != 0,
+            .out = arguments.out + image * out_.blocks * out_plane,
+            .out_plane = out_plane,
+        };
         for (int64_t index = units.first; index < units.second; ++index)
-            run_unit(arguments, index, {chunk, static_cast<size_t>(count)});
+            run_unit(chunk, arguments, index, count);
+        begin += count;
     }
 }
 
 // Threads share the tiles; where these are few, they share single units of them.
 void Permuted::run(const Arguments& arguments) const {
     require_bytes(arguments.prepared, prepared_bytes(), "the prepared weights");
-    require_bytes(arguments.workspace, workspace_bytes(), "the workspace");
     parallel_team([&](int thread, int team) {
-        team = std::min(team, threads_);
-        if (thread >= team) return;
-        std::byte* const scratch = arguments.workspace.data() + static_cast<size_t>(thread) * thread_bytes();
         for (const Phase& phase : phases_) {
-            const int64_t parts = phase.tiles >= 16 * team ? 1 : units();
-            const auto [begin, end] = share(parts * phase.tiles, thread, team);
+            const int64_t tiles = phase.tiles(), parts = tiles >= 16 * team ? 1 : units();
+            const auto [begin, end] = share(parts * tiles, thread, team);
             for (int64_t item = begin; item < end;) {
-                const int64_t part = item / phase.tiles, stop = std::min(end, (part + 1) * phase.tiles);
-                const int64_t first = part * phase.tiles;
-                run_tiles(arguments, phase, {item - first, stop - first},
-                          share(units(), static_cast<int>(part), static_cast<int>(parts)), scratch);
+                const int64_t part = item / tiles, first = part * tiles, stop = std::min(end, first + tiles);
+                run_part(arguments, phase, {item - first, stop - first},
+                         share(units(), static_cast<int>(part), static_cast<int>(parts)));
                 item = stop;
             }
         }
@@ -361,8 +364,6 @@ std::string permuted_declines(const Problem& problem) {
     if (conv.c / conv.groups % lanes != 0 || conv.k / conv.groups % lanes != 0)
         return fmt::format("channels{} are not whole blocks of {}", conv.groups > 1 ? " of a group" : "",
                            lanes);
-    const int64_t lines = std::max(conv.src_size(), conv.dst_size()) / lanes;
-    if (lines >= max_lines) return "a map is larger than its offsets can tell";
     return {};
 }
 

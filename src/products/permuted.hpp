@@ -33,7 +33,6 @@ class PermutedProduct {
     /// "permuted bf16 " and the loops that serve it: avx512_bf16, avx512 or portable.
     virtual std::string_view kernel() const = 0;
     virtual size_t prepared_bytes() const = 0;
-    /// Booked for the thread count at planning time; running with more threads uses that many only.
     virtual size_t workspace_bytes() const = 0;
     /// Rounds compact weights (weights_shape of the problem) to bfloat16, ties to even, NaN to NaN, and lays
     /// them out for the loops; once per weight update.
@@ -44,7 +43,7 @@ class PermutedProduct {
         std::span<const std::byte> prepared;  ///< what prepare() wrote
         const float* bias = nullptr;          ///< FF only: K values, added last
         float* out;                           ///< dst or diff_src, overwritten
-        std::span<std::byte> workspace;       ///< aligned to 8 bytes; contents need not survive
+        std::span<std::byte> workspace;       ///< workspace_bytes(); contents need not survive
     };
     /// Allocates nothing; the bits of the result do not depend on the number of threads.
     virtual void run(const Arguments& arguments) const = 0;

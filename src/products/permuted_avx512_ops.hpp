@@ -19,7 +19,7 @@ struct Avx512Loads {
 
     static Live live(uint32_t bit) { return static_cast<Live>(-static_cast<int32_t>(bit)); }
 
-    // The masks cost nothing: both halves are loads, and the second one has to be inserted anyhow.
+    // The mask costs nothing: the second half has to be inserted anyhow.
     static Pixel load(const uint16_t* at, int64_t plane, Live live) {
         const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
         const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + plane));

@@ -48,14 +48,17 @@ void multiply_tile(const PermutedArgs& args) {
     ENMESH_UNROLL for (int vector = 0; vector < vectors; ++vector) {
         ENMESH_UNROLL for (int i = 0; i < pixels; ++i) Ops::clear(sums[vector][i]);
     }
-    for (int32_t t = 0; t < tile.tap_count; ++t) {
-        const PermutedTap& tap = tile.taps[t];
-        const uint16_t* weights = args.weights + tap.tap * args.tap_stride;
+    for (int64_t t = 0; t < args.tap_count; ++t) {
+        const uint32_t inside = args.live[t];
+        if (inside == 0) continue;
+        const uint16_t* weights = args.weights + args.taps[t].weights * args.tap_stride;
+        const uint16_t* const src = args.src + args.taps[t].shift;
         const uint16_t* at[pixels];
         Ops::Live live[pixels];
         ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
-            at[i] = args.src + static_cast<int64_t>(tap.lines[i]) * permuted_lanes;
-            live[i] = Ops::live(tap.live >> i & 1);
+            const uint32_t bit = inside >> i & 1;
+            at[i] = bit != 0 ? src + tile.in[i] : args.src;  // loaded, then masked
+            live[i] = Ops::live(bit);
         }
         Ops::Pixel pixel[pixels];
         for (int64_t block = 0; block < args.whole_blocks; ++block) {
@@ -74,7 +77,7 @@ void multiply_tile(const PermutedArgs& args) {
         float* const out = args.out + vector * args.out_plane;
         const float* const bias = args.bias == nullptr ? nullptr : args.bias + vector * permuted_lanes;
         ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
-            Ops::store(out + static_cast<int64_t>(tile.lines[i]) * permuted_lanes, sums[vector][i], bias);
+            Ops::store(out + tile.out[i], sums[vector][i], bias);
         }
     }
 }

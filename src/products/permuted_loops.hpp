@@ -15,32 +15,34 @@ constexpr int permuted_vectors = 2;  ///< most vectors of output channels in a u
 constexpr int permuted_entry =
     64;  ///< uint16_t of one entry of a stream: 32 indices, then 16 pairs of weights
 
-/// One tap of a tile: the pixels that it reads.
+/// One tap of a phase: where its weights lie, and what it reads beside what the first element would.
 struct PermutedTap {
-    int32_t tap = 0;                      ///< where its weights lie: the window's r * S + s
-    uint32_t live = 0;                    ///< bit i: pixel i of the tile reads inside the map
-    int32_t lines[permuted_pixels] = {};  ///< 16-channel lines from the map's start; 0 where not live
+    int64_t weights = 0;  ///< the window's r * S + s
+    int64_t shift = 0;    ///< elements
 };
 
-/// A tile of output pixels and the taps that reach some pixel.
+/// A tile of pixels: where the sums of each go, and where it reads with a shift of 0, in elements from `src`
+/// and `out` of its arguments. What it reads there is outside the map where no tap has a shift of 0.
 struct PermutedTile {
-    int32_t pixels = 0;
-    int32_t tap_count = 0;
-    const PermutedTap* taps = nullptr;
-    int32_t lines[permuted_pixels] = {};  ///< 16-channel lines from the output map's start
+    int64_t pixels = 0;
+    int64_t out[permuted_pixels] = {};
+    int64_t in[permuted_pixels] = {};
 };
 
 /// One unit (one or two vectors of output channels) of one tile.
 struct PermutedArgs {
     const PermutedTile* tile = nullptr;
-    const uint16_t* src = nullptr;      ///< the map, moved to the group's first channel
+    const PermutedTap* taps = nullptr;
+    const uint8_t* live = nullptr;  ///< per tap, bit i: pixel i reads inside the map
+    int64_t tap_count = 0;
+    const uint16_t* src = nullptr;      ///< from the tile's first image and the group's first channel
     int64_t plane = 0;                  ///< uint16_t between blocks of 16 channels
     const uint16_t* weights = nullptr;  ///< [tap][block][entry][vector][permuted_entry]
     int64_t tap_stride = 0;             ///< uint16_t between taps
     const int32_t* entries = nullptr;   ///< per block of 32 channels
     int64_t whole_blocks = 0;           ///< of 32 channels
     bool half_block = false;            ///< one more of 16 channels
-    float* out = nullptr;               ///< the map, moved to the unit's first channel
+    float* out = nullptr;               ///< from the tile's first image and the unit's first channel
     int64_t out_plane = 0;              ///< floats between blocks of 16 channels
     const float* bias = nullptr;        ///< of the unit's channels, or null
 };
