@@ -233,11 +233,15 @@ TEST(Permuted, DegenerateShapesMatchTheDefinition) {
     }
 }
 
-// More tiles than a thread describes at once, and enough for threads to share them whole.
+// More tiles than stay in the cache; more images than a tiling spans, and one left over; threads that share
+// tiles whole.
 TEST(Permuted, ManyTilesMatchTheDefinition) {
     Random random(46);
-    for (const Stage stage : {Stage::ff, Stage::bp})
-        check_problem({window(2, 16, 32, 27, 3), stage, Operand::weights, {1, 8}}, random);
+    for (const Stage stage : {Stage::ff, Stage::bp}) {
+        check_problem({window(1, 16, 32, 31, 3), stage, Operand::weights, {1, 8}}, random);
+        check_problem({window(5, 16, 16, 20, 3), stage, Operand::weights, {2, 8}}, random);
+        check_problem({linear(1000, 16, 32), stage, Operand::weights, {2, 4}}, random);
+    }
 }
 
 // Products of two bfloat16 are exact, and all additions come in one order.
