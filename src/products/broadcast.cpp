@@ -18,12 +18,7 @@
 namespace enmesh::products {
 namespace {
 
-// N kept weights and their places in the group of M; a dense weight is a group of one.
-struct KeptGroup {
-    const float* values;
-    const uint8_t* indices;
-};
-constexpr uint8_t first_index = 0;
+constexpr int64_t fill_rows = 8;
 
 class Broadcast final : public Product {
   public:
@@ -44,18 +39,15 @@ class Broadcast final : public Product {
         if (problem().sparse != Operand::weights) return Product::prepare(weights, prepared);
         const PackedShape shape = weights_shape(conv, problem().stage, plan_.pattern);
         if (weights.shape != shape) fail("{}: compact weights of another shape", to_string(problem()));
-        const int64_t groups = shape.groups(), tail = shape.tail(), n = plan_.pattern.n;
-        const float* const values = weights.values.data();
-        const uint8_t* const indices = weights.indices.data();
-        fill(
-            prepared,
-            [=](int64_t row, const Tap& tap, int64_t unit) {
-                const int64_t at = ((row * shape.taps + tap.index) * groups + unit) * n;
-                return KeptGroup{values + at, indices + at};
-            },
-            [=, &weights](int64_t row, const Tap& tap, int64_t i) {
-                return weights.tail[(row * shape.taps + tap.index) * tail + i];
-            });
+        fill(prepared,
+             [&](const Phase& phase, const Block& block, int64_t row, float* values, uint16_t* offsets) {
+                 const auto fill_row = plan_.pattern.n == 1   ? &Broadcast::fill_compact_row<1>
+                                       : plan_.pattern.n == 2 ? &Broadcast::fill_compact_row<2>
+                                       : plan_.pattern.n == 4 ? &Broadcast::fill_compact_row<4>
+                                                              : &Broadcast::fill_compact_row<0>;
+                 (this->*fill_row)(phase, block, row, weights, values + row * block.count,
+                                   offsets + row * block.count);
+             });
     }
 
     void prepare(std::span<const float> weights, std::span<std::byte> prepared) const override {
@@ -69,14 +61,11 @@ class Broadcast final : public Product {
         const bool ff = problem().stage == Stage::ff;
         const int64_t row_stride = ff ? c * taps : taps, channel_stride = ff ? taps : c * taps;
         const int64_t rows = plan_.rows, band_stride = k * c * taps;
-        fill(
-            prepared,
-            [=](int64_t row, const Tap& tap, int64_t unit) {
-                return KeptGroup{weights.data() + row / rows * band_stride + row % rows * row_stride +
-                                     unit * channel_stride + tap.index,
-                                 &first_index};
-            },
-            [](int64_t, const Tap&, int64_t) { return 0.0F; });
+        fill(prepared, [&](const Phase& phase, const Block& block, int64_t row, float* values,
+                           uint16_t* offsets) {
+            const float* const from = weights.data() + row / rows * band_stride + row % rows * row_stride;
+            fill_dense_row(phase, block, row, from, channel_stride, values, offsets);
+        });
     }
 
     void run(const Arguments& arguments) const override {
@@ -138,29 +127,74 @@ class Broadcast final : public Product {
         return scratch;
     }
 
-    // kept(row, tap, unit) gives the kept weights of a group of M channels, tail(row, tap, i) one of the
-    // tail.
-    template <typename Kept, typename Tail>
-    void fill(std::span<std::byte> prepared, const Kept& kept, const Tail& tail) const {
+    // row(phase, block, row, values, offsets) writes one row of a block's stream.
+    template <typename Row>
+    void fill(std::span<std::byte> prepared, const Row& row) const {
         require_bytes(prepared, prepared_bytes(), "the prepared weights");
         auto* const values = reinterpret_cast<float*>(prepared.data());
         auto* const offsets = reinterpret_cast<uint16_t*>(values + plan_.value_count);
         std::memset(offsets + plan_.offset_count, 0, 64);
         parallel_for(problem().rows(), 4, [&](int64_t begin, int64_t end) {
-            for (const Phase& phase : plan_.phases) {
-                for (const Block& block : phase.blocks) {
-                    for (int64_t row = begin; row < end; ++row) {
-                        fill_row(phase, block, row, values + block.values, offsets + block.offsets, kept,
-                                 tail);
+            // Some rows at a time, so that what is read stays in cache from block to block, and what is
+            // written comes in long runs.
+            for (int64_t first = begin; first < end; first += fill_rows) {
+                for (const Phase& phase : plan_.phases) {
+                    for (const Block& block : phase.blocks) {
+                        for (int64_t i = first; i < std::min(first + fill_rows, end); ++i)
+                            row(phase, block, i, values + block.values, offsets + block.offsets);
                     }
                 }
             }
         });
     }
 
-    template <typename Kept, typename Tail>
-    void fill_row(const Phase& phase, const Block& block, int64_t row, float* values, uint16_t* offsets,
-                  const Kept& kept, const Tail& tail) const {
+    // Kept weights in the order [group][tap][kept], then the tail. Offsets fit 16 bits, and so do their sums.
+    template <int constant_n>
+    void fill_compact_row(const Phase& phase, const Block& block, int64_t row, const PackedView& weights,
+                          float* values, uint16_t* offsets) const {
+        const PackedShape& shape = weights.shape;
+        const int64_t n = constant_n != 0 ? constant_n : plan_.pattern.n;
+        const int64_t m = plan_.pattern.m, first_unit = block.first / m, units = block.units;
+        const int64_t apart = static_cast<int64_t>(phase.taps.size()) * n;
+        const auto channel_bytes = static_cast<uint32_t>(phase.channel_floats * 4);
+        float* to = values;
+        uint16_t* offset = offsets;
+        for (const Tap& tap : phase.taps) {
+            const int64_t at = ((row * shape.taps + tap.index) * shape.groups() + first_unit) * n;
+            const float* value = weights.values.data() + at;
+            const uint8_t* index = weights.indices.data() + at;
+            auto base = static_cast<uint32_t>(tap.offset_floats * 4);
+            // The next rows' kept weights, which lie too far for the processor to see it coming.
+            const int64_t ahead = fill_rows * shape.taps * shape.groups() * n;
+            for (int64_t i = 0; i < units * n; i += 16) __builtin_prefetch(value + ahead + i);
+            __builtin_prefetch(index + ahead);
+            for (int64_t unit = 0, i = 0; unit < units; ++unit, i += apart) {
+                for (int64_t slot = 0; slot < n; ++slot) {
+                    to[i + slot] = *value++;
+                    offset[i + slot] = static_cast<uint16_t>(base + *index++ * channel_bytes);
+                }
+                base += static_cast<uint32_t>(m) * channel_bytes;
+            }
+            to += n;
+            offset += n;
+        }
+        if (block.tail == 0) return;
+        to = values + units * apart;
+        offset = offsets + units * apart;
+        const int64_t tail_first = plan_.reduction - block.tail - block.first;
+        for (const Tap& tap : phase.taps) {
+            const float* const tail = weights.tail.data() + (row * shape.taps + tap.index) * shape.tail();
+            for (int64_t i = 0; i < block.tail; ++i) {
+                *to++ = tail[i];
+                *offset++ = static_cast<uint16_t>(static_cast<uint32_t>(tail_first + i) * channel_bytes +
+                                                  static_cast<uint32_t>(tap.offset_floats * 4));
+            }
+        }
+    }
+
+    // Dense weights in the order [channel][tap]; of four rows side by side where the kernel takes four.
+    void fill_dense_row(const Phase& phase, const Block& block, int64_t row, const float* from,
+                        int64_t channel_stride, float* values, uint16_t* offsets) const {
         const int64_t band = row / plan_.rows, in_band = row % plan_.rows;
         float* value = values + row * block.count;
         uint16_t* offset = offsets + row * block.count;
@@ -170,29 +204,17 @@ class Broadcast final : public Product {
             value = values + band * stream_rows * block.count +
                     in_band / dense_rows * dense_rows * block.count + in_band % dense_rows;
             step = dense_rows;
+            offset = offsets;
         }
         const bool with_offsets = !plan_.dense || row == 0;
-        if (plan_.dense) offset = offsets;
         const int64_t channel_bytes = phase.channel_floats * 4;
-        const auto put = [&](float weight, int64_t offset_bytes) {
-            *value = weight;
-            value += step;
-            if (with_offsets) *offset++ = static_cast<uint16_t>(offset_bytes);
-        };
-        const auto [n, m] = plan_.pattern;
-        const int64_t first_unit = block.first / m;
-        for (int64_t unit = 0; unit < block.units; ++unit) {
+        for (int64_t channel = 0; channel < block.units; ++channel) {
             for (const Tap& tap : phase.taps) {
-                const KeptGroup group = kept(row, tap, first_unit + unit);
-                const int64_t at = unit * m * channel_bytes + tap.offset_floats * 4;
-                for (int slot = 0; slot < n; ++slot)
-                    put(group.values[slot], at + group.indices[slot] * channel_bytes);
+                *value = from[(block.first + channel) * channel_stride + tap.index];
+                value += step;
+                if (with_offsets)
+                    *offset++ = static_cast<uint16_t>(channel * channel_bytes + tap.offset_floats * 4);
             }
-        }
-        const int64_t tail_first = plan_.reduction - block.tail - block.first;
-        for (const Tap& tap : phase.taps) {
-            for (int64_t i = 0; i < block.tail; ++i)
-                put(tail(row, tap, i), (tail_first + i) * channel_bytes + tap.offset_floats * 4);
         }
         if (plan_.dense && in_band == plan_.rows - 1) zero_missing_rows(value, in_band, block.count);
     }

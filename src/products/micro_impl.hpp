@@ -350,9 +350,11 @@ void select(const float* in, int m, int n, float* values, int32_t* indices) {
 namespace enmesh::products {
 namespace {
 
-// Exchanges blocks of lanes / 2, lanes / 4, ..., 1 across the diagonal.
-inline void transpose_square(Vec (&rows)[lanes]) {
-    ENMESH_UNROLL for (int half = lanes / 2; half > 0; half /= 2) {
+// Exchanges blocks of `half`, half / 2, ..., 1 across the diagonal. A loop over the halves would not be
+// unrolled, and its shuffles not be constant.
+template <int half>
+inline void exchange(Vec (&rows)[lanes]) {
+    if constexpr (half > 0) {
         IntVec low, high;
         ENMESH_UNROLL for (int i = 0; i < lanes; ++i) {
             low[i] = (i & half) != 0 ? lanes + i - half : i;
@@ -364,6 +366,7 @@ inline void transpose_square(Vec (&rows)[lanes]) {
             rows[i] = __builtin_shuffle(a, b, low);
             rows[i + half] = __builtin_shuffle(a, b, high);
         }
+        exchange<half / 2>(rows);
     }
 }
 
@@ -374,7 +377,7 @@ void transpose(const TransposeArgs& args) {
         Vec rows[lanes];
         if (args.rows == lanes && args.columns == lanes) {
             ENMESH_UNROLL for (int i = 0; i < lanes; ++i) rows[i] = load(from + i * args.from_row);
-            transpose_square(rows);
+            exchange<lanes / 2>(rows);
             ENMESH_UNROLL for (int j = 0; j < lanes; ++j) store(to + j * args.to_row, rows[j]);
             continue;
         }

@@ -8,7 +8,7 @@
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "products/kernels.hpp"
-#include "products/runs.hpp"
+#include "products/lane_groups.hpp"
 
 namespace enmesh::products {
 namespace {
@@ -62,14 +62,52 @@ void pack_groups(const MicroKernels& micro, const Base& base, int64_t reduction_
             from = base(++vector);
         }
         micro.select(in.data(), m, n, values.data(), indices.data());
-        for (int lane = 0; lane < used; ++lane) {
-            const int64_t to = (first + lane) * n;
-            for (int slot = 0; slot < n; ++slot) {
-                out.values[to + slot] = values[slot * micro.lanes + lane];
-                out.indices[to + slot] = static_cast<uint8_t>(indices[slot * micro.lanes + lane]);
-            }
+        store_groups({.values = values.data(),
+                      .indices = indices.data(),
+                      .lanes = micro.lanes,
+                      .used = used,
+                      .to_values = out.values.data() + first * n,
+                      .to_indices = out.indices.data() + first * n,
+                      .step = 1},
+                     n);
+    }
+}
+
+// Groups of one vector that lie one behind the other in memory, as many as fill whole transposes: a row of
+// lanes holds one group, a part of one, or several, of which each is then a step apart from the next. Returns
+// how many groups it packed.
+int64_t pack_contiguous(const MicroKernels& micro, const float* from, const PackedSpan& out, int64_t first,
+                        int64_t count) {
+    const auto [n, m] = out.shape.pattern;
+    const int64_t lanes = micro.lanes, per_row = std::max<int64_t>(1, lanes / m), at_once = lanes * per_row;
+    if (lanes % m != 0 && m % lanes != 0) return 0;
+    alignas(64) std::array<float, Pattern::max_m * max_lanes> in, values;
+    alignas(64) std::array<int32_t, Pattern::max_m * max_lanes> indices;
+    int64_t done = 0;
+    for (; done + at_once <= count; done += at_once) {
+        micro.transpose({.from = from + done * m,
+                         .from_row = per_row * m,
+                         .from_block = lanes,
+                         .to = in.data(),
+                         .to_row = lanes,
+                         .to_block = lanes * lanes,
+                         .rows = lanes,
+                         .columns = lanes,
+                         .count = per_row * m / lanes});
+        for (int64_t part = 0; part < per_row; ++part) {
+            micro.select(in.data() + part * m * lanes, m, n, values.data(), indices.data());
+            const int64_t to = (first + done + part) * n;
+            store_groups({.values = values.data(),
+                          .indices = indices.data(),
+                          .lanes = lanes,
+                          .used = lanes,
+                          .to_values = out.values.data() + to,
+                          .to_indices = out.indices.data() + to,
+                          .step = per_row},
+                         n);
         }
     }
+    return done;
 }
 
 // Neighbouring vectors that lie side by side in memory (`from` is the first one's start) are the lanes
@@ -90,13 +128,15 @@ void pack_side_by_side(const MicroKernels& micro, const float* from, int64_t red
                     copy_lanes(row, used, in.data() + i * lanes);
                 }
                 micro.select(in.data(), m, n, values.data(), indices.data());
-                for (int64_t lane = 0; lane < used; ++lane) {
-                    const int64_t to = ((first + vector + lane) * groups + group) * n;
-                    for (int slot = 0; slot < n; ++slot) {
-                        out.values[to + slot] = values[slot * lanes + lane];
-                        out.indices[to + slot] = static_cast<uint8_t>(indices[slot * lanes + lane]);
-                    }
-                }
+                const int64_t to = ((first + vector) * groups + group) * n;
+                store_groups({.values = values.data(),
+                              .indices = indices.data(),
+                              .lanes = lanes,
+                              .used = used,
+                              .to_values = out.values.data() + to,
+                              .to_indices = out.indices.data() + to,
+                              .step = groups},
+                             n);
             }
         }
     }
@@ -115,6 +155,12 @@ void pack_vectors(const Base& base, int64_t reduction_stride, int64_t side_by_si
                 const int64_t stop = std::min(end, (vector / side_by_side + 1) * side_by_side);
                 pack_side_by_side(micro, base(vector), reduction_stride, out, vector, stop - vector);
                 vector = stop;
+            }
+        } else if (reduction_stride == 1) {
+            for (int64_t vector = begin; vector < end; ++vector) {
+                const int64_t first = vector * groups;
+                const int64_t done = pack_contiguous(micro, base(vector), out, first, groups);
+                pack_groups(micro, base, reduction_stride, out, first + done, first + groups);
             }
         } else {
             pack_groups(micro, base, reduction_stride, out, begin * groups, end * groups);

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <numeric>
 
 #include "enmesh/base/arithmetic.hpp"
@@ -34,18 +32,6 @@ struct LanePlan {
         return plane / parts * channels * area * block + plane % parts * pixel_floats;
     }
 };
-
-/// A copy of constant size is a plain load and store.
-inline void copy_lanes(const float* from, int64_t lanes, float* to) {
-    if (lanes == 16)
-        std::memcpy(to, from, 64);
-    else if (lanes == 8)
-        std::memcpy(to, from, 32);
-    else if (lanes == 4)
-        std::memcpy(to, from, 16);
-    else
-        std::copy_n(from, lanes, to);
-}
 
 /// Appends a run, merged with the one before if it goes on where that ended.
 inline void add_run(CopyRun* runs, int64_t& count, int64_t pixel_stride, int64_t pixel_floats, int64_t from,

@@ -8,6 +8,7 @@
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/random.hpp"
 #include "products/kernels.hpp"
+#include "products/lane_groups.hpp"
 #include "products/runs.hpp"
 
 namespace enmesh::products {
@@ -125,10 +126,6 @@ struct Selector {
     PackedSpan out;
 
     float uniform(int64_t item) const { return Random::unit(options.random.at(static_cast<uint64_t>(item))); }
-    void store(int64_t item, int slot, float value, int32_t index) const {
-        out.values[item * out.shape.pattern.n + slot] = value;
-        out.indices[item * out.shape.pattern.n + slot] = static_cast<uint8_t>(index);
-    }
     void one(std::span<const float> group, int64_t item) const {
         const int n = out.shape.pattern.n;
         const auto values = out.values.subspan(item * n, n);
@@ -166,21 +163,27 @@ void select_lanes(const Selector& selector, const MicroKernels& micro, const Lan
     if (selector.options.how == Selection::magnitude) {
         micro.select(in.data(), m, n, values.data(), indices.data());
     } else {
-        for (int64_t lane = 0; lane < groups.used; ++lane)
-            uniforms[static_cast<size_t>(lane)] = selector.uniform(groups.first + lane * groups.step);
+        const Random random = selector.options.random;
+        for (int64_t lane = 0; lane < groups.used; ++lane) {
+            const auto item = static_cast<uint64_t>(groups.first + lane * groups.step);
+            uniforms[static_cast<size_t>(lane)] = Random::unit(random.at(item));
+        }
         done = micro.mvue(in.data(), m, n, uniforms.data(), values.data(), indices.data());
     }
+    if (done) {
+        return store_groups({.values = values.data(),
+                             .indices = indices.data(),
+                             .lanes = micro.lanes,
+                             .used = groups.used,
+                             .to_values = selector.out.values.data() + groups.first * n,
+                             .to_indices = selector.out.indices.data() + groups.first * n,
+                             .step = groups.step},
+                            n);
+    }
     for (int64_t lane = 0; lane < groups.used; ++lane) {
-        const int64_t item = groups.first + lane * groups.step;
-        if (!done) {
-            std::array<float, Pattern::max_m> group{};
-            for (int i = 0; i < m; ++i) group[i] = in[i * micro.lanes + lane];
-            selector.one({group.data(), static_cast<size_t>(m)}, item);
-            continue;
-        }
-        for (int slot = 0; slot < n; ++slot) {
-            selector.store(item, slot, values[slot * micro.lanes + lane], indices[slot * micro.lanes + lane]);
-        }
+        std::array<float, Pattern::max_m> group{};
+        for (int i = 0; i < m; ++i) group[i] = in[i * micro.lanes + lane];
+        selector.one({group.data(), static_cast<size_t>(m)}, groups.first + lane * groups.step);
     }
 }
 
@@ -235,6 +238,11 @@ void pack_matrix(const Gradient& gradient, const Selector& selector, const Micro
         for (int64_t first = begin * matrix_rows; first < std::min(end * matrix_rows, rows);
              first += matrix_rows) {
             for (int64_t group = 0; group < groups; ++group) {
+                for (int64_t i = 0; i < m && lane_stride == 1 && group + 2 < groups; ++i) {
+                    const float* const ahead = gradient.data + ((group + 2) * m + i) * stride + first;
+                    for (int64_t row = 0; row < std::min(matrix_rows, rows - first); row += 16)
+                        __builtin_prefetch(ahead + row);
+                }
                 for (int64_t row = first; row < std::min(first + matrix_rows, rows); row += micro.lanes) {
                     select_lanes(selector, micro,
                                  {.from = gradient.data + row * lane_stride + group * m * stride,

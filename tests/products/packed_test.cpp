@@ -60,7 +60,13 @@ TEST(PackWeights, GroupsLieAlongEachProductsReduction) {
     Random random(2);
     for (int round = 0; round < 60; ++round) {
         Conv conv = random_conv(random);
-        const int m = 2 + static_cast<int>(random.below(15)), n = 1 + static_cast<int>(random.below(m - 1));
+        // Linear layers have groups that lie one behind the other, many of them.
+        if (round % 3 == 0)
+            conv = linear(1, 1 + static_cast<int64_t>(random.below(600)),
+                          1 + static_cast<int64_t>(random.below(40)));
+        const int m = round % 2 == 0 ? static_cast<int>(pick(random, {2, 4, 8, 16}))
+                                     : 2 + static_cast<int>(random.below(15));
+        const int n = 1 + static_cast<int>(random.below(m - 1));
         const std::vector<float> weights = random_floats(conv.weights_size(), random);
         for (const Stage stage : {Stage::ff, Stage::bp}) {
             const Packed packed = pack_weights(conv, stage, {n, m}, weights);
