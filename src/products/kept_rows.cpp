@@ -23,6 +23,12 @@ constexpr int64_t tile_bytes = 24 << 10;
 constexpr int64_t sum_bytes = 192 << 10;  // of dW that stay in L2 while the chunks pass
 constexpr int64_t max_offset = 65536;     // offsets into a tile are 16 bits of bytes
 
+void list_offsets(const uint16_t* group_offsets, const uint8_t* indices, uint16_t pitch, int64_t count,
+                  uint16_t* offsets) {
+    for (int64_t i = 0; i < count; ++i)
+        offsets[i] = static_cast<uint16_t>(group_offsets[i] + indices[i] * pitch);
+}
+
 class KeptRows final : public Product {
   public:
     KeptRows(const Problem& problem, const MicroKernels& micro)
@@ -130,10 +136,7 @@ class KeptRows final : public Product {
             uint16_t* const offset = offsets(arguments) + to;
             const int64_t grouped = of.groups * n;
             std::memcpy(value, packed.values.data() + from, static_cast<size_t>(grouped) * 4);
-            const uint8_t* const in_group = packed.indices.data() + from;
-            for (int64_t i = 0; i < grouped; ++i)
-                offset[i] =
-                    static_cast<uint16_t>(group_offsets_[static_cast<size_t>(i)] + in_group[i] * pitch);
+            list_offsets(group_offsets_.data(), packed.indices.data() + from, pitch, grouped, offset);
             if (index < chunks_ - 1) continue;
             for (int64_t i = 0; i < tail; ++i) {
                 value[grouped + i] = packed.tail[filter * tail + i];
@@ -178,6 +181,8 @@ class KeptRows final : public Product {
 
     void copy_rows(const float* from, int64_t rows, int64_t channels, float* tile) const {
         for (int64_t row = 0; row < rows; ++row, from += conv_.c, tile += row_floats_) {
+            // Rows lie too far apart for the processor to read ahead by itself.
+            for (int64_t i = 0; i < channels; i += 16) __builtin_prefetch(from + 4 * conv_.c + i);
             std::memcpy(tile, from, static_cast<size_t>(channels) * 4);
             std::fill(tile + channels, tile + row_floats_, 0.0F);
         }
