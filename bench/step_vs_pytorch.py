@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--methods", nargs="*", default=["dense", "bdwp@2:8"], 
+    parser.add_argument("--methods", nargs="*", default=["dense", "bdwp@2:8"],
                         help='METHOD or METHOD@N:M of enmesh; "METHOD@N:M bf16" for bfloat16')
     parser.add_argument("--variants", nargs="*", default=TORCH_VARIANTS, help="of PyTorch")
     parser.add_argument("--enmesh", default="build/bin/enmesh")
@@ -238,7 +238,7 @@ def main():
     print(f"{cpu_model()}, {options.threads} threads; {options.model}, {options.image}, batch {options.batch}, float32 "
           f"where not stated; "
           f"median of {options.rounds} interleaved steps\n")
-    print("| | median s | min s | max s | vs PyTorch's best of that dtype | peak memory MiB |\n|---|---|---|---|---|---|")
+    print("| | median s | min s | max s | vs PyTorch's best (of that dtype, if it runs) | peak memory MiB |\n|---|---|---|---|---|---|")
     for one in contestants:
         median = statistics.median(one.seconds)
         best = best_torch(one.title.endswith(" bf16"))

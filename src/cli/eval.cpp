@@ -128,6 +128,7 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
 
     if (arguments.json != "-") {
         std::fputs(note.c_str(), stdout);
+        std::fputs(arithmetic_text(*executor).c_str(), stdout);
         std::printf("%s on %s: test accuracy %.2f %%, loss %.4f, %lld images\n", request.model.c_str(),
                     dataset.name.c_str(), 100 * result.accuracy, result.loss,
                     static_cast<long long>(result.images));
@@ -136,6 +137,7 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     const nlohmann::ordered_json json = {{"test_accuracy", result.accuracy},
                                          {"loss", result.loss},
                                          {"images", result.images},
+                                         {"dtype", arguments.run.dtype},
                                          {"batch", step.graph.type(step.images).shape[0]}};
     write_result(arguments.json, json.dump(2) + "\n");
 }

@@ -19,10 +19,12 @@ bool reads_bf16(const Machine& machine, const ConvolutionCommand& c) {
     return machine.slot(c.src >= 0 ? c.src : c.diff_dst).layout.element == Layout::Element::bf16;
 }
 
-/// One trial of a plan on random operands.
+/// One trial of a plan on random operands; of N:M weights with their zeros filled in, if they have a pattern.
 std::function<void()> trial(const std::shared_ptr<DnnlConvolution>& plan, const ConvolutionCommand& c,
-                            const std::pair<Layout, Layout>& layouts, bool weights_change) {
+                            const std::pair<Layout, Layout>& layouts, bool weights_change,
+                            const std::optional<Pattern>& filled_in = std::nullopt) {
     struct Operands {
+        products::Packed packed;
         Buffer weights, src, dst, bias, prepared, workspace;
     };
     const auto map = [](Layout layout, size_t bytes) {
@@ -37,10 +39,14 @@ std::function<void()> trial(const std::shared_ptr<DnnlConvolution>& plan, const 
     operands->bias = random_floats(c.conv.k);
     operands->prepared = Buffer(plan->prepared_bytes());
     operands->workspace = Buffer(plan->workspace_bytes());
-    const auto prepare = [plan, operands] {
+    const products::Stage stage = c.stage;
+    if (filled_in)
+        operands->packed = products::pack_weights(c.conv, stage, *filled_in, operands->weights.as<float>());
+    const auto prepare = [plan, operands, conv = c.conv, stage, filled_in] {
+        if (filled_in)
+            products::unpack_weights(conv, stage, operands->packed.view(), operands->weights.as<float>());
         plan->prepare(operands->weights.as<float>().data(), operands->prepared.as<std::byte>().data());
     };
-    const products::Stage stage = c.stage;
     if (stage != products::Stage::wg) prepare();
     return [plan, operands, prepare, stage, weights_change] {
         if (weights_change && stage != products::Stage::wg) prepare();
@@ -59,27 +65,19 @@ std::optional<DnnlAlgorithm> choose_algorithm(Machine& machine, const Convolutio
     if (!has_winograd(c.stage, c.conv, layouts.first, layouts.second)) return std::nullopt;
     const std::string product =
         "oneDNN " + products::to_string(products::Problem{.conv = c.conv, .stage = c.stage});
-    const std::string names[] = {"direct", "winograd"};
-    const auto algorithm_of = [&](const std::string& name) {
-        machine.plan().kernels[product] = name;
-        return name == names[0] ? DnnlAlgorithm::direct : DnnlAlgorithm::winograd;
+    const std::vector<std::pair<std::string, DnnlAlgorithm>> known{{"winograd", DnnlAlgorithm::winograd},
+                                                                   {"direct", DnnlAlgorithm::direct}};
+    const auto trials = [&] {
+        Trials each;
+        for (const auto& [name, algorithm] : known) {
+            each.push_back(trial(
+                plan_convolution(c.stage, c.conv, layouts.first, layouts.second, c.bias >= 0, algorithm), c,
+                layouts, machine.step().trains()));
+        }
+        return each;
     };
-    const auto known = [&](const std::string& name) { return name == names[0] || name == names[1]; };
-    const auto& planned = machine.options().plan.kernels;
-    if (const auto found = planned.find(product); found != planned.end() && known(found->second))
-        return algorithm_of(found->second);
-    if (machine.options().choice == KernelChoice::defaults) return algorithm_of("winograd");
-    if (const std::string name = machine.cache().find(product); known(name)) return algorithm_of(name);
-    if (machine.options().choice == KernelChoice::cached) return algorithm_of("winograd");
-    std::vector<std::function<void()>> contestants;
-    for (const DnnlAlgorithm algorithm : {DnnlAlgorithm::direct, DnnlAlgorithm::winograd}) {
-        contestants.push_back(
-            trial(plan_convolution(c.stage, c.conv, layouts.first, layouts.second, c.bias >= 0, algorithm), c,
-                  layouts, machine.step().trains()));
-    }
-    const std::string& fastest = names[fastest_of(contestants)];
-    machine.cache().remember(product, fastest);
-    return algorithm_of(fastest);
+    const std::string chosen = choose_by_name(machine, product, {known[0].first, known[1].first}, trials);
+    return chosen == known[0].first ? known[0].second : known[1].second;
 }
 
 /// Plans in the network's layout; where the library only has its reference for WG there (few input channels),
@@ -136,7 +134,7 @@ void add_channel_product(Machine& machine, const Node& node, const ConvolutionCo
     const auto rival = [&] {
         const auto layouts = map_layouts(machine, c);
         return trial(plan_convolution(c.stage, c.conv, layouts.first, layouts.second, c.bias >= 0), c,
-                     layouts, machine.step().trains());
+                     layouts, machine.step().trains(), machine.slot(c.weights).type.nm()->pattern);
     };
     if (permutable && add_permuted(machine, node, c, rival)) return;
     add_onednn(machine, node, c);

@@ -61,8 +61,10 @@ std::string to_text(const KernelPlan& plan) {
 KernelPlan parse_kernel_plan(std::string_view text) {
     try {
         const json parsed = json::parse(text);
-        return {parsed.at("layout").get<std::string>(),
-                parsed.at("kernels").get<std::map<std::string, std::string>>()};
+        const auto layout = parsed.at("layout").get<std::string>();
+        if (!layout.empty() && layout != "channels" && layout != "images")
+            refuse("the kernel plan cannot be read: unknown layout '{}'", layout);
+        return {layout, parsed.at("kernels").get<std::map<std::string, std::string>>()};
     } catch (const json::exception& error) {
         refuse("the kernel plan cannot be read: {}", error.what());
     }

@@ -56,14 +56,15 @@ std::optional<StepLayout> channel_layout(const TrainingStep& step, const Options
     return StepLayout{{Layout::Lanes::channels, channel_block()}, bf16 ? Layout::Element::bf16 : floats};
 }
 
-/// Everything of a step that its time depends on.
+/// What a step's time depends on: its products in full, of the rest what it is and how large. Learning rates
+/// and the like do not matter.
 std::string fingerprint(const TrainingStep& step, const Options& options) {
     uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a: the same on every machine, unlike std::hash
     const auto add = [&](const std::string& text) {
         for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
     };
     for (const Node& node : step.graph.nodes()) {
-        add(to_string(node.operation));
+        add(is_product(node.operation) ? to_string(node.operation) : std::string(name(node.operation)));
         for (const ValueId input : node.inputs)
             add(fmt::format(" {} {}", input.index, to_string(step.graph.type(input))));
     }
@@ -118,10 +119,16 @@ StepLayout choose_layout(const TrainingStep& step, const Options& options) {
                    options.products->name(), to_string(options.dtype));
         return {plain_layout};
     }
-    MapLayout wanted = options.layout;
-    if (!options.plan.layout.empty())
-        wanted = options.plan.layout == "channels" ? MapLayout::channels : MapLayout::images;
     const std::optional<StepLayout> channels = channel_layout(step, options);
+    MapLayout wanted = options.layout;
+    if (options.plan.layout == "images") wanted = MapLayout::images;
+    if (options.plan.layout == "channels" && channels.has_value()) wanted = MapLayout::channels;
+    if (options.plan.layout == "channels" && !channels.has_value()) {
+        fmt::print(stderr,
+                   "enmesh: note: the kernel plan's channel layout is not to be had on this processor: the "
+                   "bits will "
+                   "be others than where the plan was made\n");
+    }
     if (wanted == MapLayout::channels && !channels.has_value()) {
         refuse("the channel layout needs {} and channel counts that are multiples of {}",
                has_bf16_kernels(options) ? "dense gradients" : "dense products", channel_block());

@@ -107,6 +107,9 @@ products::Packed& Machine::packed(int index) { return *slot(root(index)).packed;
 
 int Machine::in_layout(int index, Layout layout) {
     if (slot(index).layout == layout) return index;
+    // What was rounded for one product is no source for another.
+    while (slot(index).layout.element != Layout::Element::f32) index = slot(index).copy_of;
+    if (slot(index).layout == layout) return index;
     const std::pair key{index, layout};
     if (const auto found = conversions_.find(key); found != conversions_.end()) return found->second;
     const int converted = layout.element == Layout::Element::f32
@@ -122,6 +125,7 @@ int Machine::add_copy(int from, Layout layout, DType dtype) {
     slot(to).type = slot(from).type;
     slot(to).type.dtype = dtype;
     slot(to).layout = layout;
+    slot(to).copy_of = from;
     report_.conversion_bytes += slot(to).type.bytes();
     ++report_.conversions;
     return to;
@@ -182,7 +186,9 @@ std::span<std::byte> Machine::keep(size_t bytes) {
 
 void Machine::reserve_rounding(int64_t floats) {
     const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
-    if (element_ != Layout::Element::f32 && bytes > rounding_.bytes()) rounding_ = Buffer(bytes);
+    if (element_ == Layout::Element::f32 || bytes <= rounding_.bytes()) return;
+    report_.prepared_bytes += static_cast<int64_t>(bytes - rounding_.bytes());
+    rounding_ = Buffer(bytes);
 }
 
 std::span<const float> Machine::rounded(std::span<const float> weights) {

@@ -50,7 +50,8 @@ MapRuns map_runs(const Shape& shape, Layout layout);
 struct Slot {
     Layout layout;
     ValueType type;
-    int alias = -1;  ///< the slot whose memory this one shares
+    int alias = -1;    ///< the slot whose memory this one shares
+    int copy_of = -1;  ///< the slot that this one was converted or rounded from
     bool resident = false;
     int64_t offset = -1;  ///< in the arena
     Buffer own;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/onednn.hpp"
+#include "cpu/ops/runs.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/products/select.hpp"
@@ -83,11 +84,7 @@ class Gemm final : public products::Product {
 
     void forward(const products::Arguments& a, const float* weights) const {
         const float* const bias = a.epilogue.bias;
-        if (bias != nullptr) {
-            parallel_for(rows_, 256, [&](int64_t begin, int64_t end) {
-                for (int64_t row = begin; row < end; ++row) std::copy_n(bias, k_, a.out + row * k_);
-            });
-        }
+        if (bias != nullptr) repeat_row(bias, a.out, rows_, k_);
         gemm(false, true, rows_, k_, c_, a.src, c_, weights, c_, bias != nullptr ? 1.0F : 0.0F, a.out, k_);
         if (!a.epilogue.relu) return;
         parallel_for(rows_ * k_, 1 << 14, [&](int64_t begin, int64_t end) {

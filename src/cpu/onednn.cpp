@@ -353,10 +353,6 @@ class Convolution final : public DnnlConvolution {
     std::string kernel_;
 };
 
-}  // namespace
-
-namespace {
-
 /// Null where the library has no Winograd for this shape, type, ISA or version.
 std::unique_ptr<DnnlConvolution> plan_winograd(products::Stage stage, const products::Conv& conv, Layout src,
                                                Layout dst, bool bias) {

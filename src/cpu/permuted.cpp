@@ -48,26 +48,6 @@ std::function<void()> trial(const products::Problem& problem,
     };
 }
 
-/// The permuted kernel's name, or dense_kernel.
-std::string choose(Machine& machine, const products::Problem& problem,
-                   const std::shared_ptr<products::PermutedProduct>& plan, const MakeRival& make_rival) {
-    const std::string product = "bf16 " + products::to_string(problem);
-    std::string ours(plan->kernel());
-    const auto known = [&](const std::string& kernel) { return kernel == ours || kernel == dense_kernel; };
-    const auto& planned = machine.options().plan.kernels;
-    if (const auto found = planned.find(product); found != planned.end() && known(found->second))
-        return found->second;
-    if (machine.options().choice == KernelChoice::defaults) return ours;
-    const bool weights_change = machine.step().trains();
-    const std::string measured = weights_change ? product : product + " prepared once";
-    if (std::string kernel = machine.cache().find(measured); known(kernel)) return kernel;
-    if (machine.options().choice == KernelChoice::cached) return ours;
-    const std::string names[] = {ours, dense_kernel};
-    const std::string& fastest = names[fastest_of({trial(problem, plan, weights_change), make_rival()})];
-    machine.cache().remember(measured, fastest);
-    return fastest;
-}
-
 }  // namespace
 
 bool add_permuted(Machine& machine, const Node& node, const ConvolutionCommand& c,
@@ -79,8 +59,9 @@ bool add_permuted(Machine& machine, const Node& node, const ConvolutionCommand& 
         return false;
     }
     const std::shared_ptr<products::PermutedProduct> plan = products::plan_permuted(problem);
-    const std::string kernel = choose(machine, problem, plan, make_rival);
-    machine.plan().kernels[product] = kernel;
+    const auto trials = [&] { return Trials{trial(problem, plan, machine.step().trains()), make_rival()}; };
+    const std::string kernel =
+        choose_by_name(machine, product, {std::string(plan->kernel()), dense_kernel}, trials);
     products::say_dispatch(product, kernel);
     if (kernel == dense_kernel) return false;
     const int read = problem.stage == products::Stage::ff ? c.src : c.diff_dst;

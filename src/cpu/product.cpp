@@ -1,5 +1,7 @@
 #include "cpu/product.hpp"
 
+#include <algorithm>
+
 #include "cpu/channel_product.hpp"
 #include "cpu/matrix_product.hpp"
 #include "cpu/measure.hpp"
@@ -137,6 +139,29 @@ Kind kind_of(products::Stage stage) {
             return Kind::WG;
     }
     return Kind::other;
+}
+
+std::string choose_by_name(Machine& machine, const std::string& product,
+                           const std::vector<std::string>& names,
+                           const std::function<Trials()>& make_trials) {
+    const auto known = [&](const std::string& name) {
+        return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    const auto& planned = machine.options().plan.kernels;
+    std::string name = names.front();
+    if (const auto found = planned.find(product); found != planned.end() && known(found->second)) {
+        name = found->second;
+    } else if (machine.options().choice != KernelChoice::defaults) {
+        const std::string measured = machine.step().trains() ? product : product + " prepared once";
+        if (const std::string cached = machine.cache().find(measured); known(cached)) {
+            name = cached;
+        } else if (machine.options().choice == KernelChoice::measured) {
+            name = names[fastest_of(make_trials())];
+            machine.cache().remember(measured, name);
+        }
+    }
+    machine.plan().kernels[product] = name;
+    return name;
 }
 
 void prepare_with(Machine& machine, int weights, std::function<void()> prepare) {

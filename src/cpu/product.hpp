@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "cpu/lowering.hpp"
 #include "enmesh/products/problem.hpp"
@@ -24,6 +26,14 @@ products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights
 /// Chooses who serves it (oneDNN in the channel layout, enmesh::products in the image layout or for N:M
 /// operands), books workspace and prepared weights, and appends the command.
 void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command);
+
+using Trials =
+    std::vector<std::function<void()>>;  ///< each prepares its weights if they change, and runs once
+
+/// Which of `names` serves `product`: as planned, as measured before, or measured now with the trials that
+/// `make_trials` gives, one a name; the first where nothing is known and nothing may be measured.
+std::string choose_by_name(Machine& machine, const std::string& product,
+                           const std::vector<std::string>& names, const std::function<Trials()>& make_trials);
 
 /// To be run when `weights` (a slot) have changed: after each update, or before each run of the last command
 /// if the step itself produces them.

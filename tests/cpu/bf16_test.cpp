@@ -167,6 +167,45 @@ TEST(Bfloat16, ChannelLayout) {
         expect_rounded_step(convolutions(), make_recipe("bdwp", pattern), cpu::MapLayout::channels);
 }
 
+/// Convolutions for which oneDNN has its reference alone in bfloat16, so that they fall back: padding wider
+/// than the window, dilated depthwise.
+Graph wide_borders(int kernel, int64_t padding, int64_t dilation, int64_t groups) {
+    test::Net net({1, 16, 3, 3});
+    const ValueId x = net.add(Relu{}, {net.conv("a", net.images, 16, 1)});
+    return net.finish(net.conv("b", x, 16, kernel,
+                               {.padding = {padding, padding, padding, padding},
+                                .dilation = {dilation, dilation},
+                                .groups = groups}));
+}
+
+TEST(Bfloat16, WideBordersInTheChannelLayout) {
+    for (const Graph& graph : {wide_borders(3, 2, 1, 1), wide_borders(1, 1, 1, 1), wide_borders(3, 1, 1, 16),
+                               wide_borders(3, 2, 2, 16), wide_borders(3, 3, 1, 16)})
+        expect_rounded_step(graph, make_recipe("dense", Pattern{2, 4}), cpu::MapLayout::channels);
+}
+
+TEST(Bfloat16, WeightsThatTheStepMakes) {
+    Recipe on_demand = make_recipe("bdwp", Pattern{2, 4});
+    on_demand.pre_generate = false;
+    expect_rounded_step(convolutions(), on_demand, cpu::MapLayout::automatic);
+    test::Net net({3, 4, 4, 4});
+    const ValueId transposed = net.add(Transpose{{1, 0}}, {net.parameter("w", {64, 32})});
+    const ValueId x = net.add(Relu{}, {net.add(Linear{}, {net.flatten(net.images), transposed}, "t")});
+    expect_rounded_step(net.finish(net.linear("d", x, 16)), make_recipe("bdwp", Pattern{2, 4}),
+                        cpu::MapLayout::automatic);
+}
+
+TEST(Bfloat16, RoundingMemoryIsReported) {
+    const auto bytes = [](DType dtype) {
+        cpu::Options options;
+        options.dtype = dtype;
+        return after_a_step(convolutions(), make_recipe("bdwp", Pattern{2, 8}), options)
+            ->memory()
+            .prepared_bytes;
+    };
+    EXPECT_GT(bytes(DType::bf16), bytes(DType::f32));
+}
+
 TEST(Bfloat16, Attention) {
     const ModelOptions options{.classes = 10, .image = {3, 32, 32}, .width = 0.125, .batch = 2};
     const Graph graph = build_model("vit_small", options);

@@ -110,6 +110,16 @@ TEST(KernelPlan, ExecutorReplaysAPlan) {
     EXPECT_THROW(make_executor(small_step(), planned), Error);
 }
 
+TEST(KernelPlan, LayoutOfAnotherProcessorIsGivenUpAndAnUnknownOneRefused) {
+    Options options;
+    options.plan.layout = "channels";
+    EXPECT_EQ(make_executor(small_step(), options)->plan().layout, "images");
+    options.layout = MapLayout::channels;
+    options.plan.layout = "";
+    EXPECT_THROW(make_executor(small_step(), options), Error);
+    EXPECT_THROW(parse_kernel_plan(R"({"layout": "bananas", "kernels": {}})"), Error);
+}
+
 TEST(KernelPlan, CachedNamesThatDoNotServeAreIgnored) {
     const CacheFolder folder;
     const KernelPlan defaults = make_executor(small_step())->plan();

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "cpu/measure.hpp"
 #include "cpu/onednn.hpp"
 #include "cpu/ops/runs.hpp"
@@ -27,12 +25,6 @@ std::vector<int> reads_of(const DenseCommand& c) {
     return reads;
 }
 
-void fill_with_bias(const float* bias, float* out, int64_t rows, int64_t k) {
-    parallel_for(rows, 256, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) std::copy(bias, bias + k, out + row * k);
-    });
-}
-
 /// Weights that are not read as they are: in memory of their own, rounded after every update.
 std::span<std::byte> keep_weights(Machine& machine, const DenseCommand& c, size_t width) {
     const bool copied = c.b_is_weights && machine.element() != Layout::Element::f32;
@@ -47,7 +39,7 @@ void add_f32(Machine& machine, const Node& node, const DenseCommand& c) {
         [&machine, c, rounded](const RunContext&) {
             const MatrixShape& s = c.shape;
             float* const out = machine.f32(c.out);
-            if (c.bias >= 0) fill_with_bias(machine.f32(c.bias), out, s.m, s.n);
+            if (c.bias >= 0) repeat_row(machine.f32(c.bias), out, s.m, s.n);
             gemm(s.transpose_a, s.transpose_b, s.m, s.n, s.k, machine.f32(c.a), s.transpose_a ? s.m : s.k,
                  rounded != nullptr ? rounded : machine.f32(c.b), s.transpose_b ? s.k : s.n,
                  c.bias >= 0 ? 1.0F : 0.0F, out, s.n);
@@ -61,22 +53,30 @@ void add_f32(Machine& machine, const Node& node, const DenseCommand& c) {
     });
 }
 
+/// FF or BP, seen as a convolution for packing and unpacking its weights.
+products::Conv weights_conv(const DenseCommand& c) {
+    const MatrixShape& s = c.shape;
+    return c.kind == Kind::FF ? products::linear(s.m, s.k, s.n) : products::linear(s.m, s.n, s.k);
+}
+products::Stage stage_of(const DenseCommand& c) {
+    return c.kind == Kind::FF ? products::Stage::ff : products::Stage::bp;
+}
+
 /// The weights, zeros filled in where they are N:M.
 const float* dense_weights(Machine& machine, const DenseCommand& c) {
     if (machine.slot(c.b).type.dense()) return machine.f32(c.b);
-    const MatrixShape& s = c.shape;
-    const bool ff = c.kind == Kind::FF;
-    const products::Conv conv = products::linear(s.m, ff ? s.k : s.n, ff ? s.n : s.k);
-    const std::span<float> filled_in = machine.rounding_memory().first(static_cast<size_t>(s.n * s.k));
-    products::unpack_weights(conv, ff ? products::Stage::ff : products::Stage::bp, machine.packed(c.b).view(),
-                             filled_in);
+    const std::span<float> filled_in =
+        machine.rounding_memory().first(static_cast<size_t>(c.shape.n * c.shape.k));
+    products::unpack_weights(weights_conv(c), stage_of(c), machine.packed(c.b).view(), filled_in);
     return filled_in.data();
 }
 
-/// The same product on random operands, for comparison with an N:M one.
-std::function<void()> dense_rival(const DenseCommand& c) {
+/// The same product on random operands, for comparison with an N:M one; where weights change, filling in and
+/// rounding them included.
+std::function<void()> dense_rival(const Machine& machine, const DenseCommand& c) {
     struct Operands {
-        Buffer a, b, bias, out, workspace;
+        products::Packed packed;
+        Buffer weights, a, b, bias, out, workspace;
     };
     const std::shared_ptr<DnnlMatmul> plan = plan_matmul(c.shape, c.bias >= 0);
     const MatrixShape& s = c.shape;
@@ -86,7 +86,20 @@ std::function<void()> dense_rival(const DenseCommand& c) {
     operands->bias = random_floats(s.n);
     operands->out = Buffer(static_cast<size_t>(s.m * s.n) * sizeof(float));
     operands->workspace = Buffer(plan->workspace_bytes());
-    return [plan, operands] {
+    operands->weights = random_floats(s.n * s.k);
+    const products::Conv conv = weights_conv(c);
+    const products::Stage stage = stage_of(c);
+    operands->packed = products::pack_weights(conv, stage, machine.slot(c.b).type.nm()->pattern,
+                                              operands->weights.as<float>());
+    const bool weights_change = machine.step().trains();
+    return [plan, operands, conv, stage, weights_change] {
+        if (weights_change) {
+            const std::span<float> weights = operands->weights.as<float>();
+            products::unpack_weights(conv, stage, operands->packed.view(), weights);
+            over_elements(static_cast<int64_t>(weights.size()), [&](int64_t at, int64_t count) {
+                simd().to_bf16(weights.data() + at, operands->b.as<uint16_t>().data() + at, count);
+            });
+        }
         plan->run(operands->a.as<uint16_t>().data(), operands->b.as<uint16_t>().data(),
                   operands->bias.as<float>().data(), operands->out.as<float>().data(),
                   operands->workspace.as<std::byte>().data());
@@ -107,8 +120,9 @@ void add_bf16(Machine& machine, const Node& node, const DenseCommand& c) {
         },
         plan->kernel());
     if (weights == nullptr) return;
-    machine.last_command().filled_in = !machine.slot(c.b).type.dense();
-    machine.reserve_rounding(c.shape.n * c.shape.k);
+    const bool filled_in = !machine.slot(c.b).type.dense();
+    machine.last_command().filled_in = filled_in;
+    if (filled_in) machine.reserve_rounding(c.shape.n * c.shape.k);
     prepare_with(machine, c.b, [&machine, c, weights] {
         const float* const floats = dense_weights(machine, c);
         over_elements(c.shape.n * c.shape.k,
@@ -128,7 +142,7 @@ void add_sparse(Machine& machine, const Node& node, products::Stage stage, const
     (stage == products::Stage::ff ? command.src : command.diff_dst) = dense.a;
     (dense.b_is_weights ? command.weights : command.src) = dense.b;
     if (machine.element() != Layout::Element::bf16) return add_matrix_product(machine, node, command);
-    if (!add_permuted(machine, node, command, [&] { return dense_rival(dense); }))
+    if (!add_permuted(machine, node, command, [&] { return dense_rival(machine, dense); }))
         add_bf16(machine, node, dense);
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "cpu/lowering.hpp"
 #include "enmesh/base/parallel.hpp"
 
@@ -15,6 +17,13 @@ void over_elements(int64_t elements, const Body& body) {
     parallel_for(blocks, element_grain / lanes, [&](int64_t begin, int64_t end) {
         const int64_t first = begin * lanes, last = end * lanes < elements ? end * lanes : elements;
         body(first, last - first);
+    });
+}
+
+/// A matrix all of whose rows are `row`.
+inline void repeat_row(const float* row, float* out, int64_t rows, int64_t columns) {
+    parallel_for(rows, 256, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) std::copy_n(row, columns, out + i * columns);
     });
 }
 
