@@ -135,7 +135,7 @@ class KeptRows final : public Product {
             float* const value = values(arguments) + to;
             uint16_t* const offset = offsets(arguments) + to;
             const int64_t grouped = of.groups * n;
-            std::memcpy(value, packed.values.data() + from, static_cast<size_t>(grouped) * 4);
+            std::copy_n(packed.values.data() + from, grouped, value);
             list_offsets(group_offsets_.data(), packed.indices.data() + from, pitch, grouped, offset);
             if (index < chunks_ - 1) continue;
             for (int64_t i = 0; i < tail; ++i) {
