@@ -2,7 +2,7 @@
 # Installs what building enmesh needs on Debian 12 and its relatives: only what is missing, as root or with sudo.
 set -eu
 
-packages="build-essential cmake ninja-build libdnnl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
+packages="build-essential cmake ninja-build libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
 libtomlplusplus-dev libgtest-dev libbenchmark-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libcurl4-openssl-dev
 libssl-dev libprotobuf-dev protobuf-compiler libonnx-dev"
 
