@@ -3,7 +3,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev nlohmann-json3-dev
-libtomlplusplus-dev libgtest-dev libbenchmark-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libcurl4-openssl-dev
+libtomlplusplus-dev libgtest-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libcurl4-openssl-dev
 libssl-dev libprotobuf-dev protobuf-compiler libonnx-dev"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
