@@ -26,7 +26,10 @@ examples:
   scripts/fresh_machine.sh                                both commands from nothing: about 40 minutes
   TMPDIR=/var/tmp scripts/fresh_machine.sh --demo --keep  another folder; the root stays there
 
-environment: TMPDIR, where the root is made (some 5 GiB; --quick: 2 GiB, in memory where 6 GiB are free); ENMESH_JOBS, parallel compilers (all cores)
+environment:
+  TMPDIR       where the root is made: some 5 GiB; --quick 2 GiB, in memory where 6 GiB are free
+  ENMESH_JOBS  parallel compilers (all cores)
+
 exit code: 0 passed, 1 failed, 2 wrong usage, 77 skipped: what it needs cannot be had here
 END
 }
@@ -180,7 +183,8 @@ clone() {
 # in_clone COMMAND...: runs it in the clone, with as little environment as a bare machine has. A shell lets what it
 # starts in the background ignore interrupts; the tests send some.
 in_clone() {
-  chroot "$root" /usr/bin/env -i --default-signal=INT,QUIT HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+  chroot "$root" /usr/bin/env -i --default-signal=INT,QUIT HOME=/root \
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     ${TERM:+"TERM=$TERM"} ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
     ${no_proxy:+"no_proxy=$no_proxy"} ${ENMESH_JOBS:+"ENMESH_JOBS=$ENMESH_JOBS"} \
     sh -c 'cd /root/enmesh && exec "$@"' sh "$@"
