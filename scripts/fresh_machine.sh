@@ -215,65 +215,69 @@ run_inside() {
 
 # ---- the script ----
 
-what=both
-keep=0
-for argument in "$@"; do
-  case $argument in
-  --quick | --demo | --test)
-    [ "$what" = both ] || wrong_usage "$argument and --$what exclude each other"
-    what=${argument#--}
-    ;;
-  --keep) keep=1 ;;
-  --help)
-    usage
+# In braces, so that the shell has read it all before it begins: the working copy may change while this runs.
+{
+  what=both
+  keep=0
+  for argument in "$@"; do
+    case $argument in
+    --quick | --demo | --test)
+      [ "$what" = both ] || wrong_usage "$argument and --$what exclude each other"
+      what=${argument#--}
+      ;;
+    --keep) keep=1 ;;
+    --help)
+      usage
+      exit 0
+      ;;
+    *) wrong_usage "unknown option: $argument" ;;
+    esac
+  done
+
+  if [ -n "${ENMESH_FRESH_INSIDE:-}" ]; then # this script, called by itself below
+    work=$ENMESH_FRESH_INSIDE
+    run_inside
     exit 0
-    ;;
-  *) wrong_usage "unknown option: $argument" ;;
-  esac
-done
+  fi
 
-if [ -n "${ENMESH_FRESH_INSIDE:-}" ]; then # this script, called by itself below
-  work=$ENMESH_FRESH_INSIDE
-  run_inside
+  [ "$(id -u)" = 0 ] || skip "only root can make a bare machine"
+  for tool in apt-get debootstrap git unshare wget; do
+    command -v "$tool" >/dev/null 2>&1 || skip "$tool is missing (Debian: apt-get install debootstrap git)"
+  done
+  unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "this machine lets root make no namespaces"
+
+  work=""
+  child=""
+  trap clean_up EXIT
+  trap 'interrupted 129' HUP
+  trap 'interrupted 130' INT
+  trap 'interrupted 143' TERM
+  make_folder
+  # The working copy may be another user's: git is told that we know.
+  export GIT_CONFIG_GLOBAL="$work/gitconfig"
+  printf '[safe]\n\tdirectory = *\n' >"$GIT_CONFIG_GLOBAL"
+  cd "$(dirname "$0")/.."
+  source=$(pwd)
+  git rev-parse -q --verify HEAD >/dev/null 2>&1 || wrong_usage "$source has no commit to clone"
+  choose_mirror
+  [ -z "$(git status --porcelain)" ] || echo "fresh_machine: changes that are not committed are not looked at"
+
+  start=$(date +%s)
+  export ENMESH_FRESH_INSIDE="$work" source mirror
+  setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
+    "$source/scripts/fresh_machine.sh" ${1+"$@"} &
+  child=$!
+  code=0
+  wait "$child" || code=$?
+  child=""
+  took=$(($(date +%s) - start))
+  last=$(last_step)
+  clean_up
+  trap - EXIT
+  if [ "$code" != 0 ]; then
+    echo "fresh_machine: failed: $last (after $took s)"
+    exit 1
+  fi
+  echo "fresh_machine: passed: $what, $took s"
   exit 0
-fi
-
-[ "$(id -u)" = 0 ] || skip "only root can make a bare machine"
-for tool in apt-get debootstrap git unshare wget; do
-  command -v "$tool" >/dev/null 2>&1 || skip "$tool is missing (Debian: apt-get install debootstrap git)"
-done
-unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "this machine lets root make no namespaces"
-
-work=""
-child=""
-trap clean_up EXIT
-trap 'interrupted 129' HUP
-trap 'interrupted 130' INT
-trap 'interrupted 143' TERM
-make_folder
-# The working copy may be another user's: git is told that we know.
-export GIT_CONFIG_GLOBAL="$work/gitconfig"
-printf '[safe]\n\tdirectory = *\n' >"$GIT_CONFIG_GLOBAL"
-cd "$(dirname "$0")/.."
-source=$(pwd)
-git rev-parse -q --verify HEAD >/dev/null 2>&1 || wrong_usage "$source has no commit to clone"
-choose_mirror
-[ -z "$(git status --porcelain)" ] || echo "fresh_machine: changes that are not committed are not looked at"
-
-start=$(date +%s)
-export ENMESH_FRESH_INSIDE="$work" source mirror
-setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
-  "$source/scripts/fresh_machine.sh" ${1+"$@"} &
-child=$!
-code=0
-wait "$child" || code=$?
-child=""
-took=$(($(date +%s) - start))
-last=$(last_step)
-clean_up
-trap - EXIT
-if [ "$code" != 0 ]; then
-  echo "fresh_machine: failed: $last (after $took s)"
-  exit 1
-fi
-echo "fresh_machine: passed: $what, $took s"
+}
