@@ -235,12 +235,19 @@ void apply_config(CLI::App& command, const std::filesystem::path& file) {
         for (const std::string& value : values) {
             if (value.empty())
                 refuse("{}:{}: '{}' is empty", file.string(), key.source().begin.line, key.str());
+        }
+        // A callback that takes one value at a time hears of each; any other gets the whole list at once.
+        const bool one_at_a_time = option->get_trigger_on_parse();
+        const size_t calls = one_at_a_time ? values.size() : std::min<size_t>(values.size(), 1);
+        for (size_t call = 0; call < calls; ++call) {
+            const std::vector<std::string> given =
+                one_at_a_time ? std::vector<std::string>{values[call]} : values;
             option->clear();
-            option->add_result(value);
+            for (const std::string& value : given) option->add_result(value);
             try {
                 option->run_callback();
             } catch (const CLI::ParseError&) {
-                refuse("{}: '{}' cannot be {}", file.string(), key.str(), value);
+                refuse("{}: '{}' cannot be {}", file.string(), key.str(), fmt::join(given, ", "));
             }
         }
     }
