@@ -3,6 +3,8 @@
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <stdexcept>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -56,6 +58,16 @@ ModelRequest request_beside(const std::filesystem::path& file, const ModelDescri
     if (const auto image = description.find("image"); image != description.end())
         request.image = image->second;
     return request;
+}
+
+/// The whole text as a number; throws where anything is left over.
+template <typename Number>
+Number whole_number(const std::string& text) {
+    Number number{};
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || rest != end) throw std::invalid_argument(text);
+    return number;
 }
 
 }  // namespace
@@ -184,8 +196,8 @@ ModelRequest model_request(const ModelDescription& description, const std::files
     try {
         request.model = description.at("model");
         request.image = description.at("image");
-        request.classes = std::stoll(description.at("classes"));
-        request.width = std::stod(description.at("width"));
+        request.classes = whole_number<int64_t>(description.at("classes"));
+        request.width = whole_number<double>(description.at("width"));
     } catch (const std::exception&) {
         refuse(
             "{}: does not say of which model it is; give --model, and --width and --image where they are not "

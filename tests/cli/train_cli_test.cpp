@@ -456,5 +456,21 @@ TEST_F(ConfigurationLists, LayersOfAListAreThoseOfTheCommandLine) {
     ASSERT_EQ(run_program(one_step("empty", "dense = []\n")).code, 0);
 }
 
+TEST_F(ConfigurationLists, NumbersOfACheckpointAreReadWhole) {
+    ASSERT_EQ(run_program(one_step("run", "")).code, 0);
+    SafetensorsFile checkpoint = load_safetensors(folder_ / "run/last.safetensors");
+    const std::string model = checkpoint.metadata.at("enmesh.model");
+    for (const auto& [whole, cut] : {std::pair{"\"10\"", "\"10abc\""}, std::pair{"\"0.25\"", "\"0.25x\""}}) {
+        std::string wrong = model;
+        const size_t at = wrong.find(whole);
+        ASSERT_NE(at, std::string::npos) << model;
+        wrong.replace(at, std::string(whole).size(), cut);
+        checkpoint.metadata.at("enmesh.model") = wrong;
+        save_safetensors(folder_ / "wrong.safetensors", checkpoint);
+        expect_refused({"eval", "--init", path("wrong.safetensors"), "--data", "digits"},
+                       "does not say of which model it is");
+    }
+}
+
 }  // namespace
 }  // namespace enmesh
