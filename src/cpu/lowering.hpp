@@ -94,6 +94,9 @@ struct ReluGroup {
 class Machine {
   public:
     Machine(TrainingStep step, const Options& options);
+    /// Commands hold its address.
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
 
     const TrainingStep& step() const { return step_; }
     const Graph& graph() const { return step_.graph; }

@@ -268,5 +268,28 @@ TEST(CpuExecutor, LookingForANonFiniteValueMovesNoState) {
     EXPECT_TRUE(states() == before);
 }
 
+TEST(CpuExecutor, TwoInTwoThreadsDoNotDisturbEachOther) {
+    const auto weights_after = [](uint64_t seed) {
+        cpu::Options options;
+        options.layout = cpu::MapLayout::channels;  // oneDNN's convolutions
+        const auto executor =
+            cpu::make_executor(step_of({.model = "resnet9", .options = small(0.25, 8)}), options);
+        initialize(*executor, seed);
+        for (int64_t update = 0; update < 3; ++update) run_update(*executor, update);
+        std::vector<float> all;
+        for (const StepParameter& parameter : executor->step().parameters) {
+            const Tensor tensor = executor->read(parameter.weights);
+            all.insert(all.end(), tensor.f32().begin(), tensor.f32().end());
+        }
+        return all;
+    };
+    const std::vector<std::vector<float>> expected{weights_after(1), weights_after(2)};
+    std::vector<std::vector<float>> got(2);
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < 2; ++i) threads.emplace_back([&, i] { got[i] = weights_after(i + 1); });
+    for (std::thread& thread : threads) thread.join();
+    for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(got[i] == expected[i]) << i;
+}
+
 }  // namespace
 }  // namespace enmesh
