@@ -6,6 +6,7 @@
 #include <charconv>
 #include <stdexcept>
 
+#include "cli/plan_option.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -89,10 +90,7 @@ void add_run_options(CLI::App& command, RunRequest& request) {
                     "Operands of products: f32, or bf16 with float32 sums (masters and all else stay f32)")
         ->capture_default_str();
     command.add_option("--threads", request.threads, "Threads; 0 is all cores")->capture_default_str();
-    command
-        .add_option("--plan", request.plan,
-                    "default (untimed), cached, or measure: where kernel choices come from")
-        ->capture_default_str();
+    add_plan_option(command, request.plan);
     command.add_option("--sat-config", request.sat_config, "TOML file of SAT's parameters (device sat)")
         ->type_name("FILE");
     command
@@ -123,6 +121,8 @@ Backend requested_backend(const RunRequest& request) {
     const DType dtype = product_dtype(request.dtype);
     require_between("--threads", request.threads, 0, 4096);
     if (request.threads > 0) set_threads(request.threads);
+    const RequestedPlan plan = requested_plan(request.plan);
+    if (sat && plan.kept.has_value()) refuse("--plan {}: device sat has kernels of its own", request.plan);
     if (sat) {
         accel::SatConfig config = accel::load_sat_config(request.sat_config, {});
         const std::vector<accel::Parameter> parameters = accel::parameters(config);
@@ -130,7 +130,8 @@ Backend requested_backend(const RunRequest& request) {
             accel::apply_setting(parameters, setting, "--sat-set");
         return sat_backend(config);
     }
-    return cpu_backend(cpu::parse_kernel_choice(request.plan), dtype);
+    if (plan.kept.has_value()) return cpu_backend(*plan.kept, plan.file, dtype);
+    return cpu_backend(plan.choice, dtype);
 }
 
 data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& model) {
