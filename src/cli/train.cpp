@@ -257,7 +257,8 @@ void tell_kernel_plan(std::FILE* stream, const TrainArguments& arguments, const 
     const cpu::KernelPlan plan = cpu::parse_kernel_plan(trainer.plan());
     const DType dtype = product_dtype(arguments.run.dtype);
     const RequestedPlan asked = requested_plan(arguments.run.plan);
-    if (asked.kept.has_value() && !(cpu::plan_for(*asked.kept, trainer.step(), dtype, asked.file) == plan)) {
+    if (resumed && asked.kept.has_value() &&
+        !(cpu::plan_for(*asked.kept, trainer.step(), dtype, asked.file) == plan)) {
         refuse("--plan {}: the run in {} goes on with the plan {} of its checkpoint, which is another",
                asked.file, arguments.out.string(), cpu::plan_hash(plan));
     }
