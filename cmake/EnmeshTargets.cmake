@@ -22,11 +22,18 @@ function(enmesh_library target)
   enmesh_flags(${target})
 endfunction()
 
+# What no test may see of its user: the cache of measured kernels. Built once, part of every test program.
+function(enmesh_test_support)
+  add_library(enmesh_test_support OBJECT ${PROJECT_SOURCE_DIR}/tests/support/own_cache.cpp)
+  target_compile_features(enmesh_test_support PRIVATE cxx_std_20)
+  enmesh_flags(enmesh_test_support)
+endfunction()
+
 # enmesh_test(NAME file.cpp... [LABELS core]): one GoogleTest program, every case known to ctest. FOUNDATION: it stands on
 # enmesh_products alone, so that it builds without the rest.
 function(enmesh_test name)
   cmake_parse_arguments(arg "FOUNDATION" "TIMEOUT" "LABELS;LIBS" ${ARGN})
-  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS} $<TARGET_OBJECTS:enmesh_test_support>)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
   set(library enmesh)
   if(arg_FOUNDATION)

@@ -91,6 +91,8 @@ void cut_phase(TiledPhase& phase) {
 
 std::vector<TiledPhase> chosen_phases(const Workload& workload, const Schedule& schedule,
                                       const ProductChoice& choice) {
+    if (schedule.products.size() != workload.products.size())
+        refuse("the schedule has another number of products than the workload");
     std::vector<TiledPhase> chosen;
     std::vector<std::string> layers;
     for (size_t i = 0; i < workload.products.size(); ++i) {
@@ -99,11 +101,12 @@ std::vector<TiledPhase> chosen_phases(const Workload& workload, const Schedule& 
         if (!choice.layer.empty() && product.layer != choice.layer) continue;
         if (choice.stage.has_value() && product.stage != *choice.stage) continue;
         const std::vector<Mapping>& mappings = schedule.products[i].mappings;
+        const std::vector<Piece> parts = pieces(product, mappings);
         for (size_t p = 0; p < mappings.size(); ++p) {
             TiledPhase phase;
             phase.name = fmt::format("layer {} {}", product.layer, to_string(product.stage));
             phase.product = i;
-            phase.piece = pieces(product, mappings[p].indexed)[p];
+            phase.piece = parts[p];
             phase.mapping = mappings[p];
             cut_phase(phase);
             chosen.push_back(std::move(phase));

@@ -143,12 +143,6 @@ GpuProduct fastest(const GpuConfig& config, const Product& product, const Phase&
 }
 
 void add(GpuProduct& sum, const GpuProduct& one) {
-    if (one.cycles > sum.cycles) {
-        sum.tile_m = one.tile_m;
-        sum.tile_n = one.tile_n;
-        sum.split_k = one.split_k;
-        sum.bound = one.bound;
-    }
     sum.tiles += one.tiles;
     sum.waves += one.waves;
     sum.cycles += one.cycles;
@@ -330,7 +324,17 @@ bool fits_two_in_four(Pattern pattern) {
 
 GpuProduct gpu_product(const GpuConfig& config, const Product& product, bool sparse) {
     GpuProduct sum;
-    for (const Phase& phase : phases(product)) add(sum, fastest(config, product, phase, sparse));
+    double longest = 0;
+    for (const Phase& phase : phases(product)) {
+        const GpuProduct one = fastest(config, product, phase, sparse);
+        add(sum, one);
+        if (one.cycles <= longest) continue;
+        longest = one.cycles;
+        sum.tile_m = one.tile_m;
+        sum.tile_n = one.tile_n;
+        sum.split_k = one.split_k;
+        sum.bound = one.bound;
+    }
     return sum;
 }
 

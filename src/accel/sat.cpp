@@ -14,9 +14,10 @@ ProductResult run_product(const SatConfig& config, const Product& product, const
     result.mappings = schedule.mappings;
     result.multiply_adds = useful_multiply_adds(product);
     PieceCost sum;
+    const std::vector<Piece> parts = pieces(product, schedule.mappings);
     for (size_t phase = 0; phase < schedule.mappings.size(); ++phase) {
         const Mapping& mapping = schedule.mappings[phase];
-        sum += cost(config, pieces(product, mapping.indexed)[phase], mapping);
+        sum += cost(config, parts[phase], mapping);
         const std::string flow = to_string(mapping.engine.dataflow);
         if (result.dataflow.empty())
             result.dataflow = flow;

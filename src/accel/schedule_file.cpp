@@ -78,11 +78,11 @@ void check_product(const SatConfig& config, const Product& product, const std::v
     const size_t expected = phases(product).size();
     if (mappings.size() != expected)
         refuse("{}: has {} phases, the product has {}", where.back(), mappings.size(), expected);
+    const std::vector<Piece> parts = pieces(product, mappings);
     for (size_t phase = 0; phase < mappings.size(); ++phase) {
         if (product.is_sparse() && mappings[phase].indexed != product.sparse)
             refuse("{}: the indexed operand must be the N:M one", where[phase]);
-        const Piece piece = pieces(product, mappings[phase].indexed)[phase];
-        const std::string why = why_illegal(config, piece, mappings[phase]);
+        const std::string why = why_illegal(config, parts[phase], mappings[phase]);
         if (!why.empty()) refuse("{}: does not fit this step on this machine: {}", where[phase], why);
     }
 }

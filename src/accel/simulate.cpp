@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "enmesh/accel/systolic.hpp"
 #include "enmesh/base/error.hpp"
@@ -10,10 +9,18 @@
 namespace enmesh::accel {
 namespace {
 
+/// total + repeat · cycles, refused where 64 bits cannot count it.
+int64_t counted_sum(int64_t total, int64_t repeat, int64_t cycles) {
+    int64_t more = 0;
+    if (__builtin_mul_overflow(repeat, cycles, &more) || __builtin_add_overflow(total, more, &total))
+        refuse("the step takes more cycles than can be counted");
+    return total;
+}
+
 ProductResult on_systolic(const SystolicConfig& config, const Product& product,
                           std::span<const Dataflow> choices) {
     const Systolic array{static_cast<int>(config.rows), static_cast<int>(config.cols),
-                         config.charge_os_drain};
+                         config.charge_os_drain};  // simulate_systolic has checked that they fit
     ProductResult result;
     result.product = product;
     const double elements = static_cast<double>(config.rows) * static_cast<double>(config.cols);
@@ -23,7 +30,7 @@ ProductResult on_systolic(const SystolicConfig& config, const Product& product,
         for (const Phase& phase : phases(product)) {
             const int64_t repeat = phase.count * product.batch;
             const SystolicCycles one = systolic_cycles(array, dataflow, phase.rows, product.n, phase.k());
-            total += repeat * one.cycles;
+            total = counted_sum(total, repeat, one.cycles);
             issuing += static_cast<double>(repeat * one.multiply_adds) / (elements * one.mapping_efficiency);
         }
         if (result.cycles != 0 && total >= result.cycles) continue;
@@ -87,9 +94,7 @@ void place_in_order(Report& report, const Workload& workload) {
                      [](const Slot& a, const Slot& b) { return a.position < b.position; });
     for (const Slot& slot : slots) {
         *slot.start = report.total_cycles;
-        if (slot.cycles > std::numeric_limits<int64_t>::max() - report.total_cycles)
-            refuse("the step takes more cycles than can be counted");
-        report.total_cycles += slot.cycles;
+        report.total_cycles = counted_sum(report.total_cycles, 1, slot.cycles);
     }
 }
 
@@ -97,6 +102,8 @@ Report simulate_systolic(const SystolicConfig& config, const Workload& workload,
                          const std::string& dataflow) {
     check(workload);
     const std::vector<Dataflow> choices = systolic_choices(dataflow);
+    if (config.rows < 1 || config.cols < 1 || config.rows > 65536 || config.cols > 65536)
+        refuse("systolic array of {} x {}: rows and cols must be 1..65536", config.rows, config.cols);
     Report report;
     report.network = workload.name;
     report.method = workload.method;
@@ -107,7 +114,7 @@ Report simulate_systolic(const SystolicConfig& config, const Workload& workload,
     for (const Product& product : workload.products) {
         report.products.push_back(on_systolic(config, product, choices));
         report.products.back().start_cycle = report.total_cycles;
-        report.total_cycles += report.products.back().cycles;
+        report.total_cycles = counted_sum(report.total_cycles, 1, report.products.back().cycles);
     }
     report.seconds = static_cast<double>(report.total_cycles) / config.clock_hz;
     return report;

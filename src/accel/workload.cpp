@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 
 #include "enmesh/base/error.hpp"
 
@@ -63,6 +64,17 @@ std::vector<Phase> strided_bp_phases(const Product& product) {
            to_string(product.stage), what, got, want);
 }
 
+/// Their product; refuses more than 64 bits can count.
+int64_t counted(const Product& product, std::initializer_list<int64_t> factors) {
+    int64_t count = 1;
+    for (const int64_t factor : factors) {
+        if (__builtin_mul_overflow(count, factor, &count))
+            refuse("product {} {}: has more multiply-adds or elements than 64 bits can count", product.layer,
+                   to_string(product.stage));
+    }
+    return count;
+}
+
 void check_geometry(const Product& product) {
     const ConvGeometry& c = *product.conv;
     for (const int64_t value : {c.images, c.in_channels, c.in_height, c.in_width, c.out_channels,
@@ -72,12 +84,14 @@ void check_geometry(const Product& product) {
             refuse("product {} {}: a size of its convolution is {}", product.layer, to_string(product.stage),
                    value);
     }
-    const int64_t taps = c.kernel_height * c.kernel_width;
-    const int64_t in = c.images * c.in_height * c.in_width, out = c.images * c.out_height * c.out_width;
+    const auto times = [&](std::initializer_list<int64_t> factors) { return counted(product, factors); };
+    const int64_t taps = times({c.kernel_height, c.kernel_width});
+    const int64_t in = times({c.images, c.in_height, c.in_width});
+    const int64_t out = times({c.images, c.out_height, c.out_width});
     const bool ff = product.stage == Stage::FF, bp = product.stage == Stage::BP;
     const int64_t m = ff ? out : bp ? in : c.out_channels;
-    const int64_t n = ff ? c.out_channels : bp ? c.in_channels : c.in_channels * taps;
-    const int64_t k = ff ? c.in_channels * taps : bp ? c.out_channels * taps : out;
+    const int64_t n = ff ? c.out_channels : bp ? c.in_channels : times({c.in_channels, taps});
+    const int64_t k = ff ? times({c.in_channels, taps}) : bp ? times({c.out_channels, taps}) : out;
     if (product.m != m) contradicts(product, "m", product.m, m);
     if (product.n != n) contradicts(product, "n", product.n, n);
     if (product.k != k) contradicts(product, "k", product.k, k);
@@ -120,6 +134,7 @@ void check(const Product& product) {
         refuse("product {} {}: m={} n={} k={} batch={}: every size must be at least 1", product.layer,
                to_string(product.stage), product.m, product.n, product.k, product.batch);
     }
+    counted(product, {product.m, product.n, product.k, product.batch});
     if (product.stage == Stage::WU)
         refuse("product {}: the weight update has no matrix product", product.layer);
     if (product.is_sparse()) check_pattern(product.pattern);

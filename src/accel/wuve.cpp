@@ -90,8 +90,7 @@ constexpr std::array costs = {
     // FP32 gradient and weight, a byte that says what is kept: scale, decay where nothing is.
     VectorCost{"sr_decay", 1, 2, 9, 4},
     // In each of N*M augmentations of a tile's flow every element is visited twice: its potential forward,
-    // its
-    // flow back. Masters in, a byte of mask out.
+    // its flow back. Masters in, a byte of mask out.
     VectorCost{"transposable_mask", 1, 2, 4, 1},
     // Packed values and indices (at most what a copy reads) to their places.
     VectorCost{"unpack", 1, 1, 2, 2},

@@ -97,7 +97,8 @@ AtomicFile::AtomicFile(fs::path path) : path_(behind_links(std::move(path))) {
         fs::is_socket(status)) {
         descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
     } else {
-        temporary_ = path_.string() + fmt::format(".tmp{}", ::getpid());
+        static std::atomic<int> files{0};  // threads may write the same file at once
+        temporary_ = path_.string() + fmt::format(".tmp{}-{}", ::getpid(), ++files);
         descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     }
     if (descriptor_ < 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));

@@ -1,22 +1,43 @@
 #include "enmesh/base/isa.hpp"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <thread>
 #include <vector>
 
+#include "base/isa_features.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh {
+namespace {
+
+#if defined(__x86_64__)
+bool supports_avx512f() { return __builtin_cpu_supports("avx512f") != 0; }
+bool supports_avx512bw() { return __builtin_cpu_supports("avx512bw") != 0; }
+bool supports_avx512vl() { return __builtin_cpu_supports("avx512vl") != 0; }
+bool supports_avx512dq() { return __builtin_cpu_supports("avx512dq") != 0; }
+bool supports_avx2() { return __builtin_cpu_supports("avx2") != 0; }
+bool supports_fma() { return __builtin_cpu_supports("fma") != 0; }
+/// Clang's __builtin_cpu_supports does not know this one. Beside AVX2, which the system must have enabled.
+bool supports_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
+}  // namespace
 
 Isa hardware_isa() {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-        return Isa::avx512;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
+#define ENMESH_AND_SUPPORTS(feature) &&supports_##feature()
+    if (true ENMESH_AVX512_FEATURES(ENMESH_AND_SUPPORTS)) return Isa::avx512;
+    if (true ENMESH_AVX2_FEATURES(ENMESH_AND_SUPPORTS)) return Isa::avx2;
+#undef ENMESH_AND_SUPPORTS
 #endif
     return Isa::portable;
 }

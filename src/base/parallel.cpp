@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <thread>
 
 namespace enmesh {
@@ -15,6 +16,14 @@ std::atomic<int>& thread_count() {
 }  // namespace
 
 void set_threads(int threads) { thread_count() = std::max(1, threads); }
+
+void ThrownInTeam::keep(int thread) noexcept {
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    if (thrown_ != nullptr && thread_ < thread) return;
+    thread_ = thread;
+    thrown_ = std::current_exception();
+}
 
 int threads() { return thread_count(); }
 

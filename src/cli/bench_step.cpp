@@ -13,6 +13,7 @@
 #include "cli/bench_time.hpp"
 #include "cli/model_options.hpp"
 #include "cli/named_files.hpp"
+#include "cli/plan_option.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
@@ -29,7 +30,7 @@ namespace {
 struct Request {
     ModelRequest model;
     std::vector<std::string> compare;
-    std::string layout = "auto", plan = "cached", dtype = "f32";
+    std::string layout = "auto", plan = "cached", dtype = "f32", plan_out;
     BenchOptions bench{.rounds = 10};
     bool on_request = false, layers = false;
 };
@@ -48,7 +49,6 @@ cpu::MapLayout parse_layout(const std::string& text) {
 cpu::Options options_of(const Request& request) {
     cpu::Options options;
     options.layout = parse_layout(request.layout);
-    options.choice = cpu::parse_kernel_choice(request.plan);
     options.dtype = product_dtype(request.dtype);
     return options;
 }
@@ -56,11 +56,16 @@ cpu::Options options_of(const Request& request) {
 /// One training step under measurement, fed with fixed random images.
 class Candidate {
   public:
-    Candidate(const ModelRequest& request, const cpu::Options& executor, Notes& notes) : request_(request) {
+    Candidate(const ModelRequest& request, cpu::Options executor, const RequestedPlan& plan, Notes& notes)
+        : request_(request) {
         const ModelOptions options = model_options(request);
         const Graph graph = requested_graph(request, options, notes);
         TrainingStep step = build_training_step(graph, recipe_for(graph, request), {});
+        executor.choice = plan.choice;
+        if (plan.kept.has_value()) executor.plan = cpu::plan_for(*plan.kept, step, executor.dtype, plan.file);
         executor_ = cpu::make_executor(std::move(step), executor);
+        if (plan.kept.has_value()) cpu::require_used(executor.plan, executor_->plan(), plan.file);
+        kept_ = {cpu::step_key(executor_->step(), executor.dtype), executor_->plan()};
         initialize(*executor_, 1);
         write_inputs();
         executor_->profile(true);
@@ -107,6 +112,7 @@ class Candidate {
                 {"min", *std::min_element(seconds_.begin(), seconds_.end())},
                 {"rounds", seconds_.size()},
                 {"by_kind", by_kind},
+                {"plan", cpu::plan_hash(kept_.plan)},
                 {"filled_in", cpu::filled_in_products(*executor_)},
                 {"memory",
                  {{"arena_bytes", memory.arena_bytes},
@@ -116,6 +122,7 @@ class Candidate {
                   {"conversion_bytes", memory.conversion_bytes}}}};
     }
 
+    const cpu::PlanFile::Step& plan() const { return kept_; }
     std::string arithmetic() const { return executor_->arithmetic(); }
     std::string filled_in() const { return filled_in_text(*executor_); }
 
@@ -155,6 +162,7 @@ class Candidate {
 
     ModelRequest request_;
     std::string dtype_;
+    cpu::PlanFile::Step kept_;
     std::unique_ptr<cpu::CpuExecutor> executor_;
     std::vector<double> seconds_;
     std::map<cpu::Kind, std::vector<double>> by_kind_;
@@ -175,6 +183,8 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
         text += "\n";
     }
     for (const auto& one : candidates) {
+        text +=
+            fmt::format("{}: {}", one->title(), plan_text(one->plan().plan, request.plan, request.plan_out));
         if (request.dtype != "f32")
             text += fmt::format("{}: products in {}\n", one->title(), one->arithmetic());
         if (const std::string filled_in = one->filled_in(); !filled_in.empty())
@@ -190,15 +200,24 @@ void print_table(const std::vector<std::unique_ptr<Candidate>>& candidates, cons
 
 void run(const Request& request) {
     begin_bench(request.bench);
-    require_apart({{"--json", request.bench.json}}, {{"--model", onnx_file(request.model)}});
+    require_writable_plan(request.plan_out);
+    require_apart({{"--json", request.bench.json}, {"--plan-out", request.plan_out}},
+                  {{"--model", onnx_file(request.model)}, {"--plan", plan_file(request.plan)}});
+    if (request.layout != "auto" && !plan_file(request.plan).empty())
+        refuse("--layout {}: the plan of {} says the layout", request.layout, request.plan);
+    const RequestedPlan plan = requested_plan(request.plan);
     std::vector<ModelRequest> wanted;
     for (const std::string& text : request.compare) wanted.push_back(with_method(request.model, text));
     if (wanted.empty()) wanted.push_back(request.model);
     Notes notes;
     std::vector<std::unique_ptr<Candidate>> candidates;
     for (const ModelRequest& one : wanted)
-        candidates.push_back(std::make_unique<Candidate>(one, options_of(request), notes));
+        candidates.push_back(std::make_unique<Candidate>(one, options_of(request), plan, notes));
     notes.print();
+    note_other_machine(plan);
+    std::vector<cpu::PlanFile::Step> kept;
+    for (const auto& one : candidates) kept.push_back(one->plan());
+    write_plans(request.plan_out, std::move(kept));
     for (const auto& one : candidates) one->run();
     if (request.on_request) return answer_requests([&] { return candidates.front()->run(); });
     for (int round = 0; round < request.bench.rounds; ++round) {
@@ -221,8 +240,8 @@ void add_bench_step(CLI::App& bench) {
         ->type_name("METHOD");
     command->add_option("--layout", request->layout,
                         "auto, channels (oneDNN) or images (ours) in the vector lanes");
-    command->add_option("--plan", request->plan,
-                        "default (untimed), cached, or measure: where kernel choices come from");
+    add_plan_option(*command, request->plan);
+    add_plan_out_option(*command, request->plan_out);
     command->add_option("--dtype", request->dtype, "Operands of products: f32 or bf16, with float32 sums")
         ->capture_default_str();
     add_bench_options(*command, request->bench, "timed steps of each");

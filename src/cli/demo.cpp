@@ -23,7 +23,8 @@ struct DemoArguments {
     std::filesystem::path out = "runs/demo";
     int64_t epochs = 12;
     uint64_t seed = 0;
-    RunRequest run{.threads = 1};  // too small a network to gain from more
+    RunRequest run{.threads = 1,  // too small a network to gain from more
+                   .plan = "default"};
     std::string json;
 };
 

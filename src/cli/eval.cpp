@@ -9,6 +9,7 @@
 #include "cli/checkpoint_network.hpp"
 #include "cli/commands.hpp"
 #include "cli/named_files.hpp"
+#include "cli/plan_option.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
@@ -104,6 +105,9 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     require_no_network("--init", arguments.init);
     require_apart({{"--json", arguments.json}},
                   network_inputs("--init", arguments.init, onnx_file(arguments.model)));
+    if (const std::string file = plan_file(arguments.run.plan);
+        !file.empty() && requested_plan(file).kept.has_value())
+        refuse("--plan {}: kept plans go with train and bench step", file);
     const Backend backend = requested_backend(arguments.run);
     if (arguments.init.empty() && !names_onnx(arguments.model))
         refuse("--init FILE is missing: weights to evaluate (an ONNX file given as --model brings its own)");

@@ -15,6 +15,7 @@
 #include "enmesh/accel/energy.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/fnv.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/report/line_meter.hpp"
@@ -57,17 +58,20 @@ accel::PointResult from_json(const Json& json) {
 /// most a broken last line.
 class PointFile {
   public:
-    PointFile(const std::string& folder, const std::string& subject) : path_(folder + "/points.jsonl") {
+    /// `tables`: for points whose own energy table is a file, by label, what table_content() says of it.
+    PointFile(const std::string& folder, const std::string& subject,
+              std::map<std::string, std::string> tables)
+        : path_(folder + "/points.jsonl"), tables_(std::move(tables)) {
         make_writable_directory(folder);
         if (std::filesystem::exists(path_)) read(subject);
         std::string kept = Json{{"subject", subject}}.dump() + "\n";
-        for (const accel::PointResult& r : finished) kept += to_json(r).dump() + "\n";
+        for (const accel::PointResult& r : finished) kept += line_of(r) + "\n";
         write_file(path_, kept);
         stream_.open(path_, std::ios::app);
     }
 
     void append(const accel::PointResult& result) {
-        stream_ << to_json(result).dump() << '\n' << std::flush;
+        stream_ << line_of(result) << '\n' << std::flush;
         if (!stream_) fail("{}: cannot be written", path_);
         finished.push_back(result);
     }
@@ -102,18 +106,67 @@ class PointFile {
             refuse("{}: holds another exploration; name another --out, or delete it", path_);
     }
 
-    accel::PointResult read_point(const Json& json, size_t number) const {
+    std::string line_of(const accel::PointResult& result) const {
+        Json json = to_json(result);
+        if (const auto table = tables_.find(result.label); table != tables_.end())
+            json["energy_table"] = table->second;
+        return json.dump();
+    }
+
+    accel::PointResult read_point(const Json& json, size_t number) {
         try {
-            if (json.is_object()) return from_json(json);
+            if (json.is_object()) {
+                accel::PointResult result = from_json(json);
+                check_table(result.label, json.value("energy_table", ""), number);
+                return result;
+            }
         } catch (const Json::exception&) {
             // Said below.
         }
         refuse("{}:{}: is not a point of an exploration; mend or delete the line", path_, number);
     }
 
+    /// A point of another sweep keeps what its line says.
+    void check_table(const std::string& label, const std::string& there, size_t number) {
+        const auto here = tables_.find(label);
+        if (here == tables_.end()) {
+            if (!there.empty()) tables_.emplace(label, there);
+        } else if (here->second != there) {
+            refuse("{}:{}: ran with other contents of its energy table; name another --out, or delete it",
+                   path_, number);
+        }
+    }
+
     std::string path_;
+    std::map<std::string, std::string> tables_;
     std::ofstream stream_;
 };
+
+/// Hash of the files' contents, where there are any; an ONNX file's external data count too.
+uint64_t content_of(const std::vector<std::string>& files) {
+    uint64_t hash = fnv1a("");
+    for (const std::string& file : files) {
+        std::error_code ignored;
+        if (!std::filesystem::is_regular_file(file, ignored)) continue;  // a pipe is read once only
+        hash = fnv1a(read_file(file), fnv1a(" file ", hash));
+        if (!onnx::is_onnx_path(file)) continue;
+        for (const std::filesystem::path& data : onnx::external_files(file))
+            hash = fnv1a(read_file(data), fnv1a(" data ", hash));
+    }
+    return hash;
+}
+
+/// The file that an energy table comes from; "" for a built-in one.
+std::string energy_file(const std::string& name) { return accel::built_in_energy(name).empty() ? name : ""; }
+
+/// What a point's own energy table holds, where the sweep names a file: 16 digits, else "".
+std::string table_content(const accel::DesignPoint& point) {
+    for (const char* const key : {"energy.table", "table"}) {
+        const std::string table = point.value(key);
+        if (!table.empty() && !energy_file(table).empty()) return fmt::format("{:016x}", content_of({table}));
+    }
+    return "";
+}
 
 std::string subject_of(const Options& options, accel::SatConfig config) {
     const AccelOptions& a = options.accel;
@@ -126,7 +179,8 @@ std::string subject_of(const Options& options, accel::SatConfig config) {
     }
     if (m.on_demand) text += " on-demand";
     const std::string machine = accel::to_toml(accel::parameters(config));
-    return fmt::format("{} machine {:016x} cost model {}", text, std::hash<std::string>{}(machine),
+    return fmt::format("{} machine {:016x} inputs {:016x} cost model {}", text, fnv1a(machine),
+                       content_of({a.topology, onnx_file(m), energy_file(config.energy)}),
                        accel::cost_model_version);
 }
 
@@ -165,7 +219,12 @@ std::vector<accel::PointResult> run_points(const Options& options, const accel::
     // A bad value is refused before the folder is looked at, and before any work.
     for (const accel::DesignPoint& point : points) config_of(base, point);
     const std::map<std::string, accel::Workload> steps = workloads(options, points);
-    PointFile file(options.out, subject_of(options, base));
+    std::map<std::string, std::string> tables;
+    for (const accel::DesignPoint& point : points) {
+        if (const std::string content = table_content(point); !content.empty())
+            tables.emplace(point.label(), content);
+    }
+    PointFile file(options.out, subject_of(options, base), std::move(tables));
     std::map<std::string, accel::PointResult> known;
     for (const accel::PointResult& r : file.finished) known.emplace(r.label, r);
     std::vector<accel::DesignPoint> open;

@@ -3,7 +3,10 @@
 #include <fmt/ranges.h>
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <stdexcept>
 
+#include "cli/plan_option.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -58,6 +61,16 @@ ModelRequest request_beside(const std::filesystem::path& file, const ModelDescri
     return request;
 }
 
+/// The whole text as a number; throws where anything is left over.
+template <typename Number>
+Number whole_number(const std::string& text) {
+    Number number{};
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || rest != end) throw std::invalid_argument(text);
+    return number;
+}
+
 }  // namespace
 
 void add_run_options(CLI::App& command, RunRequest& request) {
@@ -77,10 +90,7 @@ void add_run_options(CLI::App& command, RunRequest& request) {
                     "Operands of products: f32, or bf16 with float32 sums (masters and all else stay f32)")
         ->capture_default_str();
     command.add_option("--threads", request.threads, "Threads; 0 is all cores")->capture_default_str();
-    command
-        .add_option("--plan", request.plan,
-                    "default (untimed), cached, or measure: where kernel choices come from")
-        ->capture_default_str();
+    add_plan_option(command, request.plan);
     command.add_option("--sat-config", request.sat_config, "TOML file of SAT's parameters (device sat)")
         ->type_name("FILE");
     command
@@ -111,6 +121,8 @@ Backend requested_backend(const RunRequest& request) {
     const DType dtype = product_dtype(request.dtype);
     require_between("--threads", request.threads, 0, 4096);
     if (request.threads > 0) set_threads(request.threads);
+    const RequestedPlan plan = requested_plan(request.plan);
+    if (sat && plan.kept.has_value()) refuse("--plan {}: device sat has kernels of its own", request.plan);
     if (sat) {
         accel::SatConfig config = accel::load_sat_config(request.sat_config, {});
         const std::vector<accel::Parameter> parameters = accel::parameters(config);
@@ -118,7 +130,8 @@ Backend requested_backend(const RunRequest& request) {
             accel::apply_setting(parameters, setting, "--sat-set");
         return sat_backend(config);
     }
-    return cpu_backend(cpu::parse_kernel_choice(request.plan), dtype);
+    if (plan.kept.has_value()) return cpu_backend(*plan.kept, plan.file, dtype);
+    return cpu_backend(plan.choice, dtype);
 }
 
 data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& model) {
@@ -184,8 +197,8 @@ ModelRequest model_request(const ModelDescription& description, const std::files
     try {
         request.model = description.at("model");
         request.image = description.at("image");
-        request.classes = std::stoll(description.at("classes"));
-        request.width = std::stod(description.at("width"));
+        request.classes = whole_number<int64_t>(description.at("classes"));
+        request.width = whole_number<double>(description.at("width"));
     } catch (const std::exception&) {
         refuse(
             "{}: does not say of which model it is; give --model, and --width and --image where they are not "
@@ -235,12 +248,19 @@ void apply_config(CLI::App& command, const std::filesystem::path& file) {
         for (const std::string& value : values) {
             if (value.empty())
                 refuse("{}:{}: '{}' is empty", file.string(), key.source().begin.line, key.str());
+        }
+        // A callback that takes one value at a time hears of each; any other gets the whole list at once.
+        const bool one_at_a_time = option->get_trigger_on_parse();
+        const size_t calls = one_at_a_time ? values.size() : std::min<size_t>(values.size(), 1);
+        for (size_t call = 0; call < calls; ++call) {
+            const std::vector<std::string> given =
+                one_at_a_time ? std::vector<std::string>{values[call]} : values;
             option->clear();
-            option->add_result(value);
+            for (const std::string& value : given) option->add_result(value);
             try {
                 option->run_callback();
             } catch (const CLI::ParseError&) {
-                refuse("{}: '{}' cannot be {}", file.string(), key.str(), value);
+                refuse("{}: '{}' cannot be {}", file.string(), key.str(), fmt::join(given, ", "));
             }
         }
     }

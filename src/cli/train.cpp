@@ -12,6 +12,7 @@
 #include "cli/commands.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/named_files.hpp"
+#include "cli/plan_option.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
 #include "enmesh/base/error.hpp"
@@ -43,7 +44,7 @@ struct TrainArguments {
     std::filesystem::path init, config;
     bool resume = false, overwrite = false;
     int64_t checkpoint_every = 0;
-    std::string json;
+    std::string json, plan_out;
 };
 
 Optimizer requested_optimizer(const TrainArguments& arguments) {
@@ -148,6 +149,7 @@ bool copies_network(const TrainArguments& arguments) {
 void check_files(const TrainArguments& arguments) {
     std::vector<NamedFile> inputs = {{"--config", arguments.config},
                                      {"--sat-config", arguments.run.sat_config},
+                                     {"--plan", plan_file(arguments.run.plan)},
                                      {"--model", onnx_file(arguments.model)}};
     const NamedFile init{"--init", arguments.init};
     // A run that goes on or starts anew may have begun with what it replaces.
@@ -155,6 +157,7 @@ void check_files(const TrainArguments& arguments) {
     std::vector<NamedFile> outputs;
     for (const std::filesystem::path& file : run_files(arguments.out)) outputs.push_back({"--out", file});
     if (copies_network(arguments)) outputs.push_back({"--out", arguments.out / "model.onnx"});
+    outputs.push_back({"--plan-out", arguments.plan_out});
     // The summary may be asked for where it is written anyhow.
     const bool is_summary = same_file(arguments.json, arguments.out / "summary.json");
     const NamedFile json{"--json", is_summary ? "" : arguments.json};
@@ -248,6 +251,23 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
     std::fflush(stream);
 }
 
+/// Names the kernel plan, and keeps it where --plan-out asks for that.
+void tell_kernel_plan(std::FILE* stream, const TrainArguments& arguments, const Trainer& trainer,
+                      bool resumed) {
+    const cpu::KernelPlan plan = cpu::parse_kernel_plan(trainer.plan());
+    const DType dtype = product_dtype(arguments.run.dtype);
+    const RequestedPlan asked = requested_plan(arguments.run.plan);
+    if (resumed && asked.kept.has_value() &&
+        !(cpu::plan_for(*asked.kept, trainer.step(), dtype, asked.file) == plan)) {
+        refuse("--plan {}: the run in {} goes on with the plan {} of its checkpoint, which is another",
+               asked.file, arguments.out.string(), cpu::plan_hash(plan));
+    }
+    note_other_machine(asked);
+    write_plans(arguments.plan_out, {{cpu::step_key(trainer.step(), dtype), plan}});
+    std::fputs(plan_text(plan, arguments.run.plan, arguments.plan_out, resumed).c_str(), stream);
+    std::fflush(stream);
+}
+
 void run_train(CLI::App& command, TrainArguments& arguments) {
     if (!arguments.config.empty()) {
         std::vector<RecipeOverride>& overrides = arguments.model.overrides;
@@ -258,6 +278,9 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     }
     check_out(arguments);
     require_writable_target(arguments.json);
+    if (!arguments.plan_out.empty() && arguments.run.device != "cpu")
+        refuse("--plan-out: device {} has kernels of its own", arguments.run.device);
+    require_writable_plan(arguments.plan_out);
     require_no_network("--init", arguments.init);
     check_files(arguments);
     if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
@@ -285,6 +308,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     options.on_start = [&](const Progress& progress) {
         notes.print();
         print_plan(stream, arguments, dataset, trainer, held);
+        if (arguments.run.device == "cpu") tell_kernel_plan(stream, arguments, trainer, progress.update > 0);
         if (const auto cost = trainer.simulated_cost(); cost.has_value()) {
             display.line(
                 fmt::format("device sat: a batch takes {:.4g} s and {:.4g} J, an update {:.4g} s and {:.4g} "
@@ -363,6 +387,7 @@ void add_train(CLI::App& app) {
     const auto arguments = std::make_shared<TrainArguments>();
     add_model_options(*command, arguments->model);
     add_run_options(*command, arguments->run);
+    add_plan_out_option(*command, arguments->plan_out);
     add_optimizer_options(*command, *arguments);
     command->add_option("--out", arguments->out, "Folder of checkpoints, metrics and events")
         ->type_name("DIR")

@@ -12,6 +12,38 @@
 namespace enmesh::cpu {
 namespace {
 
+/// Puts back, at the end of its life, what running FF, BP and WG once more moves: running statistics and sums
+/// of gradients.
+class KeptStates {
+  public:
+    explicit KeptStates(Machine& machine) : machine_(machine) {
+        std::set<int> slots;
+        for (const Command& command : machine.commands()) {
+            if (command.stage == Stage::WU) continue;
+            for (const int index : command.writes) slots.insert(machine.root(index));
+        }
+        for (const int index : slots) {
+            const Slot& place = machine.slot(index);
+            if (place.resident && place.packed == nullptr) values_.emplace_back(index, bytes_of(index));
+        }
+    }
+    ~KeptStates() {
+        for (const auto& [index, bytes] : values_)
+            std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(machine_.data(index)));
+    }
+    KeptStates(const KeptStates&) = delete;
+    KeptStates& operator=(const KeptStates&) = delete;
+
+  private:
+    std::vector<std::byte> bytes_of(int index) {
+        const auto* const from = static_cast<const std::byte*>(machine_.data(index));
+        return {from, from + machine_.slot(index).own.bytes()};
+    }
+
+    Machine& machine_;
+    std::vector<std::pair<int, std::vector<std::byte>>> values_;
+};
+
 class Executor final : public CpuExecutor {
   public:
     Executor(TrainingStep step, const Options& options) : machine_(std::move(step), options) {}
@@ -48,6 +80,7 @@ class Executor final : public CpuExecutor {
                 return fmt::format("parameter '{}'", step().graph.value(parameter.weights).name);
         }
         if (!finite(step().images)) return "the input images";
+        const KeptStates kept(machine_);
         for (Command& command : machine_.commands()) {
             if (command.stage == Stage::WU) break;
             run(command, context);

@@ -7,6 +7,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/cpu/plan_file.hpp"
 #include "products/dispatch.hpp"
 
 namespace enmesh::cpu {
@@ -54,22 +55,6 @@ std::optional<StepLayout> channel_layout(const TrainingStep& step, const Options
         return std::nullopt;
     const auto floats = rounds(options) ? Layout::Element::rounded : Layout::Element::f32;
     return StepLayout{{Layout::Lanes::channels, channel_block()}, bf16 ? Layout::Element::bf16 : floats};
-}
-
-/// What a step's time depends on: its products in full, of the rest what it is and how large. Learning rates
-/// and the like do not matter.
-std::string fingerprint(const TrainingStep& step, const Options& options) {
-    uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a: the same on every machine, unlike std::hash
-    const auto add = [&](const std::string& text) {
-        for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-    };
-    for (const Node& node : step.graph.nodes()) {
-        add(is_product(node.operation) ? to_string(node.operation) : std::string(name(node.operation)));
-        for (const ValueId input : node.inputs)
-            add(fmt::format(" {} {}", input.index, to_string(step.graph.type(input))));
-    }
-    return fmt::format("layout of a step of {} operations, {}, {:016x}", step.graph.nodes().size(),
-                       to_string(options.dtype), hash);
 }
 
 void write_inputs(Executor& executor) {
@@ -147,7 +132,7 @@ MapLayout measured_layout(const TrainingStep& step, const Options& options) {
     const bool open = options.products == nullptr && options.layout == MapLayout::automatic &&
                       options.plan.layout.empty() && options.choice != KernelChoice::defaults;
     if (!open || !channel_layout(step, options).has_value()) return options.layout;
-    const std::string key = fingerprint(step, options);
+    const std::string key = "layout of " + step_key(step, options.dtype);
     const auto layout_of = [](const std::string& name) {
         return name == "channels" ? MapLayout::channels : MapLayout::images;
     };

@@ -65,7 +65,12 @@ Machine::Machine(TrainingStep step, const Options& options) : step_(std::move(st
     find_groups();
     lower_nodes();
     plan_arena();
-    cache_.save();
+    if (cache_.has_value()) cache_->save();
+}
+
+KernelCache& Machine::cache() {
+    if (!cache_.has_value()) cache_.emplace();
+    return *cache_;
 }
 
 void Machine::place_values() {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -94,6 +95,9 @@ struct ReluGroup {
 class Machine {
   public:
     Machine(TrainingStep step, const Options& options);
+    /// Commands hold its address.
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
 
     const TrainingStep& step() const { return step_; }
     const Graph& graph() const { return step_.graph; }
@@ -108,7 +112,8 @@ class Machine {
     /// What has been chosen so far; products add themselves.
     KernelPlan& plan() { return plan_; }
     const KernelPlan& plan() const { return plan_; }
-    KernelCache& cache() { return cache_; }
+    /// Read when a choice first asks for it: the default choices never do.
+    KernelCache& cache();
     /// The relu that runs along with a convolution, or null.
     const Node* relu_after(const Node& node) const;
 
@@ -170,7 +175,7 @@ class Machine {
     TrainingStep step_;
     Options options_;
     KernelPlan plan_;
-    KernelCache cache_;
+    std::optional<KernelCache> cache_;
     Layout map_layout_;
     Layout::Element element_ = Layout::Element::f32;
     std::vector<Slot> slots_;

@@ -24,11 +24,6 @@ const dnnl::engine& engine() {
     return made;
 }
 
-dnnl::stream& stream() {
-    static dnnl::stream made(engine());
-    return made;
-}
-
 /// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's.
 void use_our_threads() {
     if (!omp_in_parallel()) omp_set_num_threads(threads());
@@ -197,11 +192,12 @@ class Matmul final : public DnnlMatmul {
                                                   {DNNL_ARG_DST, at(out_, out)},
                                                   {DNNL_ARG_SCRATCHPAD, at(scratch_, workspace)}};
         if (bias_.has_value()) arguments.emplace(DNNL_ARG_BIAS, at(*bias_, bias));
-        primitive_.execute(stream(), arguments);
-        stream().wait();
+        primitive_.execute(stream_, arguments);
+        stream_.wait();
     }
 
   private:
+    mutable dnnl::stream stream_{engine()};  // its own: executors run in several threads at once
     memory a_, b_, out_, scratch_;
     std::optional<memory> bias_;
     dnnl::matmul primitive_;
@@ -261,8 +257,8 @@ class Convolution final : public DnnlConvolution {
         memory from = plain_memory_, to = weights_memory_;
         from.set_data_handle(const_cast<float*>(weights));
         to.set_data_handle(prepared);
-        reorder_.execute(stream(), from, to);
-        stream().wait();
+        reorder_.execute(stream_, from, to);
+        stream_.wait();
     }
 
     void run(const Arguments& a) const override {
@@ -283,33 +279,33 @@ class Convolution final : public DnnlConvolution {
                     bias.set_data_handle(const_cast<float*>(a.bias));
                     arguments.emplace(DNNL_ARG_BIAS, bias);
                 }
-                primitive_.execute(stream(), arguments);
+                primitive_.execute(stream_, arguments);
                 break;
             }
             case products::Stage::bp:
                 src.set_data_handle(a.out);
                 dst.set_data_handle(const_cast<void*>(a.diff_dst));
                 weights.set_data_handle(const_cast<std::byte*>(a.prepared));
-                primitive_.execute(stream(), {{DNNL_ARG_DIFF_SRC, src},
-                                              {DNNL_ARG_DIFF_DST, dst},
-                                              {DNNL_ARG_WEIGHTS, weights},
-                                              {DNNL_ARG_SCRATCHPAD, scratch}});
+                primitive_.execute(stream_, {{DNNL_ARG_DIFF_SRC, src},
+                                             {DNNL_ARG_DIFF_DST, dst},
+                                             {DNNL_ARG_WEIGHTS, weights},
+                                             {DNNL_ARG_SCRATCHPAD, scratch}});
                 break;
             case products::Stage::wg: {
                 src.set_data_handle(const_cast<void*>(a.src));
                 dst.set_data_handle(const_cast<void*>(a.diff_dst));
                 weights.set_data_handle(a.workspace + weights_at_);
-                primitive_.execute(stream(), {{DNNL_ARG_SRC, src},
-                                              {DNNL_ARG_DIFF_DST, dst},
-                                              {DNNL_ARG_DIFF_WEIGHTS, weights},
-                                              {DNNL_ARG_SCRATCHPAD, scratch}});
+                primitive_.execute(stream_, {{DNNL_ARG_SRC, src},
+                                             {DNNL_ARG_DIFF_DST, dst},
+                                             {DNNL_ARG_DIFF_WEIGHTS, weights},
+                                             {DNNL_ARG_SCRATCHPAD, scratch}});
                 memory plain = plain_memory_;
                 plain.set_data_handle(a.out);
-                reorder_.execute(stream(), weights, plain);
+                reorder_.execute(stream_, weights, plain);
                 break;
             }
         }
-        stream().wait();
+        stream_.wait();
     }
 
   private:
@@ -342,6 +338,7 @@ class Convolution final : public DnnlConvolution {
         weights_at_ = (scratch_.get_size() + alignment - 1) / alignment * alignment;
     }
 
+    mutable dnnl::stream stream_{engine()};  // its own: executors run in several threads at once
     products::Stage stage_;
     Geometry geometry_;
     memory::desc src_desc_, dst_desc_, weights_, scratch_;

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/fnv.hpp"
 #include "enmesh/base/random.hpp"
 
 namespace enmesh {
@@ -132,16 +133,6 @@ Graph inference_graph(const Graph& graph) {
     return result;
 }
 
-namespace {
-
-uint64_t hash_of(std::string_view text) {
-    uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a: the same on every machine, unlike std::hash
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-    return hash;
-}
-
-}  // namespace
-
 Tensor initial_value(const Value& value, uint64_t seed) {
     const Initializer& initializer = value.initializer;
     if (initializer.kind == Initializer::Kind::given) return initializer.given->clone();
@@ -149,7 +140,7 @@ Tensor initial_value(const Value& value, uint64_t seed) {
     if (initializer.kind == Initializer::Kind::zeros) return tensor;
     if (value.type.dtype != DType::f32)
         refuse("'{}': only f32 values have an initial distribution", value.name);
-    Random random(seed, hash_of(value.name));
+    Random random(seed, fnv1a(value.name));
     for (float& element : tensor.f32()) {
         switch (initializer.kind) {
             case Initializer::Kind::constant:

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/prefetch.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "products/broadcast_plan.hpp"
@@ -166,8 +167,8 @@ class Broadcast final : public Product {
             auto base = static_cast<uint32_t>(tap.offset_floats * 4);
             // The next rows' kept weights, which lie too far for the processor to see it coming.
             const int64_t ahead = fill_rows * shape.taps * shape.groups() * n;
-            for (int64_t i = 0; i < units * n; i += 16) __builtin_prefetch(value + ahead + i);
-            __builtin_prefetch(index + ahead);
+            for (int64_t i = 0; i < units * n; i += 16) prefetch(value, ahead + i);
+            prefetch(index, ahead);
             for (int64_t unit = 0, i = 0; unit < units; ++unit, i += apart) {
                 for (int64_t slot = 0; slot < n; ++slot) {
                     to[i + slot] = *value++;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/prefetch.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/products/select.hpp"
@@ -182,7 +183,7 @@ class KeptRows final : public Product {
     void copy_rows(const float* from, int64_t rows, int64_t channels, float* tile) const {
         for (int64_t row = 0; row < rows; ++row, from += conv_.c, tile += row_floats_) {
             // Rows lie too far apart for the processor to read ahead by itself.
-            for (int64_t i = 0; i < channels; i += 16) __builtin_prefetch(from + 4 * conv_.c + i);
+            for (int64_t i = 0; i < channels; i += 16) prefetch(from, 4 * conv_.c + i);
             std::memcpy(tile, from, static_cast<size_t>(channels) * 4);
             std::fill(tile + channels, tile + row_floats_, 0.0F);
         }

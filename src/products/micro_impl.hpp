@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/prefetch.hpp"
 #include "products/micro.hpp"
 
 #define ENMESH_UNROLL _Pragma("GCC unroll 32")
@@ -182,8 +183,8 @@ void pack_vectors(const PackArgs& args) {
             }
             const float* from = plane + run.from;
             // The next channels' planes lie on other pages, where the processor does not read ahead.
-            const float* const ahead = from + 2 * args.channel_stride;
-            for (int64_t f = 0; f < run.pixels * args.pixel_stride; f += 16) __builtin_prefetch(ahead + f);
+            const int64_t ahead = 2 * args.channel_stride;
+            for (int64_t f = 0; f < run.pixels * args.pixel_stride; f += 16) prefetch(from, ahead + f);
             for (int32_t p = 0; p < run.pixels; ++p, to += lanes, from += args.pixel_stride)
                 store(to, load(from));
         }
@@ -220,7 +221,7 @@ void pack_floats(const PackArgs& args) {
             if (args.pixel_stride == width) {
                 // The next channels' planes lie on other pages, where the processor does not read ahead.
                 for (int64_t f = 0; f < run.pixels * width; f += 16)
-                    __builtin_prefetch(from + 2 * args.channel_stride + f);
+                    prefetch(from, 2 * args.channel_stride + f);
                 copy_floats(from, to, run.pixels * width);
             } else if (width == 1 && args.pixel_stride == 2) {
                 copy_even_floats(from, to, run.pixels);

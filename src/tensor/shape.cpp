@@ -4,6 +4,10 @@
 
 namespace enmesh {
 
+void Shape::refuse_elements() const {
+    refuse("the shape {} has more elements than 64 bits can count", to_string(*this));
+}
+
 std::string to_string(const Shape& shape) {
     if (shape.rank() == 0) return "scalar";
     std::string text;

@@ -19,15 +19,27 @@ std::string to_string(GroupAxis axis) {
     return "";
 }
 
+namespace {
+
+int64_t bytes_of(const ValueType& type, int64_t count, int64_t bytes_each) {
+    int64_t bytes = 0;
+    if (__builtin_mul_overflow(count, bytes_each, &bytes))
+        refuse("{} takes more bytes than 64 bits can count", to_string(type));
+    return bytes;
+}
+
+}  // namespace
+
 int64_t ValueType::bytes() const {
     const int64_t width = static_cast<int64_t>(size_of(dtype));
     if (const NmSparsity* const sparse = nm()) {
         const GroupLines geometry = group_lines(shape, sparse->axis);
         const int64_t groups = geometry.length / sparse->pattern.m;
         const int64_t tail = geometry.length % sparse->pattern.m;
-        return geometry.lines * (groups * sparse->pattern.n * (width + 1) + tail * width);
+        // A line has at most shape.elements() elements, which are counted, of at most width + 1 bytes each.
+        return bytes_of(*this, geometry.lines, groups * sparse->pattern.n * (width + 1) + tail * width);
     }
-    return shape.elements() * width;
+    return bytes_of(*this, shape.elements(), width);
 }
 
 std::string to_string(const ValueType& type) {

@@ -41,7 +41,7 @@ class Fit {
         open_files();
         while (progress().epoch < options_.epochs && !report_.interrupted) run_epoch();
         if (progress().epoch >= options_.epochs && files_.has_value()) {
-            files_->write_summary(step(), state_.options.model, progress(), simulated());
+            files_->write_summary(step(), state_.options.model, progress(), state_.plan_text(), simulated());
         }
         report_.progress = progress();
         return std::move(report_);

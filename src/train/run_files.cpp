@@ -4,6 +4,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/fnv.hpp"
 
 namespace enmesh {
 namespace {
@@ -134,7 +135,8 @@ void RunFiles::require_metrics_of(int64_t epoch) const {
 }
 
 void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& model,
-                             const Progress& progress, const std::optional<Simulated>& simulated) const {
+                             const Progress& progress, const std::string& plan,
+                             const std::optional<Simulated>& simulated) const {
     const Metrics known = read_metrics(metrics());
     const auto field = [&](const char* key) { return known.last_epoch.value(key, nlohmann::json()); };
     const Recipe& recipe = step.recipe;
@@ -152,7 +154,8 @@ void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& m
         {"best_accuracy", progress.best_accuracy},
         {"best_epoch", progress.best_epoch},
         {"seconds", known.seconds},
-        {"images_per_second", field("images_per_second")}};
+        {"images_per_second", field("images_per_second")},
+        {"plan", fmt::format("{:016x}", fnv1a(plan))}};
     if (simulated.has_value()) {
         json["simulated_seconds"] = simulated->seconds;
         json["simulated_joules"] = simulated->joules;

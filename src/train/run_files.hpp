@@ -36,9 +36,10 @@ class RunFiles {
     }
     /// Refuses, before anything is written, to go on without the metrics of a run that is complete.
     void require_metrics_of(int64_t epoch) const;
-    /// From metrics.jsonl, so that it covers every call of fit() that had a part in the run.
+    /// From metrics.jsonl, so that it covers every call of fit() that had a part in the run. `plan` is the
+    /// backend's text; the summary names it by its hash.
     void write_summary(const TrainingStep& step, const ModelDescription& model, const Progress& progress,
-                       const std::optional<Simulated>& simulated) const;
+                       const std::string& plan, const std::optional<Simulated>& simulated) const;
 
   private:
     std::filesystem::path directory_;

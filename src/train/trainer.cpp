@@ -117,6 +117,11 @@ void Trainer::save(const std::filesystem::path& path) const {
 
 std::optional<SimulatedCost> Trainer::simulated_cost() { return state_->simulated_cost(); }
 
+std::string Trainer::plan() const {
+    state_->executor();
+    return state_->plan_text();
+}
+
 const Executor& Trainer::executor() const { return state_->executor(); }
 
 }  // namespace enmesh

@@ -129,5 +129,23 @@ TEST(Exact, ShowsTheFirstTilesRegisters) {
                  Error);
 }
 
+TEST(Exact, RefusesASchedulesOtherNumberOfPhases) {
+    Step step(true);
+    for (const int change : {-1, 1}) {
+        Schedule wrong = step.schedule;
+        auto& mappings = wrong.products.front().mappings;
+        if (change > 0)
+            mappings.push_back(mappings.back());
+        else
+            mappings.pop_back();
+        EXPECT_THROW(simulate(step.config, step.workload, wrong), Error);
+        EXPECT_THROW(run_exact(step.config, step.workload, wrong, step.report, 1), Error);
+    }
+    Schedule shorter = step.schedule;
+    shorter.products.pop_back();
+    EXPECT_THROW(simulate(step.config, step.workload, shorter), Error);
+    EXPECT_THROW(run_exact(step.config, step.workload, shorter, step.report, 1), Error);
+}
+
 }  // namespace
 }  // namespace enmesh::accel

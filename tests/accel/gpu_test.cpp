@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "enmesh/accel/workload_of.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
@@ -113,6 +115,51 @@ TEST(Gpu, RefusesUnknownNamesAndSettings) {
     EXPECT_THROW(load_gpu_config("stc-a100", "", std::vector<std::string>{"gpu.sms=0"}), Error);
     EXPECT_THROW(load_gpu_config("stc-a100", "", std::vector<std::string>{"smss=4"}), Error);
     EXPECT_EQ(load_gpu_config("stc-a100", "", std::vector<std::string>{"sms=54"}).sms, 54);
+}
+
+/// The BP of a strided convolution, one product for each phase of its positions.
+Product strided_bp() {
+    ConvGeometry conv;
+    conv.images = 64;
+    conv.in_channels = 128, conv.out_channels = 512;
+    conv.in_height = conv.in_width = 56;
+    conv.out_height = conv.out_width = 28;
+    conv.kernel_height = conv.kernel_width = 3;
+    conv.stride_height = conv.stride_width = 2;
+    conv.pad_top = conv.pad_left = 1;
+    return training_products("conv", conv)[1];
+}
+
+TEST(Gpu, ShowsTheTileOfTheLongestPhase) {
+    const Product product = strided_bp();
+    const std::vector<Phase> all = phases(product);
+    ASSERT_EQ(all.size(), 4U);
+    // Launches take so long that the phases of few taps are bound by them, the last of four taps is not.
+    GpuConfig gpu = a100();
+    gpu.launch_seconds = 1e-4;
+    std::vector<GpuProduct> alone;
+    double sum = 0;
+    for (const Phase& phase : all) {
+        // The phase on its own: a convolution without a stride that has the same taps and positions.
+        ConvGeometry conv;
+        conv.images = 64;
+        conv.in_channels = 128, conv.out_channels = 512;
+        conv.in_height = conv.out_height = phase.out_rows;
+        conv.in_width = conv.out_width = phase.out_cols;
+        conv.kernel_height = phase.taps_height, conv.kernel_width = phase.taps_width;
+        alone.push_back(gpu_product(gpu, training_products("phase", conv)[1], false));
+        sum += alone.back().cycles;
+    }
+    const auto longest = std::max_element(alone.begin(), alone.end(),
+                                          [](const auto& a, const auto& b) { return a.cycles < b.cycles; });
+    EXPECT_LT(longest->cycles, sum - longest->cycles)
+        << "the sum of the others is not what it could be mixed up with";
+    EXPECT_NE(longest->bound, alone.front().bound);
+    const GpuProduct whole = gpu_product(gpu, product, false);
+    EXPECT_EQ(whole.bound, longest->bound);
+    EXPECT_EQ(whole.tile_m, longest->tile_m);
+    EXPECT_EQ(whole.tile_n, longest->tile_n);
+    EXPECT_EQ(whole.split_k, longest->split_k);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -45,6 +46,32 @@ TEST(Systolic, RefusesWhatIsNoArrayAndNoProduct) {
     EXPECT_THROW(cycles(4, -1, Dataflow::ws, 4, 4, 4), Error);
     EXPECT_THROW(cycles(4, 4, Dataflow::ws, 0, 4, 4), Error);
     EXPECT_THROW(cycles(4, 4, Dataflow::os, 4, 4, int64_t{1} << 40), Error);
+}
+
+Workload one_product(int64_t m, int64_t n, int64_t k, int64_t batch) {
+    Workload workload;
+    workload.name = "one";
+    workload.products.push_back({.layer = "a", .m = m, .n = n, .k = k, .batch = batch});
+    return workload;
+}
+
+TEST(Systolic, RefusesSizesThat32BitsWouldCut) {
+    const Workload small = one_product(4, 4, 4, 1);
+    EXPECT_EQ(simulate_systolic({.rows = 4, .cols = 4}, small, "os").total_cycles, 10);
+    constexpr int64_t beyond = int64_t{1} << 32;
+    EXPECT_THROW(simulate_systolic({.rows = beyond + 4, .cols = 4}, small, "os"), Error);
+    EXPECT_THROW(simulate_systolic({.rows = 4, .cols = beyond + 4}, small, "os"), Error);
+}
+
+TEST(Systolic, RefusesMoreThan64BitsCount) {
+    // 2^50 multiply-adds for each of 2^20.
+    EXPECT_THROW(simulate_systolic({}, one_product(1 << 20, 1 << 20, 1 << 10, 1 << 20), "os"), Error);
+    // Countable multiply-adds on an array of one element, whose folds' fill and drain count too.
+    const Workload thin = one_product(1, 1, 1, (int64_t{1} << 62));
+    EXPECT_THROW(simulate_systolic({.rows = 65536, .cols = 65536}, thin, "ws"), Error);
+    Workload twice = one_product(1, 1, 1, (int64_t{1} << 62));
+    twice.products.push_back(twice.products.front());
+    EXPECT_THROW(simulate_systolic({.rows = 1, .cols = 1}, twice, "os"), Error);
 }
 
 }  // namespace

@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <fstream>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/writable.hpp"
@@ -152,6 +155,32 @@ TEST_F(Files, CheckingAPlaceLeavesNothingBehind) {
     EXPECT_EQ(entries(), 1U);
     make_writable_directory(folder_ / "a/b/c");
     EXPECT_TRUE(fs::is_directory(folder_ / "a/b/c"));
+}
+
+TEST_F(Files, ThreadsThatWriteTheSameFileEachWriteAWholeOne) {
+    const std::string target = folder_ / "a";
+    constexpr int writers = 4, rounds = 25;
+    std::atomic<int> failures{0};
+    std::vector<std::thread> threads;
+    for (int writer = 0; writer < writers; ++writer) {
+        threads.emplace_back([&, writer] {
+            const std::string text(100000, static_cast<char>('a' + writer));
+            for (int round = 0; round < rounds; ++round) {
+                try {
+                    AtomicFile file(target);
+                    for (size_t at = 0; at < text.size(); at += 1000) file.write(text.data() + at, 1000);
+                    file.commit();
+                } catch (const Error&) {
+                    ++failures;
+                }
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(failures, 0);
+    const std::string text = read_file(target);
+    EXPECT_EQ(text, std::string(100000, text[0]));
+    EXPECT_EQ(entries(), 1U);
 }
 
 }  // namespace

@@ -392,5 +392,33 @@ TEST_F(SimulateCli, AnExplorationsPointsAreReadBackOrRefused) {
     EXPECT_FALSE(fs::exists(path("e")));
 }
 
+TEST_F(SimulateCli, AnExplorationOfFilesThatChangedIsNotGoneOnWith) {
+    const std::string one = "Layer,M,N,K,\nA,8,8,8,\n", other = "Layer,M,N,K,\nA,8,8,16,\n";
+    write_file(path("net.csv"), one);
+    const std::string command = "explore --topology " + path("net.csv") + " --threads 1 --out " + path("e");
+    const std::string rows = command + " --sweep rows=2,4";
+    ASSERT_EQ(run(rows).code, 0);
+    const std::string points = read_file(path("e/points.jsonl"), 1 << 20);
+    write_file(path("net.csv"), other);
+    expect_refused(rows, "holds another exploration");
+    EXPECT_EQ(read_file(path("e/points.jsonl"), 1 << 20), points);
+    write_file(path("net.csv"), one);
+    EXPECT_NE(run(rows).err.find("2 of 2 points are there already"), std::string::npos);
+
+    // The energy table, of the machine and of a sweep.
+    const std::string table = read_file(fs::path(ENMESH_SOURCE_DIR) / "configs/energy_asic.toml", 1 << 20);
+    write_file(path("table.toml"), table);
+    for (const std::string with : {" --sweep rows=2 --set energy.table=", " --sweep energy.table="}) {
+        fs::remove_all(path("e"));
+        write_file(path("table.toml"), table);
+        ASSERT_EQ(run(command + with + path("table.toml")).code, 0);
+        EXPECT_NE(run(command + with + path("table.toml")).err.find("1 of 1 points"), std::string::npos);
+        write_file(path("table.toml"), table + "# changed\n");
+        const testing::ProgramResult changed = run(command + with + path("table.toml"));
+        EXPECT_EQ(changed.code, 2) << with;
+        EXPECT_TRUE(testing::is_one_error_line(changed.err)) << changed.err;
+    }
+}
+
 }  // namespace
 }  // namespace enmesh

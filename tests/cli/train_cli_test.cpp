@@ -408,5 +408,69 @@ TEST_F(TrainProgram, DemoPrintsItsTableAndSummary) {
               0.70 * summary["dense"]["multiply_adds_per_step"].get<double>());
 }
 
+/// One step of a tiny network; `config` is a file in the folder, `more` goes behind it.
+class ConfigurationLists : public TrainProgram {
+  protected:
+    std::vector<std::string> one_step(const std::string& out, const std::string& config,
+                                      const std::vector<std::string>& more = {}) const {
+        write_file(folder_ / "lists.toml", config);
+        std::vector<std::string> arguments{
+            "train",   "--data",    "digits",   "--model",  "digits_cnn",       "--width", "0.25",
+            "--batch", "1437",      "--epochs", "1",        "--method",         "bdwp",    "--pattern",
+            "2:8",     "--threads", "2",        "--config", path("lists.toml"), "--out",   path(out)};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    }
+    std::string recipe(const std::string& out) const {
+        return load_safetensors(folder_ / out / "last.safetensors").metadata.at("enmesh.recipe");
+    }
+};
+
+TEST_F(ConfigurationLists, EveryValueCountsNotOnlyTheLast) {
+    const std::string sat = "device = \"sat\"\n";
+    expect_refused(one_step("refused", sat + "sat-set = [\"nonsense=1\", \"cols=16\"]\n"), "nonsense");
+    expect_refused(one_step("refused", sat + "sat-set = [\"cols=16\", \"nonsense=1\"]\n"), "nonsense");
+    expect_refused(one_step("refused", "dense = [\"conv9\", \"conv2\"]\n"), "'conv9'");
+    expect_refused(one_step("refused", "sparse = [\"conv9=2:4\", \"conv2=2:4\"]\n"), "'conv9'");
+    expect_refused(one_step("refused", "sparse = [\"conv2=4:2\", \"conv3=2:4\"]\n"), "4:2");
+
+    ASSERT_EQ(run_program(one_step("file", sat + "sat-set = [\"rows=16\", \"cols=8\"]\n")).code, 0);
+    ASSERT_EQ(run_program(one_step("line", sat, {"--sat-set", "rows=16", "--sat-set", "cols=8"})).code, 0);
+    ASSERT_EQ(run_program(one_step("last", sat, {"--sat-set", "cols=8"})).code, 0);
+    EXPECT_EQ(metrics("file"), metrics("line"));
+    EXPECT_NE(metrics("file")[0]["simulated_seconds"], metrics("last")[0]["simulated_seconds"]);
+}
+
+TEST_F(ConfigurationLists, LayersOfAListAreThoseOfTheCommandLine) {
+    const std::string file = "dense = [\"conv2\", \"fc\"]\n";
+    ASSERT_EQ(run_program(one_step("file", file)).code, 0);
+    ASSERT_EQ(run_program(one_step("line", "", {"--dense", "conv2", "--dense", "fc"})).code, 0);
+    EXPECT_EQ(recipe("file"), recipe("line"));
+    const std::string sparse = "sparse = [\"conv2=2:4\", \"conv3=1:8\"]\n";
+    ASSERT_EQ(run_program(one_step("sparse_file", sparse)).code, 0);
+    ASSERT_EQ(
+        run_program(one_step("sparse_line", "", {"--sparse", "conv2=2:4", "--sparse", "conv3=1:8"})).code, 0);
+    EXPECT_EQ(recipe("sparse_file"), recipe("sparse_line"));
+    EXPECT_NE(recipe("sparse_file"), recipe("file"));
+    // An empty list says nothing.
+    ASSERT_EQ(run_program(one_step("empty", "dense = []\n")).code, 0);
+}
+
+TEST_F(ConfigurationLists, NumbersOfACheckpointAreReadWhole) {
+    ASSERT_EQ(run_program(one_step("run", "")).code, 0);
+    SafetensorsFile checkpoint = load_safetensors(folder_ / "run/last.safetensors");
+    const std::string model = checkpoint.metadata.at("enmesh.model");
+    for (const auto& [whole, cut] : {std::pair{"\"10\"", "\"10abc\""}, std::pair{"\"0.25\"", "\"0.25x\""}}) {
+        std::string wrong = model;
+        const size_t at = wrong.find(whole);
+        ASSERT_NE(at, std::string::npos) << model;
+        wrong.replace(at, std::string(whole).size(), cut);
+        checkpoint.metadata.at("enmesh.model") = wrong;
+        save_safetensors(folder_ / "wrong.safetensors", checkpoint);
+        expect_refused({"eval", "--init", path("wrong.safetensors"), "--data", "digits"},
+                       "does not say of which model it is");
+    }
+}
+
 }  // namespace
 }  // namespace enmesh

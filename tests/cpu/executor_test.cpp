@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "enmesh/base/compare.hpp"
@@ -240,6 +242,53 @@ TEST(CpuExecutor, RefusesTensorsOfAnotherShape) {
     const auto executor = cpu::make_executor(step_of({.options = digits()}));
     EXPECT_THROW(executor->write(executor->step().images, Tensor(Shape{1, 2, 3, 4})), Error);
     EXPECT_THROW(executor->write(executor->step().logits, Tensor(Shape{16, 10})), Error);
+}
+
+TEST(CpuExecutor, LookingForANonFiniteValueMovesNoState) {
+    Case c{.model = "resnet18", .options = small(0.125, 4)};
+    c.step.accumulate = 2;
+    const auto executor = cpu::make_executor(step_of(c));
+    initialize(*executor, 1);
+    write_batch(*executor, 1);
+    executor->gradients({});
+    const auto states = [&] {
+        std::vector<std::vector<float>> values;
+        const std::span<const Value> all = executor->step().graph.values();
+        for (size_t i = 0; i < all.size(); ++i) {
+            if (all[i].role != Role::state || all[i].type.dtype != DType::f32 || !all[i].type.dense())
+                continue;
+            const Tensor value = executor->read(ValueId{static_cast<int>(i)});
+            values.emplace_back(value.f32().begin(), value.f32().end());
+        }
+        return values;
+    };
+    const auto before = states();
+    ASSERT_FALSE(before.empty());
+    EXPECT_EQ(executor->first_non_finite({}), "");
+    EXPECT_TRUE(states() == before);
+}
+
+TEST(CpuExecutor, TwoInTwoThreadsDoNotDisturbEachOther) {
+    const auto weights_after = [](uint64_t seed) {
+        cpu::Options options;
+        options.layout = cpu::MapLayout::channels;  // oneDNN's convolutions
+        const auto executor =
+            cpu::make_executor(step_of({.model = "resnet9", .options = small(0.25, 8)}), options);
+        initialize(*executor, seed);
+        for (int64_t update = 0; update < 3; ++update) run_update(*executor, update);
+        std::vector<float> all;
+        for (const StepParameter& parameter : executor->step().parameters) {
+            const Tensor tensor = executor->read(parameter.weights);
+            all.insert(all.end(), tensor.f32().begin(), tensor.f32().end());
+        }
+        return all;
+    };
+    const std::vector<std::vector<float>> expected{weights_after(1), weights_after(2)};
+    std::vector<std::vector<float>> got(2);
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < 2; ++i) threads.emplace_back([&, i] { got[i] = weights_after(i + 1); });
+    for (std::thread& thread : threads) thread.join();
+    for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(got[i] == expected[i]) << i;
 }
 
 }  // namespace

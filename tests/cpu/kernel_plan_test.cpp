@@ -14,6 +14,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/cpu/executor.hpp"
+#include "enmesh/cpu/plan_file.hpp"
 #include "enmesh/models/models.hpp"
 
 namespace enmesh::cpu {
@@ -167,6 +168,77 @@ TEST(KernelPlan, LayoutFollowsOnednnsWinograd) {
     const Variable without("ENMESH_WINOGRAD", "0");
     EXPECT_FALSE(onednn_has_winograd());
     EXPECT_EQ(layout(MapLayout::automatic), "images");
+}
+
+/// A cache that names another kernel than the default for every product, and the other layout.
+void poison(const KernelPlan& defaults, const std::string& step) {
+    KernelCache cache;
+    for (const auto& [product, kernel] : defaults.kernels) {
+        cache.remember(product, "reference");
+        cache.remember(product + " prepared once", "reference");
+    }
+    cache.remember("layout of " + step, defaults.layout == "images" ? "channels" : "images");
+    cache.save();
+}
+
+TEST(KernelPlan, DefaultsNeitherReadNorWriteTheCache) {
+    const CacheFolder folder;
+    const KernelPlan defaults = make_executor(small_step())->plan();
+    EXPECT_FALSE(std::filesystem::exists(folder.file()));
+    poison(defaults, step_key(small_step(), DType::f32));
+    const std::string before = read_file(folder.file());
+    Options cached;
+    cached.choice = KernelChoice::cached;
+    EXPECT_NE(make_executor(small_step(), cached)->plan(), defaults) << "the cache would change nothing";
+    EXPECT_EQ(make_executor(small_step())->plan(), defaults);
+    EXPECT_EQ(read_file(folder.file()), before);
+}
+
+TEST(KernelPlan, TestsHaveACacheOfTheirOwn) {
+    EXPECT_NE(KernelCache::default_path().string().find("enmesh-test-cache-"), std::string::npos);
+}
+
+PlanFile kept_plan() {
+    PlanFile plans = plan_file_here();
+    plans.steps.push_back({step_key(small_step(), DType::f32), make_executor(small_step())->plan()});
+    return plans;
+}
+
+TEST(KernelPlan, KeptPlansAreReadBack) {
+    const PlanFile plans = kept_plan();
+    EXPECT_EQ(parse_plan_file(to_text(plans), "plans.json"), plans);
+    EXPECT_EQ(plan_for(plans, small_step(), DType::f32, "plans.json"), plans.steps[0].plan);
+    EXPECT_EQ(other_machine(plans, "plans.json"), "");
+    EXPECT_EQ(plan_hash(plans.steps[0].plan).size(), 16U);
+    KernelPlan other = plans.steps[0].plan;
+    other.kernels.begin()->second += "x";
+    EXPECT_NE(plan_hash(other), plan_hash(plans.steps[0].plan));
+    for (const char* const text : {"", "{}", "[]", "not JSON", R"({"format": "enmesh kernel plans 2"})",
+                                   R"({"format": "enmesh kernel plans 1", "isa": 3})"})
+        EXPECT_THROW(parse_plan_file(text, "plans.json"), Error) << text;
+}
+
+TEST(KernelPlan, KeptPlansOfAnotherStepOrProcessorAreRefusedOrNamed) {
+    PlanFile plans = kept_plan();
+    EXPECT_THROW(plan_for(plans, small_step(), DType::bf16, "plans.json"), Error);
+    plans.machine = "another machine";
+    EXPECT_NE(other_machine(plans, "plans.json").find("plans.json: made on another machine"),
+              std::string::npos);
+    EXPECT_EQ(plan_for(plans, small_step(), DType::f32, "plans.json"), plans.steps[0].plan);
+    plans.isa = "sve";
+    EXPECT_THROW(plan_for(plans, small_step(), DType::f32, "plans.json"), Error);
+
+    const KernelPlan used = plans.steps[0].plan;
+    KernelPlan asked = used;
+    EXPECT_NO_THROW(require_used(asked, used, "plans.json"));
+    asked.kernels.begin()->second = "reference";
+    EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
+    asked = used;
+    asked.kernels["ff of nothing"] = "reference";
+    EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
+    asked = used;
+    asked.layout = "channels";
+    EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
 }
 
 }  // namespace

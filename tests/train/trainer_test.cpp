@@ -317,5 +317,19 @@ TEST(Trainer, TheBatchFollowsItsAxisThroughRearrangements) {
     EXPECT_THROW(with_batch(mixed, 6), Error);
 }
 
+TEST(TrainerDefaults, LeaveTheUsersCacheOfKernelsAlone) {
+    const auto plan = [] { return make_trainer({"bdwp", "bdwp", {}}).plan(); };
+    const std::string before = plan();
+    EXPECT_FALSE(fs::exists(cpu::KernelCache::default_path()));
+    cpu::KernelCache cache;
+    for (const auto& [product, kernel] : cpu::parse_kernel_plan(before).kernels)
+        cache.remember(product, "reference");
+    cache.save();
+    const std::string file = read_file(cpu::KernelCache::default_path());
+    EXPECT_EQ(plan(), before);
+    EXPECT_EQ(read_file(cpu::KernelCache::default_path()), file);
+    fs::remove_all(cpu::KernelCache::default_path().parent_path());
+}
+
 }  // namespace
 }  // namespace enmesh

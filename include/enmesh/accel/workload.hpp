@@ -21,10 +21,12 @@ enum class Operand : uint8_t { none, a, b };
 
 /// The convolution behind a product, as the forward pass sees it (one group; `images` is the batch). The GEMM
 /// view:
-///   FF: A = im2col(src), B = weights;          m = images·out_height·out_width, n = out_channels, k =
-///   in_channels·R·S BP: A = im2col(diff_dst), B = weights;     m = images·in_height·in_width, n =
-///   in_channels, k = out_channels·R·S WG: A = diff_dst transposed, B = im2col(src); m = out_channels, n =
-///   in_channels·R·S, k = images·out_height·out_width
+///   FF: A = im2col(src), B = weights:          m = images·out_height·out_width, n = out_channels,
+///                                              k = in_channels·R·S
+///   BP: A = im2col(diff_dst), B = weights:     m = images·in_height·in_width, n = in_channels,
+///                                              k = out_channels·R·S
+///   WG: A = diff_dst transposed, B = im2col(src): m = out_channels, n = in_channels·R·S,
+///                                              k = images·out_height·out_width
 struct ConvGeometry {
     int64_t images = 1;
     int64_t in_channels = 1, in_height = 1, in_width = 1;

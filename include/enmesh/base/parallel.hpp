@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 namespace enmesh {
@@ -18,8 +19,22 @@ inline std::pair<int64_t, int64_t> share(int64_t count, int part, int parts) {
     return {begin, begin + base + (part < extra ? 1 : 0)};
 }
 
-/// body(thread, threads) on every thread of the team at once; a body that throws ends the program with its
-/// message.
+/// What threads of a team threw. An exception must not leave an OpenMP region: it would end the program.
+class ThrownInTeam {
+  public:
+    /// In a handler: keeps the exception unless one of a thread with a smaller number is kept.
+    void keep(int thread) noexcept;
+    void rethrow() const {
+        if (thrown_ != nullptr) std::rethrow_exception(thrown_);
+    }
+
+  private:
+    int thread_ = 0;
+    std::exception_ptr thrown_;
+};
+
+/// body(thread, threads) on every thread of the team at once. If bodies throw, the others run to their end;
+/// then the exception of the first thread that threw (by its number) goes on to the caller.
 template <typename Body>
 void parallel_team(const Body& body) {
     const int count = threads();
@@ -27,8 +42,16 @@ void parallel_team(const Body& body) {
         body(0, 1);
         return;
     }
+    ThrownInTeam thrown;
 #pragma omp parallel for schedule(static, 1) num_threads(count)
-    for (int thread = 0; thread < count; ++thread) body(thread, count);
+    for (int thread = 0; thread < count; ++thread) {
+        try {
+            body(thread, count);
+        } catch (...) {
+            thrown.keep(thread);
+        }
+    }
+    thrown.rethrow();
 }
 
 /// body(begin, end) over contiguous shares of [0, count): a static partition, so results do not depend on

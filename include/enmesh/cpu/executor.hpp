@@ -56,6 +56,9 @@ struct MemoryReport {
     int conversions = 0;
 };
 
+/// Executors share nothing that changes: threads may each make and run their own. One executor is one thread's
+/// at a time; it starts its own team of threads.
+///
 /// An Executor with fused, planned CPU commands: dense products from oneDNN or ours, N:M products ours, one
 /// arena, no allocation while it runs. read() gives any resident value, any step output, and (with
 /// keep_everything) any result.

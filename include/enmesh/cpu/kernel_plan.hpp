@@ -28,9 +28,8 @@ enum class KernelChoice {
 KernelChoice parse_kernel_choice(std::string_view text);
 
 /// Choices measured on this machine: a JSON file the user can read, move and delete, with one section per
-/// CPU, ISA, thread count, library version and whether Winograd is allowed. ENMESH_CACHE_DIR, else
-/// XDG_CACHE_HOME/enmesh, else
-/// ~/.cache/enmesh.
+/// CPU, ISA, thread count, library version and whether Winograd is allowed. In ENMESH_CACHE_DIR, else
+/// XDG_CACHE_HOME/enmesh, else ~/.cache/enmesh.
 class KernelCache {
   public:
     static std::filesystem::path default_path();

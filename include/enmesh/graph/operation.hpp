@@ -57,13 +57,13 @@ class GradientBuilder {
 // Every operation is a struct of attributes in enmesh/graph/ops/NAME.hpp with
 //
 //   static constexpr std::string_view name;
-//   static constexpr auto fields();                                   // see attributes.hpp
+//   static constexpr auto fields();                          // see attributes.hpp
 //   bool operator==(const Op&) const = default;
-//   std::vector<ValueType> infer(std::span<const ValueType>) const;   // shape rule; refuses impossible
-//   inputs void differentiate(GradientBuilder&) const;                       // only where a gradient can
-//   pass OperationCount count(inputs, outputs) const;                      // only where it is not one pass
-//   over the outputs static constexpr std::array<int, 2> in_place = {output, input};   // only where an
-//   output is its input, updated
+//   std::vector<ValueType> infer(std::span<const ValueType>) const;  // shape rule; refuses impossible inputs
+//   void differentiate(GradientBuilder&) const;              // only where a gradient can pass
+//   OperationCount count(inputs, outputs) const;             // only where it is not one pass over the outputs
+//   static constexpr std::array<int, 2> in_place = {output, input};  // only where an output is its input,
+//                                                            // updated
 //
 // and one line in operations.hpp.
 

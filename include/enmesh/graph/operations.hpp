@@ -56,10 +56,10 @@ inline constexpr bool is_listed<Op, std::variant<Listed...>> = (std::is_same_v<O
 struct Operation {
     AnyOperation attributes;
 
+    /// Implicit on purpose: add(Relu{}, …) reads well.
     template <typename Op>
-    requires is_listed<Op, AnyOperation> Operation(Op op)
-        : attributes(std::in_place_type<Op>, std::move(op)) {
-    }  // NOLINT: implicit on purpose, add(Relu{}, …) reads well
+    requires is_listed<Op, AnyOperation> Operation(Op op)  // NOLINT(google-explicit-constructor)
+        : attributes(std::in_place_type<Op>, std::move(op)) {}
     Operation(const Operation& other);
     Operation(Operation&& other) noexcept;
     Operation& operator=(const Operation& other);

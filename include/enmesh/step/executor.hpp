@@ -34,8 +34,8 @@ class Executor {
     /// Packing alone: after parameters were written from outside.
     virtual void refresh() = 0;
     /// After a non-finite loss: the first place, in the order of the step, that holds NaN or infinity, in
-    /// words
-    /// ("parameter 'conv1.weight'", "the output of layer 'layer1.0.conv1' (conv2d)").
+    /// words ("parameter 'conv1.weight'", "the output of layer 'layer1.0.conv1' (conv2d)"). Leaves every
+    /// state as it is.
     virtual std::string first_non_finite(const RunContext& context) = 0;
 };
 

@@ -18,9 +18,15 @@ class Shape {
     /// Negative axes count from the end.
     int64_t operator[](int axis) const { return dims_[static_cast<size_t>(axis < 0 ? axis + rank() : axis)]; }
     int64_t& operator[](int axis) { return dims_[static_cast<size_t>(axis < 0 ? axis + rank() : axis)]; }
+    /// The product of the extents; refuses more than int64 can count.
     int64_t elements() const {
         int64_t count = 1;
-        for (const int64_t dim : dims_) count *= dim;
+        bool overflows = false;
+        for (const int64_t dim : dims_) {
+            if (dim == 0) return 0;
+            overflows |= __builtin_mul_overflow(count, dim, &count);
+        }
+        if (overflows) refuse_elements();
         return count;
     }
     const std::vector<int64_t>& dims() const { return dims_; }
@@ -30,6 +36,8 @@ class Shape {
     friend bool operator==(const Shape&, const Shape&) = default;
 
   private:
+    [[noreturn]] void refuse_elements() const;
+
     std::vector<int64_t> dims_;
 };
 

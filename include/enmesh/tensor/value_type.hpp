@@ -48,7 +48,8 @@ struct ValueType {
     friend bool operator==(const ValueType&, const ValueType&) = default;
     bool dense() const { return std::holds_alternative<std::monostate>(sparsity); }
     const NmSparsity* nm() const { return std::get_if<NmSparsity>(&sparsity); }
-    /// Bytes it takes when stored: N:M values with one byte per index, and the dense tail.
+    /// Bytes it takes when stored: N:M values with one byte per index, and the dense tail. Refuses more than
+    /// int64 can count.
     int64_t bytes() const;
 };
 /// "f32 128x64x32x32", "f32 64x64x3x3 2:8 along input channels".

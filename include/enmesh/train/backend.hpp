@@ -5,6 +5,7 @@
 #include <string>
 
 #include "enmesh/cpu/kernel_plan.hpp"
+#include "enmesh/cpu/plan_file.hpp"
 #include "enmesh/step/executor.hpp"
 #include "enmesh/tensor/dtype.hpp"
 
@@ -32,7 +33,11 @@ struct Backend {
 };
 
 /// This machine's processor, with the threads that set_threads() allowed.
-/// `choice` decides what a plan leaves open; `dtype` is f32 or bf16, others are refused.
-Backend cpu_backend(cpu::KernelChoice choice = cpu::KernelChoice::cached, DType dtype = DType::f32);
+/// `choice` decides what a plan leaves open: by default nothing is timed, and no cache is read or written.
+/// `dtype` is f32 or bf16, others are refused.
+Backend cpu_backend(cpu::KernelChoice choice = cpu::KernelChoice::defaults, DType dtype = DType::f32);
+/// The same with kept plans: a step that is made without a plan takes its own from `plans`, whose file is
+/// called `file` in refusals.
+Backend cpu_backend(const cpu::PlanFile& plans, const std::string& file, DType dtype = DType::f32);
 
 }  // namespace enmesh

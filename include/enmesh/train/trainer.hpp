@@ -119,6 +119,8 @@ class Trainer {
     Graph model() const;
     /// What the backend's simulated machine takes for this step; nothing if it stands for none.
     std::optional<SimulatedCost> simulated_cost();
+    /// Which kernels serve: the backend's text, the one that checkpoints carry.
+    std::string plan() const;
     /// The whole checkpoint.
     void save(const std::filesystem::path& path) const;
     const Executor& executor() const;

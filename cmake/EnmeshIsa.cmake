@@ -1,0 +1,12 @@
+# ENMESH_AVX2_FLAGS and ENMESH_AVX512_FLAGS: the compile flags of the features that hardware_isa() asks for.
+set(isa_features ${PROJECT_SOURCE_DIR}/src/base/isa_features.hpp)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${isa_features})
+foreach(set IN ITEMS AVX2 AVX512)
+  file(STRINGS ${isa_features} line REGEX "^#define ENMESH_${set}_FEATURES")
+  string(REGEX MATCHALL "X\\([a-z0-9]+\\)" features "${line}")
+  list(TRANSFORM features REPLACE "X\\((.+)\\)" "-m\\1" OUTPUT_VARIABLE ENMESH_${set}_FLAGS)
+  if(NOT ENMESH_${set}_FLAGS)
+    message(FATAL_ERROR "${isa_features}: no features of ${set}")
+  endif()
+endforeach()
+list(APPEND ENMESH_AVX512_FLAGS -mprefer-vector-width=512)
