@@ -45,6 +45,11 @@ class NodeView {
         if (found == nullptr) return std::nullopt;
         return std::vector<int64_t>(found->ints().begin(), found->ints().end());
     }
+    std::optional<std::vector<float>> reals(std::string_view attribute) const {
+        const auto* const found = find(attribute, proto::AttributeProto_AttributeType_FLOATS);
+        if (found == nullptr) return std::nullopt;
+        return std::vector<float>(found->floats().begin(), found->floats().end());
+    }
     const proto::TensorProto* tensor(std::string_view attribute) const {
         const auto* const found = find(attribute, proto::AttributeProto_AttributeType_TENSOR);
         return found != nullptr ? &found->t() : nullptr;
