@@ -246,6 +246,8 @@ Constant real_constant(Shape shape, std::vector<float> values) {
 
 int64_t checked_places(const std::vector<int64_t>& dims, int64_t most) {
     int64_t count = 1;
+    // Every value keeps its extents: a list of thousands could be many nodes' shape.
+    if (dims.size() > most_axes) refuse("a shape of {} axes", dims.size());
     for (const int64_t dim : dims) {
         if (dim < 0) refuse("shape {} has a negative extent", to_string(Shape(dims)));
     }
@@ -266,7 +268,8 @@ uint64_t tensor_bytes(const proto::TensorProto& tensor) {
     if (row == nullptr)
         refuse("tensor '{}' has elements of type {}, which is not understood", tensor.name(),
                tensor.data_type());
-    if (tensor.dims_size() > 16) refuse("tensor '{}' has {} axes", tensor.name(), tensor.dims_size());
+    if (tensor.dims_size() > static_cast<int>(most_axes))
+        refuse("tensor '{}' has {} axes", tensor.name(), tensor.dims_size());
     try {
         const int64_t count = checked_elements({tensor.dims().begin(), tensor.dims().end()}, most_elements);
         return static_cast<uint64_t>(count) * row->bytes;

@@ -63,8 +63,11 @@ Constant integer_constant(Shape shape, std::vector<int64_t> values,
                           int32_t type = proto::TensorProto_DataType_INT64);
 Constant real_constant(Shape shape, std::vector<float> values);
 
-/// The product of the extents; refuses negative ones and products above `most`, even where another extent is
-/// 0.
+/// More axes than any network's values have.
+constexpr size_t most_axes = 16;
+
+/// The product of the extents; refuses more axes than `most_axes`, negative extents and products above
+/// `most`, even where another extent is 0.
 int64_t checked_elements(const std::vector<int64_t>& dims, int64_t most);
 /// The same with each extent of 0 taken as 1: how often loops over the axes of an empty value may run.
 int64_t checked_places(const std::vector<int64_t>& dims, int64_t most);

@@ -229,6 +229,7 @@ void pad(Converter& c, const NodeView& node) {
     for (int i = 0; i < rank; ++i) axes.push_back(i);
     if (node.has_input(3)) axes = integers_of(c.required(node, 3, "axes"), "axes");
     if (pads.size() != 2 * axes.size()) refuse("{} pads for {} axes", pads.size(), axes.size());
+    std::vector<bool> named(static_cast<size_t>(rank), false);
     Pad operation{
         std::vector<int64_t>(static_cast<size_t>(rank), 0),
         std::vector<int64_t>(static_cast<size_t>(rank), 0),
@@ -236,6 +237,8 @@ void pad(Converter& c, const NodeView& node) {
     if (!(operation.value == operation.value)) refuse("its value must be a known number");
     for (size_t i = 0; i < axes.size(); ++i) {
         const auto axis = static_cast<size_t>(normal_axis(axes[i], rank));
+        if (named[axis]) refuse("an axis is named twice");
+        named[axis] = true;
         const int64_t before = pads[i], after = pads[i + axes.size()];
         if (before < -most_padding || before > most_padding || after < -most_padding || after > most_padding)
             refuse("a padding of {} and {} is out of range", before, after);

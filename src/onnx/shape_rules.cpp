@@ -62,7 +62,8 @@ Shape squeezed(const Shape& src, const std::optional<std::vector<int64_t>>& axes
 
 Shape unsqueezed(const Shape& src, std::vector<int64_t> axes) {
     const int rank = src.rank() + static_cast<int>(axes.size());
-    if (axes.size() > 16) refuse("{} axes at once", axes.size());
+    if (axes.size() > most_axes || rank > static_cast<int>(most_axes))
+        refuse("{} more axes for rank {}", axes.size(), src.rank());
     for (int64_t& axis : axes) axis = normal_axis(axis, rank);
     std::sort(axes.begin(), axes.end());
     if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) refuse("an axis is named twice");

@@ -237,6 +237,36 @@ TEST(hostile_fold, what_a_small_file_may_make) {
     EXPECT_REFUSED(sizes, "2 sizes for 1 outputs");
 }
 
+TEST(hostile_fold, shapes_of_many_axes) {
+    const std::vector<int64_t> ones(1000, 1);
+    const auto of_maps = [&](const std::string& type) {
+        ModelMaker maker = small_network();
+        maker.integers("list", ones);
+        maker.node(type, {"scores", "list"}, {"made"});
+        maker.graph().mutable_output(0)->set_name("made");
+        return maker;
+    };
+    EXPECT_REFUSED(of_maps("Expand"), "a shape of 1000 axes");
+    EXPECT_REFUSED(of_maps("Reshape"), "a shape of 1000 axes");
+    ModelMaker filled = small_network();
+    filled.integers("list", ones);
+    filled.node("ConstantOfShape", {"list"}, {"known"});
+    add_to_scores(filled);
+    EXPECT_REFUSED(filled, "a shape of 1000 axes");
+    ModelMaker grown = small_network();
+    grown.integers("axes", {0, 1, 2, 3, 4, 5, 6, 7});
+    grown.node("Unsqueeze", {"scores", "axes"}, {"made"});
+    grown.node("Unsqueeze", {"made", "axes"}, {"more"});
+    grown.graph().mutable_output(0)->set_name("more");
+    EXPECT_REFUSED(grown, "8 more axes for rank 10");
+    ModelMaker padded = small_network();
+    padded.integers("pads", {1, 1, 1, 1});
+    padded.integers("axes", {2, -2});
+    padded.node("Pad", {"pixels", "pads", "", "axes"}, {"made"});
+    padded.graph().mutable_output(0)->set_name("made");
+    EXPECT_REFUSED(padded, "an axis is named twice");
+}
+
 TEST(hostile_fold, a_long_chain_of_rearrangements) {
     const auto chained = [](int length) {
         ModelMaker maker = small_network();
