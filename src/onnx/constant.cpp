@@ -1,5 +1,6 @@
 #include "onnx/constant.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -79,22 +80,21 @@ int64_t integer_at(int32_t type, const char* bytes) {
     }
 }
 
-void from_raw(const proto::TensorProto& tensor, const TypeRow& row, int64_t count, Constant& constant) {
+Constant from_raw(const proto::TensorProto& tensor, const TypeRow& row, int64_t count, Shape shape) {
     const char* const bytes = tensor.raw_data().data();
     if (row.real) {
-        auto reals = std::make_shared<Tensor>(constant.shape);
+        auto reals = std::make_shared<Tensor>(shape);
         const std::span<float> values = reals->f32();
         if (row.type == proto::TensorProto_DataType_FLOAT) {
             if (count > 0) std::memcpy(values.data(), bytes, values.size_bytes());
         } else {
             for (size_t i = 0; i < values.size(); ++i) values[i] = real_at(row.type, bytes + i * row.bytes);
         }
-        constant.reals = std::move(reals);
-        return;
+        return {std::move(shape), row.type, std::move(reals)};
     }
-    constant.integers.resize(static_cast<size_t>(count));
-    for (size_t i = 0; i < constant.integers.size(); ++i)
-        constant.integers[i] = integer_at(row.type, bytes + i * row.bytes);
+    std::vector<int64_t> integers(static_cast<size_t>(count));
+    for (size_t i = 0; i < integers.size(); ++i) integers[i] = integer_at(row.type, bytes + i * row.bytes);
+    return {std::move(shape), row.type, std::move(integers)};
 }
 
 void require_count(const proto::TensorProto& tensor, int64_t stored, int64_t expected) {
@@ -103,7 +103,7 @@ void require_count(const proto::TensorProto& tensor, int64_t stored, int64_t exp
 }
 
 /// Elements in the message's typed fields.
-void from_fields(const proto::TensorProto& tensor, const TypeRow& row, int64_t count, Constant& constant) {
+Constant from_fields(const proto::TensorProto& tensor, const TypeRow& row, int64_t count, Shape shape) {
     if (row.real) {
         const bool wide = row.type == proto::TensorProto_DataType_DOUBLE;
         const bool narrow = row.bytes == 2;  // halves travel as integers
@@ -111,7 +111,7 @@ void from_fields(const proto::TensorProto& tensor, const TypeRow& row, int64_t c
                            : narrow ? tensor.int32_data_size()
                                     : tensor.float_data_size();
         require_count(tensor, stored, count);
-        auto reals = std::make_shared<Tensor>(constant.shape);
+        auto reals = std::make_shared<Tensor>(shape);
         const std::span<float> values = reals->f32();
         for (int i = 0; i < stored; ++i) {
             values[static_cast<size_t>(i)] =
@@ -119,19 +119,21 @@ void from_fields(const proto::TensorProto& tensor, const TypeRow& row, int64_t c
                 : narrow ? half_of(row.type, static_cast<uint16_t>(tensor.int32_data(i)))
                          : tensor.float_data(i);
         }
-        constant.reals = std::move(reals);
-    } else if (row.type == proto::TensorProto_DataType_INT64) {
+        return {std::move(shape), row.type, std::move(reals)};
+    }
+    std::vector<int64_t> integers;
+    if (row.type == proto::TensorProto_DataType_INT64) {
         require_count(tensor, tensor.int64_data_size(), count);
-        constant.integers.assign(tensor.int64_data().begin(), tensor.int64_data().end());
+        integers.assign(tensor.int64_data().begin(), tensor.int64_data().end());
     } else if (row.type == proto::TensorProto_DataType_UINT64 ||
                row.type == proto::TensorProto_DataType_UINT32) {
         require_count(tensor, tensor.uint64_data_size(), count);
-        for (const uint64_t value : tensor.uint64_data())
-            constant.integers.push_back(static_cast<int64_t>(value));
+        for (const uint64_t value : tensor.uint64_data()) integers.push_back(static_cast<int64_t>(value));
     } else {
         require_count(tensor, tensor.int32_data_size(), count);
-        constant.integers.assign(tensor.int32_data().begin(), tensor.int32_data().end());
+        integers.assign(tensor.int32_data().begin(), tensor.int32_data().end());
     }
+    return {std::move(shape), row.type, std::move(integers)};
 }
 
 std::vector<int64_t> strides_of(const Shape& shape) {
@@ -177,40 +179,88 @@ Tensor transposed(const Tensor& tensor, const Shape& shape, const std::vector<in
     return result;
 }
 
+/// Every copy carries the steps before it, so a long chain of rearrangements would grow with its square.
+void note_step(Constant& constant, TensorStep step) {
+    constexpr size_t most_steps = 64;
+    if (!constant.origin.has_value()) return;
+    if (constant.origin->steps.size() == most_steps)
+        refuse("an initialiser is rearranged more than {} times", most_steps);
+    constant.origin->steps.push_back(std::move(step));
+}
+
 }  // namespace
 
-Constant integer_constant(Shape shape, std::vector<int64_t> values, int32_t type) {
+Constant::Constant(Shape shape_of, int32_t type_of, std::vector<int64_t> values)
+    : shape(std::move(shape_of)), type(type_of) {
     ENMESH_ASSERT(shape.elements() == static_cast<int64_t>(values.size()));
-    Constant constant;
-    constant.shape = std::move(shape);
-    constant.type = type;
-    constant.integers = std::move(values);
-    return constant;
+    elements_ = std::make_shared<const std::vector<int64_t>>(std::move(values));
+}
+
+Constant::Constant(Shape shape_of, int32_t type_of, std::shared_ptr<const Tensor> values)
+    : shape(std::move(shape_of)), type(type_of) {
+    ENMESH_ASSERT(shape.elements() == values->elements());
+    elements_ = std::move(values);
+}
+
+const std::vector<int64_t>& Constant::integers() const {
+    const auto* const found = std::get_if<std::shared_ptr<const std::vector<int64_t>>>(&elements_);
+    if (found == nullptr) refuse("{} where integers are expected", type_name(type));
+    return **found;
+}
+
+std::span<const float> Constant::reals() const {
+    if (!real()) refuse("{} where float numbers are expected", type_name(type));
+    return std::get<std::shared_ptr<const Tensor>>(elements_)->f32();
+}
+
+int64_t Constant::integer(int64_t i) const {
+    const std::vector<int64_t>& all = integers();
+    if (i < 0 || i >= static_cast<int64_t>(all.size())) refuse("element {} of {}", i, all.size());
+    return all[static_cast<size_t>(i)];
+}
+
+float Constant::real_number(int64_t i) const {
+    const std::span<const float> all = reals();
+    if (i < 0 || i >= static_cast<int64_t>(all.size())) refuse("element {} of {}", i, all.size());
+    return all[static_cast<size_t>(i)];
+}
+
+Constant Constant::with_shape(Shape other) const {
+    if (other.elements() != elements())
+        refuse("shape {} cannot become {}", to_string(shape), to_string(other));
+    Constant result = *this;
+    result.shape = std::move(other);
+    return result;
+}
+
+Constant integer_constant(Shape shape, std::vector<int64_t> values, int32_t type) {
+    return {std::move(shape), type, std::move(values)};
 }
 
 Constant real_constant(Shape shape, std::vector<float> values) {
     auto tensor = std::make_shared<Tensor>(shape);
     ENMESH_ASSERT(tensor->f32().size() == values.size());
     std::copy(values.begin(), values.end(), tensor->f32().begin());
-    Constant constant;
-    constant.shape = std::move(shape);
-    constant.reals = std::move(tensor);
-    return constant;
+    return {std::move(shape), proto::TensorProto_DataType_FLOAT, std::move(tensor)};
 }
 
-int64_t checked_elements(const std::vector<int64_t>& dims, int64_t most) {
+int64_t checked_places(const std::vector<int64_t>& dims, int64_t most) {
     int64_t count = 1;
+    // Every value keeps its extents: a list of thousands could be many nodes' shape.
+    if (dims.size() > most_axes) refuse("a shape of {} axes", dims.size());
     for (const int64_t dim : dims) {
         if (dim < 0) refuse("shape {} has a negative extent", to_string(Shape(dims)));
     }
     for (const int64_t dim : dims) {
-        if (dim == 0) return 0;
-    }
-    for (const int64_t dim : dims) {
         if (dim > most / count) refuse("shape {} is too large", to_string(Shape(dims)));
-        count *= dim;
+        count *= std::max<int64_t>(dim, 1);
     }
     return count;
+}
+
+int64_t checked_elements(const std::vector<int64_t>& dims, int64_t most) {
+    const int64_t count = checked_places(dims, most);
+    return std::find(dims.begin(), dims.end(), 0) != dims.end() ? 0 : count;
 }
 
 uint64_t tensor_bytes(const proto::TensorProto& tensor) {
@@ -218,7 +268,8 @@ uint64_t tensor_bytes(const proto::TensorProto& tensor) {
     if (row == nullptr)
         refuse("tensor '{}' has elements of type {}, which is not understood", tensor.name(),
                tensor.data_type());
-    if (tensor.dims_size() > 16) refuse("tensor '{}' has {} axes", tensor.name(), tensor.dims_size());
+    if (tensor.dims_size() > static_cast<int>(most_axes))
+        refuse("tensor '{}' has {} axes", tensor.name(), tensor.dims_size());
     try {
         const int64_t count = checked_elements({tensor.dims().begin(), tensor.dims().end()}, most_elements);
         return static_cast<uint64_t>(count) * row->bytes;
@@ -231,8 +282,7 @@ Constant read_constant(const proto::TensorProto& tensor) {
     const uint64_t bytes = tensor_bytes(tensor);
     const TypeRow& row = *row_of(tensor.data_type());
     const auto count = static_cast<int64_t>(bytes / row.bytes);
-    Constant constant;
-    constant.type = row.type;
+    Shape shape(std::vector<int64_t>(tensor.dims().begin(), tensor.dims().end()));
     if (tensor.has_segment()) refuse("tensor '{}' is stored in segments", tensor.name());
     const int64_t stored = int64_t{tensor.float_data_size()} + tensor.double_data_size() +
                            tensor.int32_data_size() + tensor.int64_data_size() + tensor.uint64_data_size();
@@ -243,15 +293,11 @@ Constant read_constant(const proto::TensorProto& tensor) {
             refuse("tensor '{}' has {} bytes, its shape takes {}", tensor.name(), tensor.raw_data().size(),
                    bytes);
         }
-        constant.shape = Shape(std::vector<int64_t>(tensor.dims().begin(), tensor.dims().end()));
-        from_raw(tensor, row, count, constant);
-        return constant;
+        return from_raw(tensor, row, count, std::move(shape));
     }
     // Counts are compared before anything of the declared size is made.
     require_count(tensor, stored, count);
-    constant.shape = Shape(std::vector<int64_t>(tensor.dims().begin(), tensor.dims().end()));
-    from_fields(tensor, row, count, constant);
-    return constant;
+    return from_fields(tensor, row, count, std::move(shape));
 }
 
 std::string type_name(int32_t type) {
@@ -265,25 +311,26 @@ bool is_real_type(int32_t type) {
 }
 
 Constant reshaped(const Constant& constant, Shape shape) {
-    Constant result = constant;
-    if (shape == constant.shape) return result;
-    if (result.origin.has_value()) result.origin->steps.push_back({{}, shape});
-    result.shape = std::move(shape);
+    if (shape == constant.shape) return constant;
+    Constant result = constant.with_shape(std::move(shape));
+    note_step(result, {{}, result.shape});
     return result;
 }
 
 Constant transposed(const Constant& constant, const std::vector<int64_t>& order) {
+    const Shape shape = permuted(constant.shape, order);
     Constant result;
-    result.type = constant.type;
-    result.shape = permuted(constant.shape, order);
-    result.origin = constant.origin;
-    if (result.origin.has_value()) result.origin->steps.push_back({order, {}});
     if (constant.real()) {
-        result.reals = std::make_shared<Tensor>(transposed(*constant.reals, constant.shape, order));
+        auto reals = std::make_shared<Tensor>(shape);
+        transpose_elements(constant.reals(), reals->f32(), constant.shape, shape, order);
+        result = Constant(shape, constant.type, std::move(reals));
     } else {
-        result.integers.resize(constant.integers.size());
-        transpose_elements<int64_t>(constant.integers, result.integers, constant.shape, result.shape, order);
+        std::vector<int64_t> integers(constant.integers().size());
+        transpose_elements<int64_t>(constant.integers(), integers, constant.shape, shape, order);
+        result = Constant(shape, constant.type, std::move(integers));
     }
+    result.origin = constant.origin;
+    note_step(result, {order, {}});
     return result;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <deque>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/graph/operations.hpp"
@@ -11,6 +12,8 @@ namespace enmesh::onnx {
 namespace {
 
 constexpr int64_t most_elements = int64_t{1} << 40;
+// What a node of the graph takes about as much memory as: one node of the file can make a thousand.
+constexpr int64_t elements_of_a_node = 256;
 constexpr int64_t most_batch = int64_t{1} << 24;
 
 /// Operators whose results are an initialiser's elements in another order or shape.
@@ -27,7 +30,14 @@ bool changes_nothing(const NodeView& node, const std::vector<const Constant*>& i
     if (inputs.size() < 2 || inputs[1] == nullptr) return false;
     if (node.type() == "CastLike") return inputs[1]->type == inputs[0]->type;
     if (node.type() != "Expand" || inputs[1]->real() || inputs[1]->shape.rank() != 1) return false;
-    return Shape(inputs[1]->integers) == inputs[0]->shape;
+    return Shape(inputs[1]->integers()) == inputs[0]->shape;
+}
+
+Tensor tensor_of(const Constant& constant) {
+    Tensor tensor(constant.shape);
+    const std::span<const float> values = constant.reals();
+    std::copy(values.begin(), values.end(), tensor.f32().begin());
+    return tensor;
 }
 
 std::string steps_text(const Origin& origin) {
@@ -284,7 +294,7 @@ ValueId Converter::linked(const NodeView& node, int i, const Constant& constant,
         refuse("initialiser '{}' holds {} where float32 weights are expected; convert the model to float32",
                initializer, type_name(constant.type));
     }
-    const std::span<const float> values = constant.reals->f32();
+    const std::span<const float> values = constant.reals();
     const auto bad =
         std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
     if (bad != values.end()) {
@@ -292,8 +302,8 @@ ValueId Converter::linked(const NodeView& node, int i, const Constant& constant,
                static_cast<double>(*bad));
     }
     const std::string name = unique_name(initializer);
-    const Initializer given{Initializer::Kind::given, 0,
-                            std::make_shared<const Tensor>(constant.reals->clone().reshaped(constant.shape))};
+    if (shared_state) pay(constant.elements(), "running statistics");
+    const Initializer given{Initializer::Kind::given, 0, std::make_shared<const Tensor>(tensor_of(constant))};
     const ValueId id = role == Role::state ? graph_.add_state(name, {constant.shape, DType::f32, {}}, given)
                                            : graph_.add_parameter(name, constant.shape, given, decayed);
     WeightLink link{.value = name, .initializer = initializer, .steps = origin.steps};
@@ -320,7 +330,7 @@ ValueId Converter::materialize(const NodeView& node, int i, const Constant& cons
         refuse("initialiser '{}' holds {} where float32 is expected",
                source_.initializer(constant.origin->initializer).name(), type_name(constant.type));
     }
-    return add_constant(constant.reals->clone().reshaped(constant.shape));
+    return add_constant(tensor_of(constant));
 }
 
 ValueId Converter::value(const NodeView& node, int i) {
@@ -346,9 +356,19 @@ ValueId Converter::state(const NodeView& node, int i) {
     return materialize(node, i, found, Role::state, false);
 }
 
+void Converter::pay(int64_t elements, std::string_view what) {
+    if (elements > budget_) refuse("its {} are more than a file of this size should make", what);
+    budget_ -= elements;
+}
+
+ValueId Converter::add_zeros(const Shape& shape) {
+    // The shape may be that of a value whose elements are never made.
+    if (shape.elements() > budget_) refuse("its constants are more than a file of this size should make");
+    return add_constant(Tensor(shape));
+}
+
 ValueId Converter::add_constant(Tensor tensor) {
-    budget_ -= tensor.elements();
-    if (budget_ < 0) refuse("its constants are larger than the file");
+    pay(tensor.elements(), "constants");
     return graph_.add_constant(unique_name(fmt::format("constant.{}", graph_.values().size())),
                                std::make_shared<const Tensor>(std::move(tensor)));
 }
@@ -361,6 +381,7 @@ ValueId Converter::add(Operation operation, std::vector<ValueId> inputs) {
     std::vector<ValueType> types;
     types.reserve(inputs.size());
     for (const ValueId input : inputs) types.push_back(graph_.type(input));
+    pay(elements_of_a_node, "nodes");
     for (const ValueType& type : infer(operation, types)) checked_elements(type.shape.dims(), most_elements);
     ValueId result = graph_.add(std::move(operation), std::move(inputs), layer).front();
     while (auto fused = fuse(graph_, result)) {
@@ -374,15 +395,15 @@ bool Converter::try_fold(const NodeView& node) {
     if (!foldable(node.type())) return false;
     const bool asks_shape = node.type() == "Shape" || node.type() == "Size";
     std::vector<const Constant*> inputs;
-    Constant of_value;
+    std::deque<Constant> of_values;  // a shape each, without elements
     bool trained = false;
     for (int i = 0; i < node.inputs(); ++i) {
         const Entry* const entry = find(node, i);
         if (entry != nullptr && entry->value.has_value()) {
             const bool asks_type = node.type() == "CastLike" && i == 1;
             if (!asks_shape && !asks_type) return false;
-            of_value.shape = shape(*entry->value);
-            inputs.push_back(&of_value);
+            of_values.emplace_back().shape = shape(*entry->value);
+            inputs.push_back(&of_values.back());
             continue;
         }
         if (entry != nullptr && entry->constant == nullptr) return false;

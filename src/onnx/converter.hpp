@@ -44,6 +44,7 @@ class Converter {
     /// become one.
     ValueId add(Operation operation, std::vector<ValueId> inputs);
     ValueId add_constant(Tensor tensor);
+    ValueId add_zeros(const Shape& shape);
     int64_t next_dropout() { return dropouts_++; }
 
     void set(const NodeView& node, int output, ValueId value);
@@ -51,7 +52,7 @@ class Converter {
     /// What SplitToSequence makes, and SequenceAt takes apart.
     void set_sequence(const NodeView& node, std::vector<ValueId> values);
     const std::vector<ValueId>& sequence(const NodeView& node, int i) const;
-    /// The elements that shape arithmetic may still make.
+    /// The elements that may still be made beside those of the file.
     int64_t& budget() { return budget_; }
 
   private:
@@ -72,6 +73,8 @@ class Converter {
     void define(const std::string& name, Entry entry);
     std::string layer_of(const NodeView& node) const;
     std::string unique_name(const std::string& wanted) const;
+    /// Takes the elements from the budget, before they are made.
+    void pay(int64_t elements, std::string_view what);
     ValueId materialize(const NodeView& node, int i, const Constant& constant, Role role, bool decayed);
     ValueId linked(const NodeView& node, int i, const Constant& constant, Role role, bool decayed);
     void add_notes(Model& model) const;

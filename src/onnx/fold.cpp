@@ -26,8 +26,9 @@ struct Fold {
     }
     const Constant* optional(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
     void pay(const Shape& shape) const {
-        const int64_t count = checked_elements(shape.dims(), std::numeric_limits<int64_t>::max());
-        if (count > budget)
+        // An empty result still costs the loops over its other axes.
+        const int64_t count = checked_places(shape.dims(), std::numeric_limits<int64_t>::max());
+        if (count >= budget)
             refuse("its result of shape {} is larger than shape arithmetic should be", to_string(shape));
         budget -= count + 1;
     }
@@ -45,6 +46,7 @@ std::vector<int64_t> broadcast_offsets(const Shape& operand, const Shape& shape)
         stride *= operand[-axis];
     }
     std::vector<int64_t> offsets, index(strides.size(), 0);
+    offsets.reserve(static_cast<size_t>(shape.elements()));
     int64_t at = 0;
     for (int64_t count = shape.elements(); count > 0; --count) {
         offsets.push_back(at);
@@ -60,24 +62,27 @@ std::vector<int64_t> broadcast_offsets(const Shape& operand, const Shape& shape)
 
 /// The elements at `offsets`, under another shape.
 Constant picked(const Constant& src, Shape shape, const std::vector<int64_t>& offsets) {
-    Constant result;
-    result.type = src.type;
     if (src.real()) {
         auto tensor = std::make_shared<Tensor>(shape);
-        for (size_t i = 0; i < offsets.size(); ++i)
-            tensor->f32()[i] = src.reals->f32()[static_cast<size_t>(offsets[i])];
-        result.reals = std::move(tensor);
-    } else {
-        for (const int64_t offset : offsets)
-            result.integers.push_back(src.integers[static_cast<size_t>(offset)]);
+        for (size_t i = 0; i < offsets.size(); ++i) tensor->f32()[i] = src.real_number(offsets[i]);
+        return {std::move(shape), src.type, std::move(tensor)};
     }
-    result.shape = std::move(shape);
-    return result;
+    std::vector<int64_t> integers;
+    integers.reserve(offsets.size());
+    for (const int64_t offset : offsets) integers.push_back(src.integer(offset));
+    return {std::move(shape), src.type, std::move(integers)};
+}
+
+/// ONNX asks for one type; among integers, and among float types, ours do not differ.
+void require_one_kind(const Constant& a, const Constant& b) {
+    if (a.real() != b.real()) refuse("inputs of {} and {} do not mix", type_name(a.type), type_name(b.type));
 }
 
 template <typename Real, typename Integer>
 Results binary(const Fold& fold, Real real, Integer integer, bool gives_boolean = false) {
     const Constant &a = fold.input(0), &b = fold.input(1);
+    // An exponent may have a type of its own.
+    if (fold.node.type() != "Pow") require_one_kind(a, b);
     const Shape shape = broadcast_shape(a.shape, b.shape);
     fold.pay(shape);
     const std::vector<int64_t> at = broadcast_offsets(a.shape, shape), bt = broadcast_offsets(b.shape, shape);
@@ -90,9 +95,8 @@ Results binary(const Fold& fold, Real real, Integer integer, bool gives_boolean 
     }
     std::vector<int64_t> values;
     for (size_t i = 0; i < at.size(); ++i) {
-        values.push_back(
-            reals ? static_cast<int64_t>(real(a.number(at[i]), b.number(bt[i])))
-                  : integer(a.integers[static_cast<size_t>(at[i])], b.integers[static_cast<size_t>(bt[i])]));
+        values.push_back(reals ? static_cast<int64_t>(real(a.number(at[i]), b.number(bt[i])))
+                               : integer(a.integer(at[i]), b.integer(bt[i])));
     }
     return {integer_constant(shape, std::move(values), gives_boolean ? boolean_type : a.type)};
 }
@@ -100,9 +104,24 @@ Results binary(const Fold& fold, Real real, Integer integer, bool gives_boolean 
 int64_t wrapped(uint64_t value) { return static_cast<int64_t>(value); }
 uint64_t bits(int64_t value) { return static_cast<uint64_t>(value); }
 
+int64_t sum(int64_t a, int64_t b) { return wrapped(bits(a) + bits(b)); }
+int64_t difference(int64_t a, int64_t b) { return wrapped(bits(a) - bits(b)); }
+int64_t product(int64_t a, int64_t b) { return wrapped(bits(a) * bits(b)); }
+int64_t negated(int64_t a) { return wrapped(0 - bits(a)); }
+int64_t magnitude(int64_t a) { return a < 0 ? negated(a) : a; }
+int64_t is_zero(int64_t a) { return a == 0 ? 1 : 0; }
+int64_t unchanged(int64_t a) { return a; }
+int64_t no_integers(int64_t) { refuse("is not defined for integers"); }
+
 int64_t quotient(int64_t a, int64_t b) {
     if (b == 0) refuse("division by zero");
-    return b == -1 ? wrapped(0 - bits(a)) : a / b;
+    return b == -1 ? negated(a) : a / b;
+}
+
+/// With the sign of b.
+int64_t remainder(int64_t a, int64_t b) {
+    const int64_t rest = difference(a, product(quotient(a, b), b));
+    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
 
 int64_t integer_power(int64_t base, int64_t exponent) {
@@ -112,12 +131,23 @@ int64_t integer_power(int64_t base, int64_t exponent) {
     return wrapped(result);
 }
 
+double real_remainder(double a, double b) { return std::fmod(a, b); }
+double real_power(double a, double b) { return std::pow(a, b); }
+double negative(double a) { return -a; }
+double inverse(double a) { return 1 / a; }
+double no_reals(double) { refuse("is defined for booleans only"); }
+
+constexpr auto least = [](auto a, auto b) { return std::min(a, b); };
+constexpr auto greatest = [](auto a, auto b) { return std::max(a, b); };
+constexpr auto both = [](auto a, auto b) { return a != 0 && b != 0; };
+constexpr auto either = [](auto a, auto b) { return a != 0 || b != 0; };
+
 Results unary(const Fold& fold, double (*real)(double), int64_t (*integer)(int64_t)) {
     const Constant& a = fold.input(0);
     fold.pay(a.shape);
     if (!a.real()) {
         std::vector<int64_t> values;
-        for (const int64_t value : a.integers) values.push_back(integer(value));
+        for (const int64_t value : a.integers()) values.push_back(integer(value));
         return {integer_constant(a.shape, std::move(values), a.type)};
     }
     std::vector<float> values;
@@ -125,29 +155,22 @@ Results unary(const Fold& fold, double (*real)(double), int64_t (*integer)(int64
     return {real_constant(a.shape, std::move(values))};
 }
 
-int64_t unchanged(int64_t value) { return value; }
-int64_t no_integers(int64_t) { refuse("is not defined for integers"); }
-
 Constant converted(const Constant& src, int32_t type) {
-    Constant result;
-    result.shape = src.shape;
-    result.type = type;
     if (is_real_type(type)) {
         auto tensor = std::make_shared<Tensor>(src.shape);
         for (int64_t i = 0; i < src.elements(); ++i)
             tensor->f32()[static_cast<size_t>(i)] = static_cast<float>(src.number(i));
-        result.reals = std::move(tensor);
-        return result;
+        return {src.shape, type, std::move(tensor)};
     }
+    std::vector<int64_t> integers;
     for (int64_t i = 0; i < src.elements(); ++i) {
         const double value = src.number(i);
         const bool fits = value > -9.2e18 && value < 9.2e18;
         if (src.real() && type != boolean_type && !fits) refuse("{} is no integer", value);
-        const int64_t integer =
-            src.real() ? (fits ? static_cast<int64_t>(value) : 1) : src.integers[static_cast<size_t>(i)];
-        result.integers.push_back(type == boolean_type ? (value != 0 ? 1 : 0) : integer);
+        const int64_t integer = src.real() ? (fits ? static_cast<int64_t>(value) : 1) : src.integer(i);
+        integers.push_back(type == boolean_type ? (value != 0 ? 1 : 0) : integer);
     }
-    return result;
+    return {src.shape, type, std::move(integers)};
 }
 
 Results cast(const Fold& fold) {
@@ -155,6 +178,11 @@ Results cast(const Fold& fold) {
     const auto to = static_cast<int32_t>(fold.node.integer("to", 0));
     if (!is_real_type(to) && type_name(to).starts_with("type")) refuse("a cast to {}", type_name(to));
     return {converted(fold.input(0), to)};
+}
+
+Results cast_like(const Fold& fold) {
+    fold.pay(fold.input(0).shape);
+    return {converted(fold.input(0), fold.input(1).type)};
 }
 
 Results constant(const Fold& fold) {
@@ -165,9 +193,8 @@ Results constant(const Fold& fold) {
     if (node.attribute("value_int") != nullptr) return {integer_constant({}, {node.integer("value_int", 0)})};
     if (const auto list = node.integers("value_ints"))
         return {integer_constant(Shape{static_cast<int64_t>(list->size())}, *list)};
-    if (const proto::AttributeProto* const list = node.attribute("value_floats")) {
-        return {real_constant(Shape{list->floats_size()}, {list->floats().begin(), list->floats().end()})};
-    }
+    if (const auto list = node.reals("value_floats"))
+        return {real_constant(Shape{static_cast<int64_t>(list->size())}, *list)};
     refuse("a constant of a kind that is not understood");
 }
 
@@ -180,26 +207,44 @@ Results constant_of_shape(const Fold& fold) {
     return {picked(value, shape, std::vector<int64_t>(static_cast<size_t>(shape.elements()), 0))};
 }
 
+/// start, start + step, … before limit, in float numbers.
+Results real_range(const Fold& fold, double start, double limit, double step) {
+    const double count = std::ceil((limit - start) / step);
+    if (!std::isfinite(start) || !std::isfinite(limit) || !std::isfinite(step) || step == 0 || !(count < 1e9))
+        refuse("an endless range");
+    const Shape shape{static_cast<int64_t>(std::max(count, 0.0))};
+    fold.pay(shape);
+    std::vector<float> values;
+    for (int64_t i = 0; i < shape[0]; ++i)
+        values.push_back(static_cast<float>(start + static_cast<double>(i) * step));
+    return {real_constant(shape, std::move(values))};
+}
+
+/// The same in integers. The distance may exceed int64: it is counted in uint64.
+Results integer_range(const Fold& fold, int64_t start, int64_t limit, int64_t step, int32_t type) {
+    const bool up = step > 0;
+    uint64_t count = 0;
+    if (up ? limit > start : limit < start) {
+        const uint64_t distance = up ? bits(limit) - bits(start) : bits(start) - bits(limit);
+        const uint64_t stride = up ? bits(step) : 0 - bits(step);
+        if (stride != 0) count = (distance - 1) / stride + 1;
+    }
+    if (step == 0 || count > uint64_t{1'000'000'000}) refuse("an endless range");
+    const Shape shape{static_cast<int64_t>(count)};
+    fold.pay(shape);
+    std::vector<int64_t> values;
+    for (uint64_t i = 0; i < count; ++i) values.push_back(wrapped(bits(start) + i * bits(step)));
+    return {integer_constant(shape, std::move(values), type)};
+}
+
 Results range(const Fold& fold) {
     const Constant &start = fold.input(0), &limit = fold.input(1), &delta = fold.input(2);
     for (size_t i = 0; i < 3; ++i) {
         if (fold.input(i).elements() != 1) refuse("input {} is no scalar", i);
+        require_one_kind(start, fold.input(i));
     }
-    const double step = delta.number(0);
-    const double count = std::ceil((limit.number(0) - start.number(0)) / step);
-    if (!(step != 0) || !(count < 1e9)) refuse("an endless range");
-    const Shape shape{std::max<int64_t>(0, static_cast<int64_t>(std::max(count, 0.0)))};
-    fold.pay(shape);
-    if (start.real()) {
-        std::vector<float> values;
-        for (int64_t i = 0; i < shape[0]; ++i)
-            values.push_back(static_cast<float>(start.number(0) + static_cast<double>(i) * step));
-        return {real_constant(shape, std::move(values))};
-    }
-    std::vector<int64_t> values;
-    for (int64_t i = 0; i < shape[0]; ++i)
-        values.push_back(wrapped(bits(start.integers[0]) + bits(i) * bits(delta.integers[0])));
-    return {integer_constant(shape, std::move(values), start.type)};
+    if (start.real()) return real_range(fold, start.number(0), limit.number(0), delta.number(0));
+    return integer_range(fold, start.integer(0), limit.integer(0), delta.integer(0), start.type);
 }
 
 Results shape_of(const Fold& fold) {
@@ -234,7 +279,7 @@ Results gather(const Fold& fold) {
     fold.pay(shape);
     std::vector<int64_t> offsets;
     for (int64_t o = 0; o < outer; ++o) {
-        for (const int64_t index : indices.integers) {
+        for (const int64_t index : indices.integers()) {
             const int64_t extent = data.shape[axis], at = index < 0 ? index + extent : index;
             if (at < 0 || at >= extent) refuse("index {} is out of range for an extent of {}", index, extent);
             for (int64_t i = 0; i < inner; ++i) offsets.push_back((o * extent + at) * inner + i);
@@ -297,8 +342,9 @@ Results concat(const Fold& fold) {
     shape[axis] = 0;
     for (size_t i = 0; i < fold.inputs.size(); ++i) {
         Shape same = fold.input(i).shape;
-        if (same.rank() != shape.rank() || fold.input(i).real() != first.real())
-            refuse("inputs differ in rank or type");
+        if (same.rank() != shape.rank()) refuse("inputs differ in rank");
+        require_one_kind(first, fold.input(i));
+        if (same[axis] > std::numeric_limits<int64_t>::max() - shape[axis]) refuse("its result is too large");
         shape[axis] += same[axis];
         same[axis] = first.shape[axis];
         if (same != first.shape) refuse("inputs differ outside axis {}", axis);
@@ -314,9 +360,9 @@ Results concat(const Fold& fold) {
             const int64_t run = part.elements() / outer;
             for (int64_t e = o * run; e < (o + 1) * run; ++e) {
                 if (first.real()) {
-                    reals.push_back(part.reals->f32()[static_cast<size_t>(e)]);
+                    reals.push_back(part.real_number(e));
                 } else {
-                    integers.push_back(part.integers[static_cast<size_t>(e)]);
+                    integers.push_back(part.integer(e));
                 }
             }
         }
@@ -386,18 +432,19 @@ Results where(const Fold& fold) {
     const Constant &condition = fold.input(0), &a = fold.input(1), &b = fold.input(2);
     const Shape shape = broadcast_shape(broadcast_shape(a.shape, b.shape), condition.shape);
     fold.pay(shape);
-    if (condition.real() || a.real() != b.real()) refuse("needs a boolean condition and choices of one type");
+    if (condition.real()) refuse("needs a boolean condition");
+    require_one_kind(a, b);
     const auto ct = broadcast_offsets(condition.shape, shape), at = broadcast_offsets(a.shape, shape),
                bt = broadcast_offsets(b.shape, shape);
     std::vector<int64_t> integers;
     std::vector<float> reals;
     for (size_t i = 0; i < ct.size(); ++i) {
-        const bool first = condition.integers[static_cast<size_t>(ct[i])] != 0;
-        const auto from = static_cast<size_t>(first ? at[i] : bt[i]);
+        const bool first = condition.integer(ct[i]) != 0;
+        const int64_t from = first ? at[i] : bt[i];
         if (a.real()) {
-            reals.push_back((first ? a : b).reals->f32()[from]);
+            reals.push_back((first ? a : b).real_number(from));
         } else {
-            integers.push_back((first ? a : b).integers[from]);
+            integers.push_back((first ? a : b).integer(from));
         }
     }
     if (a.real()) return {real_constant(shape, std::move(reals))};
@@ -412,7 +459,7 @@ Results reduce_all(const Fold& fold, bool product) {
     if (src.shape.rank() > 1 || src.real()) refuse("is understood for lists of integers only");
     if (axes.has_value() && !axes->empty()) normal_axis(axes->front(), src.shape.rank());
     uint64_t total = product ? 1 : 0;
-    for (const int64_t value : src.integers) total = product ? total * bits(value) : total + bits(value);
+    for (const int64_t value : src.integers()) total = product ? total * bits(value) : total + bits(value);
     const Shape shape = keep && src.shape.rank() == 1 ? Shape{1} : Shape{};
     return {integer_constant(shape, {wrapped(total)}, src.type)};
 }
@@ -426,133 +473,80 @@ Results compared(const Fold& fold, Compare compare) {
     return binary(fold, wide, whole, true);
 }
 
-const std::map<std::string_view, Function>& functions() {
-    static const std::map<std::string_view, Function> table = {
-        {"Constant", constant},
-        {"ConstantOfShape", constant_of_shape},
-        {"Range", range},
-        {"Shape", shape_of},
-        {"Size", size_of_value},
-        {"Gather", gather},
-        {"Slice", slice},
-        {"Split", split},
-        {"Concat", concat},
-        {"Squeeze", squeeze},
-        {"Unsqueeze", unsqueeze},
-        {"Reshape", reshape},
-        {"Flatten", flatten},
-        {"Transpose", transpose},
-        {"Expand", expand},
-        {"Where", where},
-        {"Identity", identity},
-        {"Cast", cast},
-        {"CastLike",
-         [](const Fold& f) {
-             f.pay(f.input(0).shape);
-             return Results{converted(f.input(0), f.input(1).type)};
-         }},
-        {"Add",
-         [](const Fold& f) {
-             return binary(f, std::plus<>(), [](int64_t a, int64_t b) { return wrapped(bits(a) + bits(b)); });
-         }},
-        {"Sub",
-         [](const Fold& f) {
-             return binary(f, std::minus<>(),
-                           [](int64_t a, int64_t b) { return wrapped(bits(a) - bits(b)); });
-         }},
-        {"Mul",
-         [](const Fold& f) {
-             return binary(f, std::multiplies<>(),
-                           [](int64_t a, int64_t b) { return wrapped(bits(a) * bits(b)); });
-         }},
-        {"Div", [](const Fold& f) { return binary(f, std::divides<>(), quotient); }},
-        {"Mod",
-         [](const Fold& f) {
-             const auto remainder = [](int64_t a, int64_t b) {
-                 const int64_t rest = wrapped(bits(a) - bits(quotient(a, b)) * bits(b));
-                 return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
-             };
-             return binary(
-                 f, [](double a, double b) { return std::fmod(a, b); }, remainder);
-         }},
-        {"Pow",
-         [](const Fold& f) {
-             return binary(
-                 f, [](double a, double b) { return std::pow(a, b); }, integer_power);
-         }},
-        {"Min",
-         [](const Fold& f) {
-             return binary(
-                 f, [](double a, double b) { return std::min(a, b); },
-                 [](int64_t a, int64_t b) { return std::min(a, b); });
-         }},
-        {"Max",
-         [](const Fold& f) {
-             return binary(
-                 f, [](double a, double b) { return std::max(a, b); },
-                 [](int64_t a, int64_t b) { return std::max(a, b); });
-         }},
-        {"Equal", [](const Fold& f) { return compared(f, std::equal_to<>()); }},
-        {"Less", [](const Fold& f) { return compared(f, std::less<>()); }},
-        {"LessOrEqual", [](const Fold& f) { return compared(f, std::less_equal<>()); }},
-        {"Greater", [](const Fold& f) { return compared(f, std::greater<>()); }},
-        {"GreaterOrEqual", [](const Fold& f) { return compared(f, std::greater_equal<>()); }},
-        {"And", [](const Fold& f) { return compared(f, [](auto a, auto b) { return a != 0 && b != 0; }); }},
-        {"Or", [](const Fold& f) { return compared(f, [](auto a, auto b) { return a != 0 || b != 0; }); }},
-        {"Not",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return a; }, [](int64_t a) { return int64_t{a == 0}; });
-         }},
-        {"Neg",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return -a; }, [](int64_t a) { return wrapped(0 - bits(a)); });
-         }},
-        {"Abs",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return std::fabs(a); },
-                 [](int64_t a) { return a < 0 ? wrapped(0 - bits(a)) : a; });
-         }},
-        {"Floor",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return std::floor(a); }, unchanged);
-         }},
-        {"Ceil",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return std::ceil(a); }, unchanged);
-         }},
-        {"Sqrt",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return std::sqrt(a); }, no_integers);
-         }},
-        {"Exp",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return std::exp(a); }, no_integers);
-         }},
-        {"Reciprocal",
-         [](const Fold& f) {
-             return unary(
-                 f, [](double a) { return 1 / a; }, no_integers);
-         }},
-        {"ReduceProd", [](const Fold& f) { return reduce_all(f, true); }},
-        {"ReduceSum", [](const Fold& f) { return reduce_all(f, false); }},
+constexpr int any_count = std::numeric_limits<int>::max();
+
+/// How many inputs an operator has at most, and what runs it. An input that it needs is asked for there.
+struct Row {
+    int most_inputs;
+    Function run;
+};
+
+const std::map<std::string_view, Row>& rows() {
+    static const std::map<std::string_view, Row> table = {
+        {"Constant", {0, constant}},
+        {"ConstantOfShape", {1, constant_of_shape}},
+        {"Range", {3, range}},
+        {"Shape", {1, shape_of}},
+        {"Size", {1, size_of_value}},
+        {"Gather", {2, gather}},
+        {"Slice", {5, slice}},
+        {"Split", {2, split}},
+        {"Concat", {any_count, concat}},
+        {"Squeeze", {2, squeeze}},
+        {"Unsqueeze", {2, unsqueeze}},
+        {"Reshape", {2, reshape}},
+        {"Flatten", {1, flatten}},
+        {"Transpose", {1, transpose}},
+        {"Expand", {2, expand}},
+        {"Where", {3, where}},
+        {"Identity", {1, identity}},
+        {"Cast", {1, cast}},
+        {"CastLike", {2, cast_like}},
+        {"Add", {2, [](const Fold& f) { return binary(f, std::plus<>(), sum); }}},
+        {"Sub", {2, [](const Fold& f) { return binary(f, std::minus<>(), difference); }}},
+        {"Mul", {2, [](const Fold& f) { return binary(f, std::multiplies<>(), product); }}},
+        {"Div", {2, [](const Fold& f) { return binary(f, std::divides<>(), quotient); }}},
+        {"Mod", {2, [](const Fold& f) { return binary(f, real_remainder, remainder); }}},
+        {"Pow", {2, [](const Fold& f) { return binary(f, real_power, integer_power); }}},
+        {"Min", {2, [](const Fold& f) { return binary(f, least, least); }}},
+        {"Max", {2, [](const Fold& f) { return binary(f, greatest, greatest); }}},
+        {"Equal", {2, [](const Fold& f) { return compared(f, std::equal_to<>()); }}},
+        {"Less", {2, [](const Fold& f) { return compared(f, std::less<>()); }}},
+        {"LessOrEqual", {2, [](const Fold& f) { return compared(f, std::less_equal<>()); }}},
+        {"Greater", {2, [](const Fold& f) { return compared(f, std::greater<>()); }}},
+        {"GreaterOrEqual", {2, [](const Fold& f) { return compared(f, std::greater_equal<>()); }}},
+        {"And", {2, [](const Fold& f) { return compared(f, both); }}},
+        {"Or", {2, [](const Fold& f) { return compared(f, either); }}},
+        {"Not", {1, [](const Fold& f) { return unary(f, no_reals, is_zero); }}},
+        {"Neg", {1, [](const Fold& f) { return unary(f, negative, negated); }}},
+        {"Abs", {1, [](const Fold& f) { return unary(f, std::fabs, magnitude); }}},
+        {"Floor", {1, [](const Fold& f) { return unary(f, std::floor, unchanged); }}},
+        {"Ceil", {1, [](const Fold& f) { return unary(f, std::ceil, unchanged); }}},
+        {"Sqrt", {1, [](const Fold& f) { return unary(f, std::sqrt, no_integers); }}},
+        {"Exp", {1, [](const Fold& f) { return unary(f, std::exp, no_integers); }}},
+        {"Reciprocal", {1, [](const Fold& f) { return unary(f, inverse, no_integers); }}},
+        {"ReduceProd", {2, [](const Fold& f) { return reduce_all(f, true); }}},
+        {"ReduceSum", {2, [](const Fold& f) { return reduce_all(f, false); }}},
     };
     return table;
 }
 
 }  // namespace
 
-bool foldable(std::string_view op_type) { return functions().contains(op_type); }
+bool foldable(std::string_view op_type) { return rows().contains(op_type); }
+
+std::vector<std::string_view> foldable_operators() {
+    std::vector<std::string_view> names;
+    for (const auto& [name, row] : rows()) names.push_back(name);
+    return names;
+}
 
 std::vector<Constant> fold(const NodeView& node, const std::vector<const Constant*>& inputs,
                            int64_t& budget) {
-    return functions().at(node.type())(Fold{node, inputs, budget});
+    const Row& row = rows().at(node.type());
+    if (node.inputs() > row.most_inputs)
+        refuse("{} inputs, at most {} are supported", node.inputs(), row.most_inputs);
+    return row.run(Fold{node, inputs, budget});
 }
 
 }  // namespace enmesh::onnx

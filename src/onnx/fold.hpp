@@ -11,6 +11,8 @@ namespace enmesh::onnx {
 
 /// Whether fold() knows the operator.
 bool foldable(std::string_view op_type);
+/// Every operator that fold() knows.
+std::vector<std::string_view> foldable_operators();
 
 /// Runs an operator of shape arithmetic on known inputs (nullptr: an optional one that is absent). `budget`
 /// is how many elements may still be made while the file is read: what keeps hostile files from filling the

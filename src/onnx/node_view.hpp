@@ -3,12 +3,18 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "enmesh/base/error.hpp"
 #include "onnx/messages.hpp"
 
 namespace enmesh::onnx {
+
+/// Where set, it is told of every attribute that an operator asks for: the fuzz target learns names and types
+/// so, and needs no list of its own.
+inline void (*attribute_asked)(std::string_view op_type, std::string_view attribute,
+                               proto::AttributeProto_AttributeType type) = nullptr;
 
 /// A node's attributes by name and type; an attribute of another type than the operator's is refused.
 class NodeView {
@@ -45,6 +51,11 @@ class NodeView {
         if (found == nullptr) return std::nullopt;
         return std::vector<int64_t>(found->ints().begin(), found->ints().end());
     }
+    std::optional<std::vector<float>> reals(std::string_view attribute) const {
+        const auto* const found = find(attribute, proto::AttributeProto_AttributeType_FLOATS);
+        if (found == nullptr) return std::nullopt;
+        return std::vector<float>(found->floats().begin(), found->floats().end());
+    }
     const proto::TensorProto* tensor(std::string_view attribute) const {
         const auto* const found = find(attribute, proto::AttributeProto_AttributeType_TENSOR);
         return found != nullptr ? &found->t() : nullptr;
@@ -58,6 +69,7 @@ class NodeView {
 
   private:
     const proto::AttributeProto* find(std::string_view name, proto::AttributeProto_AttributeType type) const {
+        if (attribute_asked != nullptr) attribute_asked(this->type(), name, type);
         const proto::AttributeProto* const found = attribute(name);
         if (found != nullptr && found->type() != type)
             refuse("attribute '{}' has another type than the operator's", name);

@@ -148,7 +148,7 @@ void batch_norm(Converter& c, const NodeView& node) {
     // A decimal that went through float32: the nearest short one was meant.
     norm.momentum = std::round(norm.momentum * 1e6) / 1e6;
     if (const Constant* const variance = c.constant(node, 4); variance != nullptr && variance->real()) {
-        const std::span<const float> values = variance->reals->f32();
+        const std::span<const float> values = variance->reals();
         const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return value < 0; });
         if (bad != values.end()) {
             refuse("variance '{}' is negative: element {} is {}", node.proto().input(4), bad - values.begin(),
@@ -168,7 +168,7 @@ void layer_norm(Converter& c, const NodeView& node) {
     if (node.has_input(2)) {
         beta = c.value(node, 2);
     } else {
-        beta = c.add_constant(Tensor(c.shape(gamma)));
+        beta = c.add_zeros(c.shape(gamma));
     }
     if (axis == shape.rank() - 1) {
         c.set(node, 0, c.add(norm, {src, gamma, beta}));

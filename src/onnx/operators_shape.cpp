@@ -139,9 +139,9 @@ void split_to_sequence(Converter& c, const NodeView& node) {
     };
     int64_t begin = 0;
     if (sizes.shape.rank() == 0) {
-        while (begin < extent) begin = take(begin, std::min(sizes.integers[0], extent - begin));
+        while (begin < extent) begin = take(begin, std::min(sizes.integer(0), extent - begin));
     } else {
-        for (const int64_t size : sizes.integers) begin = take(begin, size);
+        for (const int64_t size : sizes.integers()) begin = take(begin, size);
     }
     c.set_sequence(node, std::move(parts));
 }
@@ -166,7 +166,7 @@ void gather(Converter& c, const NodeView& node) {
     const Constant& indices = c.required(node, 1, "indices");
     if (indices.real() || indices.elements() < 1) refuse("its indices are no integers");
     std::vector<SliceRange> runs;
-    for (const int64_t index : indices.integers) {
+    for (const int64_t index : indices.integers()) {
         const int64_t at = index < 0 ? index + extent : index;
         if (at < 0 || at >= extent) refuse("index {} is out of range for an extent of {}", index, extent);
         if (!runs.empty() && runs.back().begin + runs.back().count == at) {
@@ -229,6 +229,7 @@ void pad(Converter& c, const NodeView& node) {
     for (int i = 0; i < rank; ++i) axes.push_back(i);
     if (node.has_input(3)) axes = integers_of(c.required(node, 3, "axes"), "axes");
     if (pads.size() != 2 * axes.size()) refuse("{} pads for {} axes", pads.size(), axes.size());
+    std::vector<bool> named(static_cast<size_t>(rank), false);
     Pad operation{
         std::vector<int64_t>(static_cast<size_t>(rank), 0),
         std::vector<int64_t>(static_cast<size_t>(rank), 0),
@@ -236,6 +237,8 @@ void pad(Converter& c, const NodeView& node) {
     if (!(operation.value == operation.value)) refuse("its value must be a known number");
     for (size_t i = 0; i < axes.size(); ++i) {
         const auto axis = static_cast<size_t>(normal_axis(axes[i], rank));
+        if (named[axis]) refuse("an axis is named twice");
+        named[axis] = true;
         const int64_t before = pads[i], after = pads[i + axes.size()];
         if (before < -most_padding || before > most_padding || after < -most_padding || after > most_padding)
             refuse("a padding of {} and {} is out of range", before, after);
@@ -256,8 +259,8 @@ void pad(Converter& c, const NodeView& node) {
 void where(Converter& c, const NodeView& node) {
     const Constant& condition = c.required(node, 0, "condition");
     if (condition.real() || condition.elements() < 1) refuse("its condition is not boolean");
-    const bool first = condition.integers[0] != 0;
-    for (const int64_t value : condition.integers) {
+    const bool first = condition.integer(0) != 0;
+    for (const int64_t value : condition.integers()) {
         if ((value != 0) != first) refuse("a choice that differs between elements is not supported");
     }
     const ValueId chosen = c.value(node, first ? 1 : 2), other = c.value(node, first ? 2 : 1);

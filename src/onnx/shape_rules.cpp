@@ -8,7 +8,7 @@ namespace enmesh::onnx {
 
 std::vector<int64_t> integers_of(const Constant& constant, std::string_view what) {
     if (constant.real() || constant.shape.rank() > 1) refuse("its {} are no list of integers", what);
-    return constant.integers;
+    return constant.integers();
 }
 
 SliceRange slice_range(int64_t extent, int64_t start, int64_t end, int64_t step) {
@@ -62,7 +62,8 @@ Shape squeezed(const Shape& src, const std::optional<std::vector<int64_t>>& axes
 
 Shape unsqueezed(const Shape& src, std::vector<int64_t> axes) {
     const int rank = src.rank() + static_cast<int>(axes.size());
-    if (axes.size() > 16) refuse("{} axes at once", axes.size());
+    if (axes.size() > most_axes || rank > static_cast<int>(most_axes))
+        refuse("{} more axes for rank {}", axes.size(), src.rank());
     for (int64_t& axis : axes) axis = normal_axis(axis, rank);
     std::sort(axes.begin(), axes.end());
     if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) refuse("an axis is named twice");
@@ -72,8 +73,11 @@ Shape unsqueezed(const Shape& src, std::vector<int64_t> axes) {
 }
 
 std::vector<int64_t> split_extents(const NodeView& node, const Constant* sizes, int64_t extent) {
+    const int outputs = node.proto().output_size();
     if (sizes != nullptr) {
         std::vector<int64_t> result = integers_of(*sizes, "sizes");
+        if (result.size() > static_cast<size_t>(outputs))
+            refuse("{} sizes for {} outputs", result.size(), outputs);
         int64_t rest = extent;
         for (const int64_t size : result) {
             if (size < 0 || size > rest) refuse("its sizes do not add up to an extent of {}", extent);
@@ -82,7 +86,8 @@ std::vector<int64_t> split_extents(const NodeView& node, const Constant* sizes, 
         if (rest != 0) refuse("its sizes do not add up to an extent of {}", extent);
         return result;
     }
-    const int64_t parts = node.integer("num_outputs", node.proto().output_size());
+    const int64_t parts = node.integer("num_outputs", outputs);
+    if (parts > outputs) refuse("{} parts for {} outputs", parts, outputs);
     if (parts < 1 || parts > extent || parts > 4096)
         refuse("an extent of {} cannot be split into {} parts", extent, parts);
     const int64_t each = (extent + parts - 1) / parts;

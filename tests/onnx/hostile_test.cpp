@@ -5,6 +5,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/onnx/import.hpp"
 #include "onnx/model_maker.hpp"
+#include "onnx/refusal.hpp"
 
 // What no importer may trust. Every fault is one line that names the file and what is wrong with it.
 
@@ -13,24 +14,8 @@ namespace {
 
 using testing::Folder;
 using testing::ModelMaker;
+using testing::refusal;
 using testing::small_network;
-
-/// The message with which the file is refused; "" if it is not, or if it is no request error of one line.
-std::string refusal(const std::string& text, const onnx::ImportOptions& options = {}) {
-    const Folder folder;
-    const auto path = folder.put("m.onnx", text);
-    try {
-        (void)onnx::import(path, options);
-    } catch (const Error& error) {
-        const std::string message = error.what();
-        const bool one_line = message.find('\n') == std::string::npos && message.find(path.string()) == 0;
-        return error.kind() == ErrorKind::request && one_line ? message : "";
-    }
-    return "";
-}
-
-#define EXPECT_REFUSED(maker, words) \
-    EXPECT_NE(refusal((maker).text()).find(words), std::string::npos) << "said: " << refusal((maker).text())
 
 ::onnx::TensorProto& initializer(ModelMaker& maker, const std::string& name) {
     for (::onnx::TensorProto& tensor : *maker.graph().mutable_initializer()) {
