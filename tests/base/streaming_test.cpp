@@ -47,22 +47,29 @@ TEST(Streaming, SizesThatMeanNothingAreNotTaken) {
     }
 }
 
+TEST(Streaming, HalfTheCacheAndAtMostSixteenMebibytes) {
+    constexpr int64_t mebibyte = int64_t{1} << 20;
+    EXPECT_EQ(streaming_bytes(8 * mebibyte), 4 * mebibyte);
+    EXPECT_EQ(streaming_bytes(32 * mebibyte), 16 * mebibyte);
+    EXPECT_EQ(streaming_bytes(300 * mebibyte), 16 * mebibyte);
+}
+
 TEST(Streaming, LargeMapsStreamUnlessTold) {
-    const int64_t cache = last_level_cache_bytes();
-    ASSERT_GT(cache, 0);
+    ASSERT_GT(last_level_cache_bytes(), 0);
+    const int64_t least = streaming_bytes(last_level_cache_bytes());
     {
         const StreamingScope scope(Streaming::by_size);
         EXPECT_FALSE(streams(0));
-        EXPECT_FALSE(streams(cache / 2 - 1));
-        EXPECT_TRUE(streams(cache / 2));
-        EXPECT_TRUE(streams(4 * cache));
+        EXPECT_FALSE(streams(least - 1));
+        EXPECT_TRUE(streams(least));
+        EXPECT_TRUE(streams(4 * least));
     }
     {
         const StreamingScope scope(Streaming::always);
         EXPECT_TRUE(streams(0));
     }
     const StreamingScope scope(Streaming::never);
-    EXPECT_FALSE(streams(4 * cache));
+    EXPECT_FALSE(streams(4 * least));
 }
 
 TEST(Streaming, LinesAreSixtyFourBytes) {

@@ -126,12 +126,12 @@ TEST(Simd, SoftmaxFindsTheLargestAnywhere) {
 
 /// A run of `count` floats, `shift` floats behind a cache line, between lines that must not change.
 struct Run {
-    Run(size_t count, size_t shift) : memory((16 + shift + count + 16) * sizeof(float)), shift(shift) {
+    Run(size_t count, size_t shift) : memory((16 + shift + count + 16) * sizeof(float)), begin(16 + shift) {
         for (float& value : memory.as<float>()) value = 12345.0F;
     }
-    float* data() { return memory.as<float>().data() + 16 + shift; }
+    float* data() { return memory.as<float>().data() + begin; }
     Buffer memory;
-    size_t shift;
+    size_t begin;
 };
 
 /// A norm's three passes over x, g1, g2 and z that begin `shift` floats behind a cache line, as are results.

@@ -15,8 +15,11 @@ enum class Streaming { by_size, never, always };
 
 std::string to_string(Streaming streaming);
 
+/// By size, results stream from this on: half the last-level cache, at most 16 MiB.
+int64_t streaming_bytes(int64_t last_level_cache);
+
 /// Whether a result of so many bytes should be written with streaming stores. Asked once, when a kernel is
-/// planned. By size, the answer is yes from half the last-level cache on.
+/// planned.
 bool streams(int64_t bytes);
 
 /// What streams() answers from now on; products and executors that are planned already keep their answer. At
