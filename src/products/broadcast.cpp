@@ -14,6 +14,7 @@
 #include "base/prefetch.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/streaming.hpp"
 #include "products/broadcast_plan.hpp"
 
 namespace enmesh::products {
@@ -26,6 +27,10 @@ class Broadcast final : public Product {
     Broadcast(const Problem& problem, const MicroKernels& micro, bool dense)
         : Product(problem), micro_(micro), plan_(problem, micro, dense, threads()) {
         if (plan_.declined.empty()) book_memory();
+        // Only where each vector of the output is a block of images: others may begin inside a cache line.
+        const bool whole_lines = micro.lanes * sizeof(float) == 64 && problem.block % micro.lanes == 0;
+        const int64_t floats = problem.conv.n * plan_.out.channels * plan_.out.h * plan_.out.w;
+        stream_ = !dense && whole_lines && streams(floats * static_cast<int64_t>(sizeof(float)));
     }
 
     const std::string& declined() const { return plan_.declined; }
@@ -81,6 +86,7 @@ class Broadcast final : public Product {
                 const auto [begin, end] = share(tasks, thread, team);
                 for (int64_t task = begin; task < end; ++task) run_task(arguments, phase, task, scratch);
             }
+            if (stream_) finish_streaming();
         });
     }
 
@@ -355,7 +361,8 @@ class Broadcast final : public Product {
                         .sums = scratch.sums,
                         .out_offsets = scratch.out_offsets,
                         .out_row = out_channel,
-                        .relu = arguments.epilogue.relu};
+                        .relu = arguments.epilogue.relu,
+                        .stream = stream_ && line_aligned(arguments.out)};
         float* const out = arguments.out + (band * plan_.rows + row) * out_channel;
         if (tile.stored && !plan_.linear) panel.out = out;
         if (arguments.epilogue.bias != nullptr)
@@ -468,6 +475,7 @@ class Broadcast final : public Product {
     const MicroKernels& micro_;
     BroadcastPlan plan_;
     int64_t tile_bytes_ = 0, sum_bytes_ = 0, in_run_bytes_ = 0, out_run_bytes_ = 0, thread_bytes_ = 0;
+    bool stream_ = false;  // the output is large: streaming stores
 };
 
 }  // namespace

@@ -43,6 +43,8 @@ struct PanelArgs {
     int64_t out_row = 0;                   ///< floats between rows
     const float* bias = nullptr;           ///< per row, or null
     bool relu = false;
+    bool stream = false;  ///< streaming stores to `out`, all of whose vectors lie on cache lines; the dense
+                          ///< panel and vectors that are no whole line store as ever
 };
 
 /// Weight gradient of one tile: diff[4 rows][columns] += sum over positions and lanes.

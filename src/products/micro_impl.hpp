@@ -9,6 +9,10 @@
 #include "base/prefetch.hpp"
 #include "products/micro.hpp"
 
+#if defined(__AVX512F__) && ENMESH_LANES == 16
+#include <immintrin.h>
+#endif
+
 #define ENMESH_UNROLL _Pragma("GCC unroll 32")
 
 namespace enmesh::products {
@@ -28,6 +32,14 @@ typedef uint64_t LooseU64 __attribute__((aligned(2), may_alias));
 inline Vec load(const float* at) { return *reinterpret_cast<const LooseVec*>(at); }
 inline Vec load_bytes(const char* at) { return *reinterpret_cast<const LooseVec*>(at); }
 inline void store(float* at, Vec value) { *reinterpret_cast<LooseVec*>(at) = value; }
+// To a whole cache line, past the caches. Vectors of half a line and less are stored as ever.
+inline void stream(float* at, Vec value) {
+#if defined(__AVX512F__) && ENMESH_LANES == 16
+    _mm512_stream_ps(at, value);
+#else
+    store(at, value);
+#endif
+}
 inline Vec broadcast(float value) { return value - Vec{}; }
 inline Vec positive(Vec value) {
     const IntVec keep = value > 0.0F || value != value;
@@ -93,7 +105,11 @@ void panel(const PanelArgs& args) {
         }
         if (args.last && args.out != nullptr) {
             float* const out = args.out + row * args.out_row;
-            ENMESH_UNROLL for (int v = 0; v < vectors; ++v) store(out + args.out_offsets[v], sums[v]);
+            if (args.stream) {
+                ENMESH_UNROLL for (int v = 0; v < vectors; ++v) stream(out + args.out_offsets[v], sums[v]);
+            } else {
+                ENMESH_UNROLL for (int v = 0; v < vectors; ++v) store(out + args.out_offsets[v], sums[v]);
+            }
         } else {
             ENMESH_UNROLL for (int v = 0; v < vectors; ++v) store(carried + v * lanes, sums[v]);
         }

@@ -19,6 +19,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/streaming.hpp"
 #include "products/kernels.hpp"
 
 namespace enmesh::products {
@@ -145,6 +146,7 @@ class Permuted final : public PermutedProduct {
     std::vector<int32_t> entries_;  // per block of 32 channels of a group's reduction
     int64_t tap_entries_ = 0;       // their sum
     int64_t chunk_tiles_ = 0;
+    bool stream_ = false;  // the written map is large: streaming stores, where it lies on cache lines
 };
 
 Permuted::Permuted(const Problem& problem, const PermutedLoops& loops)
@@ -154,6 +156,7 @@ Permuted::Permuted(const Problem& problem, const PermutedLoops& loops)
     const Map src{conv.c / lanes, conv.h, conv.w}, dst{conv.k / lanes, conv.out_h(), conv.out_w()};
     in_ = ff ? src : dst;
     out_ = ff ? dst : src;
+    stream_ = streams(conv.n * out_.blocks * out_.area() * lanes * static_cast<int64_t>(sizeof(float)));
     count_entries();
     const AxisShape y{in_.h, out_.h, conv.r, conv.stride_h, conv.pad_top, conv.dilation_h};
     const AxisShape x{in_.w, out_.w, conv.s, conv.stride_w, conv.pad_left, conv.dilation_w};
@@ -331,6 +334,7 @@ void Permuted::run_part(const Arguments& arguments, const Phase& phase, std::pai
             .half_block = problem_.reduction() % width != 0,
             .out = arguments.out + image * out_.blocks * out_plane,
             .out_plane = out_plane,
+            .stream = stream_ && line_aligned(arguments.out),  // all tiles begin whole lines further on
         };
         for (int64_t index = units.first; index < units.second; ++index)
             run_unit(chunk, arguments, index, count);
@@ -352,6 +356,7 @@ void Permuted::run(const Arguments& arguments) const {
                 item = stop;
             }
         }
+        if (stream_) finish_streaming();
     });
 }
 

@@ -32,9 +32,15 @@ struct Avx512Loads {
     static __m512i choose(Indices indices, Pixel pixel) { return _mm512_permutexvar_epi16(indices, pixel); }
 
     static void clear(Sums& sums) { sums = _mm512_setzero_ps(); }
+    static void pin(Sums& sums) { asm volatile("" : "+v"(sums)); }
+    static Sums with_bias(Sums sums, const float* bias) {
+        return bias != nullptr ? _mm512_add_ps(sums, _mm512_loadu_ps(bias)) : sums;
+    }
     static void store(float* out, Sums sums, const float* bias) {
-        if (bias != nullptr) sums = _mm512_add_ps(sums, _mm512_loadu_ps(bias));
-        _mm512_storeu_ps(out, sums);
+        _mm512_storeu_ps(out, with_bias(sums, bias));
+    }
+    static void stream(float* out, Sums sums, const float* bias) {
+        _mm512_stream_ps(out, with_bias(sums, bias));
     }
 };
 

@@ -10,6 +10,8 @@
 //   load(at, plane, live)   two blocks of 16 channels, `plane` apart; zeros where not live
 //   load_half(at, live)     one block of 16 channels, then zeros
 //   multiply(sums, indices, weights, pixel)   sums += the pixel's chosen channels times the weights
+//   pin(sums)               keeps the compiler from moving what is done to these sums across this point
+//   store(out, sums, bias)  sums (+ bias) to 16 floats; stream() the same past the caches, to a whole line
 
 #include <cstddef>
 #include <cstdint>
@@ -19,10 +21,9 @@
 namespace enmesh::products {
 namespace {
 
-// The stream of weights is read once for all pixels of a tile; it comes from the L2 cache.
-constexpr int read_ahead = 16 * permuted_entry;
-
-// Weights and indices are loaded once for all pixels of the tile.
+// Weights and indices are loaded once for all pixels of the tile. The sums are pinned after each multiply:
+// left to itself, GCC 12 permutes several pixels first and then lacks the registers for it. The weights are
+// not prefetched: that would take slots of the loads, and the processor sees the stream coming.
 template <int vectors, int pixels>
 inline const uint16_t* multiply_block(Ops::Sums (&sums)[vectors][pixels], const Ops::Pixel (&pixel)[pixels],
                                       const uint16_t* weights, int32_t entries) {
@@ -30,10 +31,9 @@ inline const uint16_t* multiply_block(Ops::Sums (&sums)[vectors][pixels], const 
         ENMESH_UNROLL for (int vector = 0; vector < vectors; ++vector) {
             const auto indices = Ops::load_indices(weights);
             const auto pairs = Ops::load_weights(weights + permuted_width);
-            __builtin_prefetch(weights + read_ahead);
-            __builtin_prefetch(weights + read_ahead + permuted_width);
             ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
                 Ops::multiply(sums[vector][i], indices, pairs, pixel[i]);
+                Ops::pin(sums[vector][i]);
             }
             weights += permuted_entry;
         }
@@ -77,7 +77,10 @@ void multiply_tile(const PermutedArgs& args) {
         float* const out = args.out + vector * args.out_plane;
         const float* const bias = args.bias == nullptr ? nullptr : args.bias + vector * permuted_lanes;
         ENMESH_UNROLL for (int i = 0; i < pixels; ++i) {
-            Ops::store(out + tile.out[i], sums[vector][i], bias);
+            if (args.stream)
+                Ops::stream(out + tile.out[i], sums[vector][i], bias);
+            else
+                Ops::store(out + tile.out[i], sums[vector][i], bias);
         }
     }
 }
@@ -85,13 +88,15 @@ void multiply_tile(const PermutedArgs& args) {
 }  // namespace
 }  // namespace enmesh::products
 
-#define ENMESH_PERMUTED_VECTORS(vectors)                                                     \
-    {                                                                                        \
-        multiply_tile<vectors, 1>, multiply_tile<vectors, 2>, multiply_tile<vectors, 3>,     \
-            multiply_tile<vectors, 4>, multiply_tile<vectors, 5>, multiply_tile<vectors, 6>, \
-            multiply_tile<vectors, 7>                                                        \
+#define ENMESH_PERMUTED_VECTORS(vectors)                                                 \
+    {                                                                                    \
+        multiply_tile<vectors, 1>, multiply_tile<vectors, 2>, multiply_tile<vectors, 3>, \
+            multiply_tile<vectors, 4>, multiply_tile<vectors, 5>                         \
     }
-#define ENMESH_PERMUTED_LOOPS(name)                                      \
-    {                                                                    \
-        name, { ENMESH_PERMUTED_VECTORS(1), ENMESH_PERMUTED_VECTORS(2) } \
+#define ENMESH_PERMUTED_LOOPS(name)                                                             \
+    {                                                                                           \
+        name, {                                                                                 \
+            ENMESH_PERMUTED_VECTORS(1), ENMESH_PERMUTED_VECTORS(2), ENMESH_PERMUTED_VECTORS(3), \
+                ENMESH_PERMUTED_VECTORS(4)                                                      \
+        }                                                                                       \
     }

@@ -10,8 +10,8 @@ namespace enmesh::products {
 /// Sizes of the register tile and of the prepared weights.
 constexpr int permuted_lanes = 16;   ///< output channels in a vector
 constexpr int permuted_width = 32;   ///< channels of a block that a permutation chooses from
-constexpr int permuted_pixels = 7;   ///< most pixels of a tile
-constexpr int permuted_vectors = 2;  ///< most vectors of output channels in a unit
+constexpr int permuted_pixels = 5;   ///< most pixels of a tile
+constexpr int permuted_vectors = 4;  ///< most vectors of output channels in a unit
 constexpr int permuted_entry =
     64;  ///< uint16_t of one entry of a stream: 32 indices, then 16 pairs of weights
 
@@ -29,7 +29,7 @@ struct PermutedTile {
     int64_t in[permuted_pixels] = {};
 };
 
-/// One unit (one or two vectors of output channels) of one tile.
+/// One unit (one to four vectors of output channels) of one tile.
 struct PermutedArgs {
     const PermutedTile* tile = nullptr;
     const PermutedTap* taps = nullptr;
@@ -45,6 +45,7 @@ struct PermutedArgs {
     float* out = nullptr;               ///< from the tile's first image and the unit's first channel
     int64_t out_plane = 0;              ///< floats between blocks of 16 channels
     const float* bias = nullptr;        ///< of the unit's channels, or null
+    bool stream = false;                ///< streaming stores; `out` lies on a cache line
 };
 
 using PermutedFn = void (*)(const PermutedArgs&);

@@ -55,10 +55,12 @@ struct Ops {
         }
     }
     static void clear(Sums& sums) { sums = {}; }
+    static void pin(Sums&) {}
     static void store(float* out, const Sums& sums, const float* bias) {
         for (int lane = 0; lane < lanes; ++lane)
             out[lane] = bias == nullptr ? sums.lane[lane] : sums.lane[lane] + bias[lane];
     }
+    static void stream(float* out, const Sums& sums, const float* bias) { store(out, sums, bias); }
 };
 
 }  // namespace

@@ -60,6 +60,17 @@ TEST_F(Bench, DispatchTellsWhereAChoiceComesFrom) {
     }
 }
 
+TEST_F(Bench, StreamingIsByNameOrRefused) {
+    for (const std::string streaming : {"never", "always", "by_size"}) {
+        const ProgramResult result = step({"--plan", "default"}, {"ENMESH_STREAMING=" + streaming});
+        EXPECT_EQ(result.code, 0) << result.err;
+    }
+    const ProgramResult result = step({"--plan", "default"}, {"ENMESH_STREAMING=sometimes"});
+    EXPECT_EQ(result.code, 2);
+    EXPECT_EQ(result.err,
+              "enmesh: error: ENMESH_STREAMING='sometimes' is unknown (known: by_size, never, always)\n");
+}
+
 TEST_F(Bench, FilledInGradientsAreNotSaidToBeMeasured) {
     const ProgramResult result = step({"--method", "sdgp", "--pattern", "2:8", "--plan", "default"});
     EXPECT_EQ(result.code, 0) << result.err;

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
+#include "enmesh/base/buffer.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/random.hpp"
+#include "enmesh/base/streaming.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -88,6 +91,93 @@ TEST(Simd, SoftmaxOfExtremesAndNan) {
     }
 }
 
+// The largest is looked for by vectors: one NaN, wherever it stands, makes the whole row NaN, and the largest
+// finite value is found at any place, so that nothing overflows.
+TEST(Simd, SoftmaxFindsTheLargestAnywhere) {
+    for (const Simd* table : tables()) {
+        for (const size_t count : {1, 2, 7, 8, 15, 16, 17, 31, 33, 48, 65, 100}) {
+            const std::vector<float> x = numbers(count, 14);
+            std::vector<float> y(count);
+            for (size_t at = 0; at < count; ++at) {
+                std::vector<float> row = x;
+                row[at] = 10000.0F;
+                table->softmax(row.data(), y.data(), static_cast<int64_t>(count));
+                for (size_t i = 0; i < count; ++i) EXPECT_EQ(y[i], i == at ? 1.0F : 0.0F) << i << ' ' << at;
+                for (const float bad :
+                     {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+                    row[at] = bad;
+                    table->softmax(row.data(), y.data(), static_cast<int64_t>(count));
+                    for (size_t i = 0; i < count; ++i) EXPECT_TRUE(std::isnan(y[i])) << i << ' ' << at;
+                }
+                row[at] = -std::numeric_limits<float>::infinity();
+                table->softmax(row.data(), y.data(), static_cast<int64_t>(count));
+                for (size_t i = 0; i < count; ++i) {
+                    if (count == 1)
+                        EXPECT_TRUE(std::isnan(y[i]));
+                    else if (i == at)
+                        EXPECT_EQ(y[i], 0.0F) << i;
+                    else
+                        EXPECT_GT(y[i], 0.0F) << i;
+                }
+            }
+        }
+    }
+}
+
+/// A run of `count` floats, `shift` floats behind a cache line, between lines that must not change.
+struct Run {
+    Run(size_t count, size_t shift) : memory((16 + shift + count + 16) * sizeof(float)), begin(16 + shift) {
+        for (float& value : memory.as<float>()) value = 12345.0F;
+    }
+    float* data() { return memory.as<float>().data() + begin; }
+    Buffer memory;
+    size_t begin;
+};
+
+/// A norm's three passes over x, g1, g2 and z that begin `shift` floats behind a cache line, as are results.
+std::vector<float> norm_results(const Simd& table, size_t count, size_t shift, bool second, bool stream) {
+    const auto input = [&](uint64_t seed) {
+        Run run(count, shift);
+        const std::vector<float> values = numbers(count, seed);
+        std::copy(values.begin(), values.end(), run.data());
+        return run;
+    };
+    Run x = input(20), g1 = input(21), g2 = input(22), z = input(23);
+    Run y(count, shift), dy(count, shift), dx(count, shift);
+    const std::vector<float> a = numbers(lanes, 24), b = numbers(lanes, 25), c = numbers(lanes, 26);
+    std::vector<double> sum(lanes), product(lanes);
+    const auto size = static_cast<int64_t>(count);
+    table.norm_apply(x.data(), second ? g2.data() : nullptr, y.data(), size, a.data(), b.data(), second,
+                     stream);
+    const NormGradient gradient{g1.data(), second ? g2.data() : nullptr, second ? z.data() : nullptr};
+    table.norm_backward_sums(gradient, x.data(), second ? dy.data() : nullptr, size, a.data(), sum.data(),
+                             product.data(), stream);
+    table.norm_backward_apply(gradient, x.data(), dx.data(), size, a.data(), b.data(), c.data(), stream);
+    finish_streaming();
+    std::vector<float> results(sum.begin(), sum.end());
+    results.insert(results.end(), product.begin(), product.end());
+    for (const Run* run : {&y, &dy, &dx})
+        results.insert(results.end(), run->memory.as<float>().begin() + static_cast<std::ptrdiff_t>(shift),
+                       run->memory.as<float>().end());
+    return results;
+}
+
+TEST(Simd, StreamedNormsAreTheSameBits) {
+    for (const Simd* table : tables()) {
+        for (const size_t count : lengths) {
+            for (const bool second : {false, true}) {
+                for (const size_t shift : {0, 1, 4, 8, 15}) {
+                    const std::vector<float> want = norm_results(*table, count, 0, second, false);
+                    const std::vector<float> got = norm_results(*table, count, shift, second, true);
+                    ASSERT_EQ(want.size(), got.size());
+                    EXPECT_EQ(0, std::memcmp(want.data(), got.data(), want.size() * sizeof(float)))
+                        << count << " floats, shift " << shift;
+                }
+            }
+        }
+    }
+}
+
 TEST(Simd, NormSumsKeepLanesApart) {
     for (const Simd* table : tables()) {
         for (const size_t count : lengths) {
@@ -132,9 +222,10 @@ TEST(Simd, ReluKeepsNan) {
                 std::vector<float> bad = x, y(count), normed(count), summed(count);
                 bad[at] = std::numeric_limits<float>::quiet_NaN();
                 table->relu(bad.data(), y.data(), size);
-                table->norm_apply(bad.data(), nullptr, normed.data(), size, ones.data(), zeros.data(), true);
+                table->norm_apply(bad.data(), nullptr, normed.data(), size, ones.data(), zeros.data(), true,
+                                  false);
                 table->norm_apply(nothing.data(), bad.data(), summed.data(), size, ones.data(), zeros.data(),
-                                  true);
+                                  true, false);
                 for (size_t i = 0; i < count; ++i) {
                     for (const float got : {y[i], normed[i], summed[i]}) {
                         if (i == at)

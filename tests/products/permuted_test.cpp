@@ -15,6 +15,7 @@
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "products/random_problem.hpp"
+#include "support/streaming_scope.hpp"
 
 namespace enmesh::products {
 namespace {
@@ -68,22 +69,23 @@ struct Inputs {
     std::vector<float> weights, bias;
 };
 
-// Whatever was in its memory before must not matter.
+// Whatever was in its memory before must not matter. The output begins `shift` floats behind a cache line;
+// what lies around it must stay as it is.
 std::vector<float> run(const PermutedProduct& product, const Problem& problem, const PackedView& weights,
-                       const std::vector<float>& src, const float* bias = nullptr) {
+                       const std::vector<float>& src, const float* bias = nullptr, size_t shift = 0) {
     Buffer prepared(product.prepared_bytes()), workspace(product.workspace_bytes());
     for (Buffer* const buffer : {&prepared, &workspace})
         std::ranges::fill(buffer->as<std::byte>(), std::byte{0xff});
     product.prepare(weights, prepared.as<std::byte>());
     std::vector<uint16_t> bits(src.size());
     std::ranges::transform(src, bits.begin(), [](float value) { return to_bfloat16(value).bits; });
-    std::vector<float> out(static_cast<size_t>(map_written(problem).size()), nan);
+    Output out(map_written(problem).size(), shift);
     product.run({.src = bits.data(),
                  .prepared = prepared.as<std::byte>(),
                  .bias = bias,
                  .out = out.data(),
                  .workspace = workspace.as<std::byte>()});
-    return out;
+    return out.take();
 }
 
 // By the definition, in double: FF gathers, BP scatters along the same triples. Weights that are not kept do
@@ -143,6 +145,31 @@ void check_problem(const Problem& problem, Random& random) {
             if (first.empty()) first = got;
             ASSERT_EQ(0, std::memcmp(first.data(), got.data(), got.size() * sizeof(float)))
                 << loops->name << ' ' << to_string(problem) << " with " << count << " threads";
+        }
+    }
+}
+
+// Large outputs are streamed, small ones are not, and an output that does not begin on a cache line cannot
+// be: in all cases every loop writes the same bits and nothing else.
+void check_streaming(const Problem& problem, Random& random) {
+    const Inputs inputs(problem, random);
+    const float* const bias = problem.stage == Stage::ff ? inputs.bias.data() : nullptr;
+    const Packed packed = pack_weights(problem.conv, problem.stage, problem.pattern, inputs.weights);
+    const auto planned = [&](const PermutedLoops& loops, Streaming streaming) {
+        const testing::StreamingScope scope(streaming);
+        return plan_permuted_on(loops, problem);
+    };
+    for (const PermutedLoops* loops : all_loops()) {
+        const auto want = run(*planned(*loops, Streaming::never), problem, packed, inputs.src, bias);
+        for (const int count : {1, 3}) {
+            const Threads scope(count);
+            for (const size_t shift : {0, 1, 8}) {
+                const auto got =
+                    run(*planned(*loops, Streaming::always), problem, packed, inputs.src, bias, shift);
+                ASSERT_EQ(0, std::memcmp(want.data(), got.data(), got.size() * sizeof(float)))
+                    << loops->name << ' ' << to_string(problem) << " with " << count << " threads, shift "
+                    << shift;
+            }
         }
     }
 }
@@ -211,7 +238,7 @@ TEST(Permuted, WindowsMatchTheDefinition) {
     }
 }
 
-// Every size of a tile, one unit and two, one vector in the last and two.
+// Every size of a tile, one unit, and one to four vectors in it.
 TEST(Permuted, LinearLayersMatchTheDefinition) {
     Random random(44);
     for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 15, 40}) {
@@ -241,6 +268,19 @@ TEST(Permuted, ManyTilesMatchTheDefinition) {
         check_problem({window(1, 16, 32, 31, 3), stage, Operand::weights, {1, 8}}, random);
         check_problem({window(5, 16, 16, 20, 3), stage, Operand::weights, {2, 8}}, random);
         check_problem({linear(1000, 16, 32), stage, Operand::weights, {2, 4}}, random);
+    }
+}
+
+// Whole and short tiles, every number of vectors in a unit, odd widths, residues of a stride.
+TEST(Permuted, StreamingStoresGiveTheSameBits) {
+    Random random(50);
+    for (const Stage stage : {Stage::ff, Stage::bp}) {
+        for (const int64_t channels : {16, 32, 48, 64, 80})
+            check_streaming({window(1, channels, channels, 7, 3), stage, Operand::weights, {2, 8}}, random);
+        check_streaming({window(3, 32, 64, 9, 3, 2), stage, Operand::weights, {2, 4}}, random);
+        check_streaming({window(1, 48, 16, 5, 1, 2), stage, Operand::weights, {1, 8}}, random);
+        for (const int64_t rows : {1, 2, 3, 4, 6, 9})
+            check_streaming({linear(rows, 48, 112), stage, Operand::weights, {2, 4}}, random);
     }
 }
 

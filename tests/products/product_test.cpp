@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "enmesh/base/buffer.hpp"
@@ -13,6 +14,7 @@
 #include "enmesh/products/select.hpp"
 #include "products/kernels.hpp"
 #include "products/random_problem.hpp"
+#include "support/streaming_scope.hpp"
 
 namespace enmesh::products {
 namespace {
@@ -49,8 +51,10 @@ int64_t out_size(const Problem& problem) {
     return problem.stage == Stage::bp ? problem.conv.src_size() : problem.conv.weights_size();
 }
 
-// Runs a product on NCHW inputs and returns the output in the problem's block.
-std::vector<float> run(const Product& product, const Inputs& inputs, const Epilogue& epilogue = {}) {
+// Runs a product on NCHW inputs and returns the output in the problem's block, from memory `shift` floats
+// behind a cache line.
+std::vector<float> run(const Product& product, const Inputs& inputs, const Epilogue& epilogue = {},
+                       size_t shift = 0) {
     const Problem& problem = product.problem();
     const Conv& conv = problem.conv;
     const auto src = blocked(inputs.src, problem.block, conv.n, conv.c, conv.h * conv.w);
@@ -68,14 +72,14 @@ std::vector<float> run(const Product& product, const Inputs& inputs, const Epilo
             product.prepare(std::span<const float>(inputs.weights), prepared.as<std::byte>());
         }
     }
-    std::vector<float> out(static_cast<size_t>(out_size(problem)), std::numeric_limits<float>::quiet_NaN());
+    Output out(out_size(problem), shift);
     product.run({.src = src.data(),
                  .diff_dst = diff_dst.data(),
                  .prepared = prepared.as<std::byte>(),
                  .out = out.data(),
                  .epilogue = epilogue,
                  .workspace = workspace.as<std::byte>()});
-    return out;
+    return out.take();
 }
 
 // FF of plain NCHW arrays by its definition, with the sparse operand expanded: what the reference itself is
@@ -204,6 +208,43 @@ void check_random(Stage stage, uint64_t seed, int rounds) {
 TEST(Kernels, ForwardMatchesTheReference) { check_random(Stage::ff, 20, 40); }
 TEST(Kernels, BackwardMatchesTheReference) { check_random(Stage::bp, 21, 40); }
 TEST(Kernels, WeightGradientMatchesTheReference) { check_random(Stage::wg, 22, 40); }
+
+// Large outputs are streamed, small ones are not, and an output that does not begin on a cache line cannot
+// be: in all cases every kernel writes the same bits and nothing else.
+void check_streaming(const Problem& problem, Random& random) {
+    const Inputs inputs = random_inputs(problem.conv, random);
+    const auto want = run(*plan(problem, "reference"), inputs);
+    for (const MicroKernels* micro : all_micro()) {
+        for (const KernelEntry& entry : kernel_list(problem)) {
+            if (entry.name != "broadcast" || !entry.decline(problem, *micro).empty()) continue;
+            const auto planned = [&](Streaming streaming) {
+                const testing::StreamingScope scope(streaming);
+                return entry.make(problem, *micro);
+            };
+            const auto kept = run(*planned(Streaming::never), inputs);
+            const Comparison same = compare(kept, want, 1e-4);
+            ASSERT_TRUE(same.ok()) << entry.name << ' ' << to_string(problem) << ": " << same.describe();
+            for (const size_t shift : {0, 1, 8}) {
+                const Threads count(1 + static_cast<int>(random.below(3)));
+                const auto got = run(*planned(Streaming::always), inputs, {}, shift);
+                ASSERT_EQ(0, std::memcmp(kept.data(), got.data(), got.size() * sizeof(float)))
+                    << entry.name << ' ' << micro->name << ' ' << to_string(problem) << ", shift " << shift;
+            }
+        }
+    }
+}
+
+TEST(Kernels, StreamingStoresGiveTheSameBits) {
+    Random random(30);
+    for (int round = 0; round < 12; ++round) {
+        for (const Stage stage : {Stage::ff, Stage::bp}) {
+            Problem problem = random_problem(random, stage);
+            problem.block = static_cast<int>(pick(random, {1, 8, 16, 16, 32}));
+            problem.conv.n = problem.block * pick(random, {1, 2});
+            check_streaming(problem, random);
+        }
+    }
+}
 
 // Every width that accepts, of dense weights or of N:M weights filled in, against the reference.
 void check_winograd(const Problem& problem, const Inputs& inputs, Random& random) {

@@ -1,7 +1,11 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <limits>
 #include <vector>
 
+#include "enmesh/base/buffer.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/products/problem.hpp"
 #include "products/micro.hpp"
@@ -19,6 +23,34 @@ inline std::vector<float> random_floats(int64_t size, Random& random) {
 inline int64_t pick(Random& random, std::initializer_list<int64_t> choices) {
     return choices.begin()[random.below(choices.size())];
 }
+
+/// Memory for a product's output, `shift` floats (fewer than 16) behind a cache line, full of NaNs, between
+/// two lines that must not change.
+class Output {
+  public:
+    Output(int64_t size, size_t shift) : begin_(16 + shift), end_(begin_ + static_cast<size_t>(size)) {
+        memory_ = Buffer((end_ + 16) * sizeof(float));
+        for (float& value : memory_.as<float>()) value = guard;
+        for (size_t i = begin_; i < end_; ++i)
+            memory_.as<float>()[i] = std::numeric_limits<float>::quiet_NaN();
+    }
+    float* data() { return memory_.as<float>().data() + begin_; }
+    /// The output; checks the memory around it.
+    std::vector<float> take() const {
+        const std::span<const float> all = memory_.as<float>();
+        for (size_t i = 0; i < all.size(); ++i) {
+            if (i >= begin_ && i < end_) continue;
+            EXPECT_EQ(all[i], guard) << "written beside the output, at float " << i << " of " << all.size();
+        }
+        return {all.begin() + static_cast<std::ptrdiff_t>(begin_),
+                all.begin() + static_cast<std::ptrdiff_t>(end_)};
+    }
+
+  private:
+    static constexpr float guard = 12345.0F;
+    size_t begin_, end_;
+    Buffer memory_;
+};
 
 /// A small convolution of any awkwardness: odd sizes, tails, strides, dilations, asymmetric padding, groups.
 inline Conv random_conv(Random& random) {

@@ -4,6 +4,7 @@
 #include "cpu/lowering.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/streaming.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -35,6 +36,7 @@ struct Forward {
     int mean = -1, inverse_deviation = -1;
     BatchNorm op;
     bool relu;
+    bool stream;  // the map is large: streaming stores
     MapRuns map;
 };
 
@@ -83,13 +85,14 @@ void normalise(Machine& m, const Forward& f, int64_t group) {
         const int64_t at = group * map.group_stride + r * map.run_stride;
         const float* const residual = f.residual >= 0 ? m.f32(f.residual) + at : nullptr;
         simd().norm_apply(m.f32(f.src) + at, residual, m.f32(f.dst) + at, map.run, scale.data(),
-                          offset.data(), f.relu);
+                          offset.data(), f.relu, f.stream);
     }
 }
 
 struct Backward {
     int src, gamma, mean, inverse_deviation, g1, g2 = -1, z = -1, dy_out = -1, diff_src, diff_gamma,
                                                  diff_beta;
+    bool stream;  // as in Forward
     MapRuns map;
 };
 
@@ -106,7 +109,7 @@ void backward_group(Machine& m, const Backward& b, int64_t group) {
         const int64_t at = group * map.group_stride + r * map.run_stride;
         float* const dy = b.dy_out >= 0 ? m.f32(b.dy_out) + at : nullptr;
         simd().norm_backward_sums(gradient_of(m, b, at), m.f32(b.src) + at, dy, map.run, mean.data(),
-                                  sum.data(), product.data());
+                                  sum.data(), product.data(), b.stream);
     }
     const double count = static_cast<double>(map.runs * map.run / map.channels_per_group);
     std::array<LaneFloats, 3> coefficients{};  // diff_src = dy * a + src * b + c
@@ -131,8 +134,13 @@ void backward_group(Machine& m, const Backward& b, int64_t group) {
         const NormGradient gradient =
             b.dy_out >= 0 ? NormGradient{m.f32(b.dy_out) + at, nullptr, nullptr} : gradient_of(m, b, at);
         simd().norm_backward_apply(gradient, m.f32(b.src) + at, m.f32(b.diff_src) + at, map.run,
-                                   coefficients[0].data(), coefficients[1].data(), coefficients[2].data());
+                                   coefficients[0].data(), coefficients[1].data(), coefficients[2].data(),
+                                   b.stream);
     }
+}
+
+int64_t map_bytes(const Graph& graph, const Node& norm) {
+    return graph.type(norm.inputs[0]).shape.elements() * static_cast<int64_t>(sizeof(float));
 }
 
 void add_forward(Machine& machine, const NormGroup& group) {
@@ -149,6 +157,7 @@ void add_forward(Machine& machine, const NormGroup& group) {
     f.running_variance = machine.slot_of(norm.inputs[4]);
     f.residual = group.add >= 0 ? machine.in(group.residual, layout) : -1;
     f.map = map_runs(graph.type(norm.inputs[0]).shape, layout);
+    f.stream = streams(map_bytes(graph, norm));
     f.dst = machine.out(graph.node(group.last()).outputs[0], layout);
     std::vector<int> reads{f.src, f.gamma, f.beta, f.running_mean, f.running_variance}, writes{f.dst};
     if (f.residual >= 0) reads.push_back(f.residual);
@@ -166,6 +175,7 @@ void add_forward(Machine& machine, const NormGroup& group) {
                     if (f.op.training) batch_statistics(machine, f, g);
                     normalise(machine, f, g);
                 }
+                if (f.stream) finish_streaming();
             });
         },
         kernel);
@@ -185,6 +195,7 @@ void lower(Machine& machine, const NormBackwardGroup& group) {
     b.mean = machine.slot_of(norm.inputs[2]);
     b.inverse_deviation = machine.slot_of(norm.inputs[3]);
     b.map = map_runs(graph.type(norm.inputs[0]).shape, layout);
+    b.stream = streams(map_bytes(graph, norm));
     b.g2 = b.z = b.dy_out = -1;
     if (group.relu >= 0) {
         const Node& relu = graph.node(group.relu);
@@ -216,6 +227,7 @@ void lower(Machine& machine, const NormBackwardGroup& group) {
         [&machine, b](const RunContext&) {
             parallel_for(b.map.groups, 1, [&](int64_t begin, int64_t end) {
                 for (int64_t g = begin; g < end; ++g) backward_group(machine, b, g);
+                if (b.stream) finish_streaming();
             });
         },
         kernel);

@@ -37,15 +37,18 @@ struct PoolPlane {
 struct Simd {
     /// sum[l] += x - shift[l], sum_squares[l] += (x - shift[l])^2 over the run.
     void (*norm_sums)(const float* x, int64_t count, const float* shift, double* sum, double* sum_squares);
+    // `stream`: the result is written with streaming stores, by AVX-512 and where it begins on a cache line;
+    // the caller ends with finish_streaming(). Values are the same bits either way.
+
     /// y = x * scale[l] + offset[l] (+ residual), then max(0, y) if relu.
     void (*norm_apply)(const float* x, const float* residual, float* y, int64_t count, const float* scale,
-                       const float* offset, bool relu);
+                       const float* offset, bool relu, bool stream);
     /// sum[l] += dy, sum_product[l] += dy * (x - mean[l]); dy is stored if dy_out is not null.
     void (*norm_backward_sums)(NormGradient gradient, const float* x, float* dy_out, int64_t count,
-                               const float* mean, double* sum, double* sum_product);
+                               const float* mean, double* sum, double* sum_product, bool stream);
     /// dx = dy * a[l] + x * b[l] + c[l].
     void (*norm_backward_apply)(NormGradient gradient, const float* x, float* dx, int64_t count,
-                                const float* a, const float* b, const float* c);
+                                const float* a, const float* b, const float* c, bool stream);
     void (*add)(const float* a, const float* b, float* y, int64_t count);
     void (*subtract)(const float* a, const float* b, float* y, int64_t count);
     void (*multiply)(const float* a, const float* b, float* y, int64_t count);
@@ -58,7 +61,7 @@ struct Simd {
     void (*unary)(UnaryKind kind, float a, float b, const float* x, float* y, int64_t count);
     void (*unary_backward)(UnaryKind kind, float a, float b, const float* x, const float* dy, float* dx,
                            int64_t count);
-    /// One row: y = exp(x - max) / sum.
+    /// One row: y = exp(x - max) / sum. A NaN in the row makes all of it NaN.
     void (*softmax)(const float* x, float* y, int64_t count);
     void (*softmax_backward)(const float* y, const float* dy, float* dx, int64_t count);
     double (*sum)(const float* x, int64_t count);

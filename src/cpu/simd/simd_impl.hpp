@@ -5,6 +5,13 @@
 
 #include "cpu/simd/simd.hpp"
 
+#if defined(__AVX512F__) && ENMESH_SIMD_WIDTH == 16
+#define ENMESH_SIMD_STREAMS 1
+#include <immintrin.h>
+#else
+#define ENMESH_SIMD_STREAMS 0
+#endif
+
 namespace enmesh::cpu {
 namespace {
 
@@ -23,6 +30,23 @@ inline V load(const float* p) {
     return v;
 }
 inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
+/// A streaming store if asked for, to a whole cache line then.
+template <bool is_streaming>
+inline void store_as(float* p, V v) {
+#if ENMESH_SIMD_STREAMS
+    if (is_streaming) return _mm512_stream_ps(p, v);
+#endif
+    store(p, v);
+}
+/// Whether a run that was asked to stream can: vectors of less than a line cannot, nor runs that begin inside
+/// one.
+inline bool can_stream([[maybe_unused]] const float* p, [[maybe_unused]] bool stream) {
+#if ENMESH_SIMD_STREAMS
+    return stream && (reinterpret_cast<uintptr_t>(p) & 63) == 0;
+#else
+    return false;
+#endif
+}
 inline V splat(float x) { return V{} + x; }
 inline V select(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
 /// NaN passes, so that it stays visible.
@@ -71,7 +95,7 @@ void norm_sums(const float* x, int64_t count, const float* shift, double* sum, d
     }
 }
 
-template <bool HasResidual, bool IsRelu>
+template <bool HasResidual, bool IsRelu, bool is_streaming>
 void norm_apply_as(const float* x, const float* residual, float* y, int64_t count, const float* scale,
                    const float* offset) {
     V a[vectors], b[vectors];
@@ -84,7 +108,7 @@ void norm_apply_as(const float* x, const float* residual, float* y, int64_t coun
         for (int v = 0; v < vectors; ++v) {
             V r = load(x + i + v * width) * a[v] + b[v];
             if (HasResidual) r += load(residual + i + v * width);
-            store(y + i + v * width, IsRelu ? positive(r) : r);
+            store_as<is_streaming>(y + i + v * width, IsRelu ? positive(r) : r);
         }
     }
     for (int64_t i = end; i < count; ++i) {
@@ -94,16 +118,25 @@ void norm_apply_as(const float* x, const float* residual, float* y, int64_t coun
     }
 }
 
-void norm_apply(const float* x, const float* residual, float* y, int64_t count, const float* scale,
-                const float* offset, bool relu) {
-    if (residual != nullptr && relu) return norm_apply_as<true, true>(x, residual, y, count, scale, offset);
-    if (residual != nullptr) return norm_apply_as<true, false>(x, residual, y, count, scale, offset);
-    if (relu) return norm_apply_as<false, true>(x, residual, y, count, scale, offset);
-    return norm_apply_as<false, false>(x, residual, y, count, scale, offset);
+template <bool is_streaming>
+void norm_apply_by(const float* x, const float* residual, float* y, int64_t count, const float* scale,
+                   const float* offset, bool relu) {
+    const auto run =
+        residual != nullptr
+            ? (relu ? norm_apply_as<true, true, is_streaming> : norm_apply_as<true, false, is_streaming>)
+            : (relu ? norm_apply_as<false, true, is_streaming> : norm_apply_as<false, false, is_streaming>);
+    run(x, residual, y, count, scale, offset);
 }
 
-void norm_backward_sums(NormGradient g, const float* x, float* dy_out, int64_t count, const float* mean,
-                        double* sum, double* sum_product) {
+void norm_apply(const float* x, const float* residual, float* y, int64_t count, const float* scale,
+                const float* offset, bool relu, bool stream) {
+    if (can_stream(y, stream)) return norm_apply_by<true>(x, residual, y, count, scale, offset, relu);
+    norm_apply_by<false>(x, residual, y, count, scale, offset, relu);
+}
+
+template <bool is_streaming>
+void norm_backward_sums_as(NormGradient g, const float* x, float* dy_out, int64_t count, const float* mean,
+                           double* sum, double* sum_product) {
     V s[vectors] = {}, q[vectors] = {}, k[vectors];
     for (int v = 0; v < vectors; ++v) k[v] = load(mean + v * width);
     const int64_t end = whole(count);
@@ -115,7 +148,7 @@ void norm_backward_sums(NormGradient g, const float* x, float* dy_out, int64_t c
                 const V dy = gradient_at(g, at);
                 s[v] += dy;
                 q[v] += dy * (load(x + at) - k[v]);
-                if (dy_out != nullptr) store(dy_out + at, dy);
+                if (dy_out != nullptr) store_as<is_streaming>(dy_out + at, dy);
             }
         }
         flush(s, sum);
@@ -129,8 +162,16 @@ void norm_backward_sums(NormGradient g, const float* x, float* dy_out, int64_t c
     }
 }
 
-void norm_backward_apply(NormGradient g, const float* x, float* dx, int64_t count, const float* a,
-                         const float* b, const float* c) {
+void norm_backward_sums(NormGradient g, const float* x, float* dy_out, int64_t count, const float* mean,
+                        double* sum, double* sum_product, bool stream) {
+    if (can_stream(dy_out, stream))
+        return norm_backward_sums_as<true>(g, x, dy_out, count, mean, sum, sum_product);
+    norm_backward_sums_as<false>(g, x, dy_out, count, mean, sum, sum_product);
+}
+
+template <bool is_streaming>
+void norm_backward_apply_as(NormGradient g, const float* x, float* dx, int64_t count, const float* a,
+                            const float* b, const float* c) {
     V va[vectors], vb[vectors], vc[vectors];
     for (int v = 0; v < vectors; ++v) {
         va[v] = load(a + v * width);
@@ -141,12 +182,18 @@ void norm_backward_apply(NormGradient g, const float* x, float* dx, int64_t coun
     for (int64_t i = 0; i < end; i += lanes) {
         for (int v = 0; v < vectors; ++v) {
             const int64_t at = i + v * width;
-            store(dx + at, gradient_at(g, at) * va[v] + load(x + at) * vb[v] + vc[v]);
+            store_as<is_streaming>(dx + at, gradient_at(g, at) * va[v] + load(x + at) * vb[v] + vc[v]);
         }
     }
     for (int64_t i = end; i < count; ++i) {
         dx[i] = gradient_at_scalar(g, i) * a[i - end] + x[i] * b[i - end] + c[i - end];
     }
+}
+
+void norm_backward_apply(NormGradient g, const float* x, float* dx, int64_t count, const float* a,
+                         const float* b, const float* c, bool stream) {
+    if (can_stream(dx, stream)) return norm_backward_apply_as<true>(g, x, dx, count, a, b, c);
+    norm_backward_apply_as<false>(g, x, dx, count, a, b, c);
 }
 
 void add(const float* a, const float* b, float* y, int64_t count) {
@@ -274,9 +321,26 @@ double sum_squares(const float* x, int64_t count) {
     return total;
 }
 
-void softmax(const float* x, float* y, int64_t count) {
+inline float larger(float a, float largest) { return a > largest || a != a ? a : largest; }
+
+/// A NaN is larger than anything.
+inline float largest_of(const float* x, int64_t count) {
     float largest = x[0];
-    for (int64_t i = 1; i < count; ++i) largest = x[i] > largest || x[i] != x[i] ? x[i] : largest;
+    int64_t i = 0;
+    if (count >= width) {
+        V top = load(x);
+        for (i = width; i + width <= count; i += width) {
+            const V v = load(x + i);
+            top = select((v > top) | (v != v), v, top);
+        }
+        for (int l = 0; l < width; ++l) largest = larger(top[l], largest);
+    }
+    for (; i < count; ++i) largest = larger(x[i], largest);
+    return largest;
+}
+
+void softmax(const float* x, float* y, int64_t count) {
+    const float largest = largest_of(x, count);
     map_run(x, y, count, [&](V v, int64_t) { return exponential(v - largest); });
     const float inverse = static_cast<float>(1.0 / sum(y, count));
     scale(y, inverse, y, count);
