@@ -172,7 +172,7 @@ def speed_page(program):
 
 
 def training_page(program, folder):
-    text = ("\n## Training with SAT's arithmetic\n\n`enmesh train --data digits --method … --epochs 12 --batch 64 --seed S --device cpu|sat`, digits_cnn, mean test accuracy of seeds 1 to 3 (least and most) "
+    text = ("\n## Training with SAT's arithmetic\n\n`enmesh train --data digits --method … --epochs 12 --batch 64 --seed S --nesterov=false --warmup 0 --device cpu|sat`, digits_cnn, mean test accuracy of seeds 1 to 3 (least and most) "
             "after 12 epochs; SAT's seconds and joules are simulated, of the whole training without evaluation.\n\n")
     rows = []
     for method, pattern in (("dense", None), ("bdwp", "2:8"), ("sdgp", "2:8"), ("sr-ste", "2:8")):
@@ -180,7 +180,7 @@ def training_page(program, folder):
             summaries = []
             for seed in (1, 2, 3):
                 out = f"{folder}/train-{method}-{device}-{seed}"
-                command = [program, "train", "--data", "digits", "--method", method, "--epochs", "12", "--batch", "64", "--seed", str(seed), "--device", device, "--plan", "default", "--out", out]
+                command = [program, "train", "--data", "digits", "--method", method, "--epochs", "12", "--batch", "64", "--seed", str(seed), "--nesterov=false", "--warmup", "0", "--device", device, "--plan", "default", "--out", out]
                 subprocess.run(command + (["--pattern", pattern] if pattern else []), check=True, capture_output=True)
                 with open(f"{out}/summary.json", encoding="utf-8") as file:
                     summaries.append(json.load(file))

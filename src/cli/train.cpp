@@ -12,6 +12,7 @@
 #include "cli/commands.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/named_files.hpp"
+#include "cli/optimizer_options.hpp"
 #include "cli/plan_option.hpp"
 #include "cli/run_options.hpp"
 #include "cli/starting_weights.hpp"
@@ -28,13 +29,9 @@ namespace {
 struct TrainArguments {
     ModelRequest model;
     RunRequest run;
-    std::string optimizer = "sgd";
-    std::optional<double> lr, weight_decay, sr_decay;
-    std::optional<double> momentum;
-    bool nesterov = false;
-    std::string schedule = "cosine";
-    double warmup = 0;
-    double clip = 0, ema = 0, label_smoothing = 0;
+    OptimizerRequest optimizer;
+    std::optional<double> sr_decay;
+    double ema = 0, label_smoothing = 0;
     int accumulate = 1;
     std::string augment = "standard";
     bool no_augment = false;
@@ -47,43 +44,21 @@ struct TrainArguments {
     std::string json, plan_out;
 };
 
-Optimizer requested_optimizer(const TrainArguments& arguments) {
-    const double most = 1e30, below_one = std::nextafter(1.0, 0.0);
-    if (arguments.lr.has_value()) require_between("--lr", *arguments.lr, 0, most);
-    if (arguments.weight_decay.has_value())
-        require_between("--weight-decay", *arguments.weight_decay, 0, most);
-    if (arguments.optimizer == "sgd") {
-        Sgd sgd{.nesterov = arguments.nesterov};
-        sgd.momentum = arguments.momentum.value_or(sgd.momentum);
-        require_between("--momentum", sgd.momentum, 0, below_one);
-        if (sgd.nesterov && sgd.momentum == 0) refuse("--nesterov needs --momentum above 0");
-        sgd.lr = arguments.lr.value_or(sgd.lr);
-        sgd.weight_decay = arguments.weight_decay.value_or(sgd.weight_decay);
-        return sgd;
-    }
-    const std::vector<std::string> known = {"sgd", "adamw"};
-    if (arguments.optimizer != "adamw") {
-        refuse("unknown optimizer '{}'{}", arguments.optimizer, suggestion(arguments.optimizer, known));
-    }
-    if (arguments.nesterov) refuse("--nesterov belongs to sgd, not to adamw");
-    if (arguments.momentum.has_value()) refuse("--momentum belongs to sgd, not to adamw");
-    AdamW adam;
-    adam.lr = arguments.lr.value_or(adam.lr);
-    adam.weight_decay = arguments.weight_decay.value_or(adam.weight_decay);
-    return adam;
-}
-
-StepOptions requested_step(const TrainArguments& arguments) {
+void check_step(const TrainArguments& arguments) {
+    require_between("--epochs", static_cast<double>(arguments.epochs), 1, 1e9);
+    check_request(arguments.optimizer, arguments.epochs);
     require_between("--label-smoothing", arguments.label_smoothing, 0, 1);
-    require_between("--clip", arguments.clip, 0, 1e30);
     // An average with decay 1 never moves.
     require_between("--ema", arguments.ema, 0, std::nextafter(1.0, 0.0));
     require_between("--accumulate", arguments.accumulate, 1, 1 << 20);
-    return {.optimizer = requested_optimizer(arguments),
-            .label_smoothing = arguments.label_smoothing,
-            .clip_norm = arguments.clip,
-            .accumulate = arguments.accumulate,
-            .average_decay = arguments.ema};
+}
+
+StepOptions step_options_for(const TrainArguments& arguments, const Graph& graph) {
+    StepOptions options = requested_step(arguments.optimizer, graph);
+    options.label_smoothing = arguments.label_smoothing;
+    options.accumulate = arguments.accumulate;
+    options.average_decay = arguments.ema;
+    return options;
 }
 
 Recipe train_recipe(const TrainArguments& arguments) {
@@ -98,15 +73,12 @@ Recipe train_recipe(const TrainArguments& arguments) {
 }
 
 FitOptions fit_options(const TrainArguments& arguments, const data::Dataset& dataset) {
-    require_between("--epochs", static_cast<double>(arguments.epochs), 1, 1e9);
-    require_between("--warmup", arguments.warmup, 0, static_cast<double>(arguments.epochs));
     require_between("--checkpoint-every", static_cast<double>(arguments.checkpoint_every), 0, 1e15);
     FitOptions options{.epochs = arguments.epochs,
-                       .schedule = parse_schedule(arguments.schedule),
+                       .schedule = requested_schedule(arguments.optimizer),
                        .out = arguments.out,
                        .resume = arguments.resume,
                        .checkpoint_every = arguments.checkpoint_every};
-    options.schedule.warmup = arguments.warmup;
     options.augmentation =
         data::parse_augmentation(arguments.no_augment ? "none" : arguments.augment, dataset);
     return options;
@@ -178,6 +150,14 @@ std::string simulated_text(const std::optional<Simulated>& simulated) {
     if (simulated->skipped_updates > 0)
         text += fmt::format(", {} updates skipped", simulated->skipped_updates);
     return text;
+}
+
+/// What a run says whose loss does not fall.
+std::string loss_rose_text(const LossWatch& watch) {
+    return fmt::format(
+        "warning: at step {} the loss has risen to {:.4g} from {:.4g} in the first steps: the run does not "
+        "learn so; try a smaller --lr, a longer --warmup, or --clip 1",
+        watch.rose_at, watch.smooth, watch.first);
 }
 
 /// What a user sees of a run: on a terminal a bar and lines above it, elsewhere lines.
@@ -287,7 +267,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         arguments.model.model = "digits_cnn";
     const Backend backend = requested_backend(arguments.run);
     const Recipe recipe = train_recipe(arguments);
-    const StepOptions step_options = requested_step(arguments);
+    check_step(arguments);
+    if (arguments.resume) take_from_checkpoint(arguments.optimizer, arguments.out / "last.safetensors");
     const data::Dataset dataset = requested_dataset(arguments.run, arguments.model);
     const ModelOptions model = model_options_for(arguments.model, dataset);
     FitOptions options = fit_options(arguments, dataset);
@@ -296,18 +277,23 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     const ModelDescription& description = requested.description;
     if (!arguments.init.empty()) check_init(arguments, description);
     const HeldMasks held = with_held_masks(requested.graph, recipe, first_weights(arguments));
+    const StepOptions step_options = step_options_for(arguments, requested.graph);
     Trainer trainer(requested.graph, held.recipe, step_options,
                     {.seed = arguments.seed, .backend = backend, .model = description});
     if (!arguments.init.empty()) trainer.init_from(arguments.init);
 
     std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
     Display display(stream);
-    options.on_step = [&](const StepReport& report) { display.step(report); };
+    options.on_step = [&](const StepReport& report) {
+        display.step(report);
+        if (report.loss_rose.has_value()) display.line(loss_rose_text(*report.loss_rose));
+    };
     options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
     options.stop = [] { return InterruptGuard::signal() != 0; };
     options.on_start = [&](const Progress& progress) {
         notes.print();
         print_plan(stream, arguments, dataset, trainer, held);
+        display.line(training_text(step_options, options.schedule, arguments.epochs));
         if (arguments.run.device == "cpu") tell_kernel_plan(stream, arguments, trainer, progress.update > 0);
         if (const auto cost = trainer.simulated_cost(); cost.has_value()) {
             display.line(
@@ -345,7 +331,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     write_result(arguments.json, read_file(arguments.out / "summary.json"));
 }
 
-void add_optimizer_options(CLI::App& command, TrainArguments& arguments) {
+void add_run_length_options(CLI::App& command, TrainArguments& arguments) {
     const auto group = [](CLI::Option* option) { return option->group("Optimization"); };
     group(command.add_option("--epochs", arguments.epochs, "Passes over the training set")
               ->capture_default_str());
@@ -354,19 +340,7 @@ void add_optimizer_options(CLI::App& command, TrainArguments& arguments) {
                   return text.starts_with("-") ? std::string("must be 0 or more") : "";
               })
               ->capture_default_str());
-    group(command.add_option("--optimizer", arguments.optimizer, "sgd or adamw")->capture_default_str());
-    group(command.add_option("--lr", arguments.lr, "Learning rate (sgd 0.1, adamw 0.001)"));
-    group(command.add_option("--momentum", arguments.momentum, "Of sgd (0.9)"));
-    group(command.add_flag("--nesterov", arguments.nesterov, "Nesterov's momentum"));
-    group(command.add_option("--weight-decay", arguments.weight_decay,
-                             "Not of norms and biases (sgd 0.0005, adamw 0.05)"));
-    group(command
-              .add_option("--schedule", arguments.schedule, "constant, cosine, one-cycle or step[:EPOCH,...]")
-              ->capture_default_str());
-    group(command.add_option("--warmup", arguments.warmup, "Epochs of rising learning rate")
-              ->capture_default_str());
-    group(command.add_option("--clip", arguments.clip, "Largest norm of the gradient; 0 is no limit")
-              ->capture_default_str());
+    add_optimizer_options(command, arguments.optimizer);
     group(command.add_option("--accumulate", arguments.accumulate, "Batches per update")
               ->capture_default_str());
     group(command.add_option("--ema", arguments.ema, "Decay of the averaged weights; 0 keeps none")
@@ -388,7 +362,7 @@ void add_train(CLI::App& app) {
     add_model_options(*command, arguments->model);
     add_run_options(*command, arguments->run);
     add_plan_out_option(*command, arguments->plan_out);
-    add_optimizer_options(*command, *arguments);
+    add_run_length_options(*command, *arguments);
     command->add_option("--out", arguments->out, "Folder of checkpoints, metrics and events")
         ->type_name("DIR")
         ->capture_default_str();
@@ -405,6 +379,7 @@ void add_train(CLI::App& app) {
         ->type_name("FILE");
     command->add_option("--json", arguments->json, "Write the summary as JSON (- for standard output)");
     command->footer(
+        defaults_text() +
         "Examples:\n"
         "  enmesh train --data digits --method bdwp --pattern 2:8 --out runs/digits\n"
         "  enmesh train --model resnet9 --data cifar10:data/cifar10 --method bdwp --pattern 2:8 --epochs 20 "

@@ -101,7 +101,10 @@ Json describe(const StepOptions& options) {
 }
 
 Json describe(const Schedule& schedule) {
-    return {{"kind", to_string(schedule)}, {"warmup", schedule.warmup}, {"factor", schedule.factor}};
+    Json warmup = schedule.warmup.value_or(0.0);  // 0 leaves one-cycle its own rise
+    if (!schedule.warmup.has_value() && schedule.kind != ScheduleKind::one_cycle)
+        warmup = fmt::format("{} of the run", default_warmup);
+    return {{"kind", to_string(schedule)}, {"warmup", std::move(warmup)}, {"factor", schedule.factor}};
 }
 
 Json describe(const data::Dataset& dataset) {
@@ -120,8 +123,28 @@ Json describe(const Progress& progress) {
         json["good_updates"] = progress.good_updates;
         json["skipped_updates"] = progress.skipped_updates;
     }
+    if (const LossWatch& watch = progress.loss_watch; watch.updates > 0) {
+        json["loss_watch"] = {{"updates", watch.updates},
+                              {"first", watch.first},
+                              {"smooth", watch.smooth},
+                              {"rose_at", watch.rose_at}};
+    }
     return json;
 }
+
+namespace {
+
+/// Checkpoints of before the watch have none: it begins where they go on.
+LossWatch loss_watch_from(const Json& progress) {
+    const auto found = progress.find("loss_watch");
+    if (found == progress.end()) return {};
+    return {.updates = found->at("updates").get<int64_t>(),
+            .first = found->at("first").get<double>(),
+            .smooth = found->at("smooth").get<double>(),
+            .rose_at = found->at("rose_at").get<int64_t>()};
+}
+
+}  // namespace
 
 Progress progress_from(const Json& json) {
     return {.epoch = json.at("epoch").get<int64_t>(),
@@ -132,7 +155,8 @@ Progress progress_from(const Json& json) {
             .best_epoch = json.at("best_epoch").get<int64_t>(),
             .loss_scale = json.value("loss_scale", 0.0),
             .good_updates = json.value("good_updates", int64_t{0}),
-            .skipped_updates = json.value("skipped_updates", int64_t{0})};
+            .skipped_updates = json.value("skipped_updates", int64_t{0}),
+            .loss_watch = loss_watch_from(json)};
 }
 
 std::vector<std::string> differences(const Json& there, const Json& here) {

@@ -124,7 +124,9 @@ class Fit {
         while (progress().batches < batches_per_epoch()) {
             const double loss = run_update();
             images += state_.batch() * accumulate();
-            report_step(loss, images, timer.seconds());
+            const bool rose =
+                progress().loss_watch.add(loss, state_.batch() * accumulate(), progress().update);
+            report_step(loss, images, timer.seconds(), rose);
             report_.interrupted = options_.stop && options_.stop();
             if (progress().batches == batches_per_epoch()) break;
             const bool due =
@@ -211,6 +213,7 @@ class Fit {
         report.images_per_second = static_cast<double>(images) / training_seconds;
         report.seconds = timer.seconds();
         report.simulated = simulated();
+        report.loss_rose_at = progress().loss_watch.rose_at;
         progress().epoch += 1;
         progress().batches = 0;
         progress().loss_sum = 0;
@@ -250,17 +253,18 @@ class Fit {
         state_.save(path);
     }
 
-    void report_step(double loss, int64_t images, double seconds) {
-        const StepReport report{.epoch = progress().epoch + 1,
-                                .epochs = options_.epochs,
-                                .update = progress().update,
-                                .update_in_epoch = progress().batches / accumulate(),
-                                .updates_per_epoch = length_.updates_per_epoch,
-                                .loss = progress().loss_sum / static_cast<double>(progress().batches),
-                                .last_loss = loss,
-                                .learning_rate = rate(progress().update - 1),
-                                .images_per_second = static_cast<double>(images) / seconds,
-                                .simulated = simulated()};
+    void report_step(double loss, int64_t images, double seconds, bool rose) {
+        StepReport report{.epoch = progress().epoch + 1,
+                          .epochs = options_.epochs,
+                          .update = progress().update,
+                          .update_in_epoch = progress().batches / accumulate(),
+                          .updates_per_epoch = length_.updates_per_epoch,
+                          .loss = progress().loss_sum / static_cast<double>(progress().batches),
+                          .last_loss = loss,
+                          .learning_rate = rate(progress().update - 1),
+                          .images_per_second = static_cast<double>(images) / seconds,
+                          .simulated = simulated()};
+        if (rose) report.loss_rose = progress().loss_watch;
         if (files_.has_value()) files_->add(report);
         if (options_.on_step) options_.on_step(report);
     }

@@ -118,6 +118,8 @@ void RunFiles::add(const EpochReport& report) {
         metrics.more.emplace_back("loss_scale", report.simulated->loss_scale);
         metrics.more.emplace_back("skipped_updates", static_cast<double>(report.simulated->skipped_updates));
     }
+    if (report.loss_rose_at > 0)
+        metrics.more.emplace_back("loss_rose_at_step", static_cast<double>(report.loss_rose_at));
     metrics_file_->append(metrics);
     events_->scalar("train/epoch_loss", report.step, static_cast<float>(report.train_loss));
     events_->scalar("train/images_per_second", report.step, static_cast<float>(report.images_per_second));
@@ -156,6 +158,8 @@ void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& m
         {"seconds", known.seconds},
         {"images_per_second", field("images_per_second")},
         {"plan", fmt::format("{:016x}", fnv1a(plan))}};
+    const int64_t rose_at = progress.loss_watch.rose_at;
+    json["loss_rose_at_step"] = rose_at > 0 ? OrderedJson(rose_at) : OrderedJson();
     if (simulated.has_value()) {
         json["simulated_seconds"] = simulated->seconds;
         json["simulated_joules"] = simulated->joules;

@@ -12,6 +12,7 @@ namespace enmesh {
 namespace {
 
 constexpr std::array kind_names = {"constant", "cosine", "step", "one-cycle"};
+constexpr double one_cycle_rise = 0.3;  // of the run
 
 double parse_epoch(std::string_view text, std::string_view whole) {
     double value = 0;
@@ -28,8 +29,9 @@ double half_cosine(double from, double to, double share) {
 }
 
 double one_cycle(const Schedule& schedule, double base, int64_t update, const RunLength& length) {
-    const double rise = schedule.warmup > 0 ? schedule.warmup * static_cast<double>(length.updates_per_epoch)
-                                            : 0.3 * static_cast<double>(length.updates());
+    const double rise = schedule.warmup.value_or(0) > 0
+                            ? *schedule.warmup * static_cast<double>(length.updates_per_epoch)
+                            : one_cycle_rise * static_cast<double>(length.updates());
     const double peak = std::max(rise - 1, 0.0), last = static_cast<double>(length.updates() - 1);
     const double initial = base / 25, now = static_cast<double>(update);
     if (now < peak) return half_cosine(initial, base, now / peak);
@@ -81,10 +83,17 @@ std::string to_string(const Schedule& schedule) {
     return text;
 }
 
+double warmup_epochs(const Schedule& schedule, const RunLength& length) {
+    const double run = static_cast<double>(length.epochs);
+    if (schedule.kind == ScheduleKind::one_cycle && schedule.warmup.value_or(0) <= 0)
+        return one_cycle_rise * run;
+    return schedule.warmup.value_or(default_warmup * run);
+}
+
 double learning_rate(const Schedule& schedule, double base, int64_t update, const RunLength& length) {
     if (schedule.kind == ScheduleKind::one_cycle) return one_cycle(schedule, base, update, length);
-    const auto warmup =
-        static_cast<int64_t>(std::round(schedule.warmup * static_cast<double>(length.updates_per_epoch)));
+    const auto warmup = static_cast<int64_t>(
+        std::round(warmup_epochs(schedule, length) * static_cast<double>(length.updates_per_epoch)));
     if (update < warmup) return base * static_cast<double>(update + 1) / static_cast<double>(warmup);
     switch (schedule.kind) {
         case ScheduleKind::cosine: {

@@ -75,6 +75,8 @@ Trainer::Trainer(Graph graph, Recipe recipe, StepOptions options, TrainerOptions
                                   .options = std::move(trainer),
                                   .step = std::move(step)});
 }
+Trainer::Trainer(Graph graph, Recipe recipe)
+    : Trainer(graph, std::move(recipe), default_step_options(graph)) {}
 Trainer::~Trainer() = default;
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;

@@ -328,8 +328,10 @@ TEST_F(TrainProgram, AnUpdateThatOverflowsIsNeverSaved) {
     EXPECT_TRUE(nlohmann::json::parse(file("run/summary.json"))["pattern"].is_null());
     // One update an epoch, so that the loss before it is finite.
     const ProgramResult run =
-        run_program({"train", "--data", "digits", "--model", "mlp", "--width", "0.1", "--epochs", "2",
-                     "--batch", "1437", "--lr", "1e30", "--out", path("diverged"), "--threads", "1"});
+        run_program({"train",     "--data", "digits",  "--model",  "mlp",         "--width", "0.1",
+                     "--epochs",  "2",      "--batch", "1437",     "--optimizer", "sgd",     "--lr",
+                     "1e30",      "--clip", "0",       "--warmup", "0",           "--out",   path("diverged"),
+                     "--threads", "1"});
     EXPECT_EQ(run.code, 1);
     EXPECT_TRUE(is_one_error_line(run.err)) << run.err;
     EXPECT_NE(run.err.find("at step 1 (epoch 1)"), std::string::npos) << run.err;
@@ -364,10 +366,96 @@ TEST_F(TrainProgram, AFullDiskIsOneErrorAndNoHalfFile) {
 TEST_F(TrainProgram, ALossThatIsNotFiniteEndsTheRun) {
     const ProgramResult run =
         run_program(train("run", {"--model", "lenet5", "--method", "dense", "--optimizer", "adamw", "--lr",
-                                  "1e20", "--schedule", "constant"}));
+                                  "1e20", "--schedule", "constant", "--warmup", "0", "--clip", "0"}));
     EXPECT_EQ(run.code, 1);
     EXPECT_TRUE(is_one_error_line(run.err)) << run.err;
     EXPECT_NE(run.err.find("at step 2 (epoch 1): the output of layer '"), std::string::npos) << run.err;
+}
+
+TEST_F(TrainProgram, TheHeaderAndTheHelpSayTheDefaults) {
+    const ProgramResult help = run_program({"train", "--help"});
+    EXPECT_NE(help.out.find("with batch norm: sgd, learning rate 0.1, Nesterov's momentum 0.9"),
+              std::string::npos)
+        << help.out;
+    const auto header = [&](const std::string& out, const std::vector<std::string>& more) {
+        std::vector<std::string> arguments = {"train", "--data", "digits", "--epochs",
+                                              "1",     "--out",  path(out)};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const ProgramResult run = run_program(arguments);
+        EXPECT_EQ(run.code, 0) << run.err;
+        const size_t at = run.out.find("training: ");
+        return at == std::string::npos ? run.out : run.out.substr(at, run.out.find('\n', at) - at);
+    };
+    EXPECT_EQ(header("norms", {}),
+              "training: sgd, learning rate 0.1, Nesterov's momentum 0.9, weight decay 0.0005; cosine over 1 "
+              "epochs, rising for the first 0.2");
+    EXPECT_EQ(
+        header("plain", {"--model", "lenet5"}),
+        "training: adamw, learning rate 0.003, weight decay 0.05, gradients clipped to norm 1; cosine over "
+        "1 epochs, rising for the first 0.2");
+    EXPECT_EQ(
+        header("given", {"--lr", "0.05", "--nesterov=false", "--warmup", "0.5", "--clip", "2"}),
+        "training: sgd, learning rate 0.05, momentum 0.9, weight decay 0.0005, gradients clipped to norm "
+        "2; cosine over 1 epochs, rising for the first 0.5");
+    expect_refused(
+        {"train", "--data", "digits", "--model", "mlp", "--momentum", "0.5", "--out", path("refused")},
+        "this network's default: give --optimizer sgd too");
+}
+
+TEST_F(TrainProgram, LearnsWithEveryOptionAtItsDefault) {
+    for (const char* const model : {"lenet5", "mlp", "digits_cnn"}) {
+        for (const char* const method : {"dense", "bdwp"}) {
+            const std::string out = fmt::format("{}-{}", model, method);
+            const ProgramResult run =
+                run_program({"train", "--data", "digits", "--model", model, "--method", method, "--pattern",
+                             "2:8", "--threads", "1", "--out", path(out)});
+            ASSERT_EQ(run.code, 0) << run.err;
+            EXPECT_EQ(run.out.find("warning"), std::string::npos) << run.out;
+            const nlohmann::json summary = nlohmann::json::parse(file(out + "/summary.json"));
+            EXPECT_GT(summary["test_accuracy"], 0.8) << out;
+            EXPECT_TRUE(summary["loss_rose_at_step"].is_null()) << out;
+        }
+    }
+}
+
+// A checkpoint of before the defaults changed says what it was trained with; the command that made it goes
+// on.
+TEST_F(TrainProgram, ResumingTakesWhatIsNotGivenFromTheCheckpoint) {
+    const std::vector<std::string> old = {"--nesterov=false", "--warmup", "0", "--clip", "0"};
+    std::vector<std::string> whole = old, begun = old;
+    whole.insert(whole.end(), {"--epochs", "2"});
+    begun.insert(begun.end(), {"--epochs", "1"});
+    ASSERT_EQ(run_program(train("whole", whole)).code, 0);
+    ASSERT_EQ(run_program(train("same", begun)).code, 0);
+    ASSERT_EQ(run_program(train("run", begun)).code, 0);
+    whole.push_back("--resume");
+    ASSERT_EQ(run_program(train("same", whole)).code, 0);
+    const ProgramResult resumed = run_program(train("run", {"--resume"}));
+    ASSERT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_NE(resumed.out.find("learning rate 0.05, momentum 0.9"), std::string::npos) << resumed.out;
+    EXPECT_TRUE(file("run/last.safetensors") == file("same/last.safetensors"));
+    const ProgramResult refused = run_program(train("run", {"--resume", "--clip", "3"}));
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_NE(refused.err.find("clip_norm is 0.0 there and 3.0 here"), std::string::npos) << refused.err;
+}
+
+TEST_F(TrainProgram, ALossThatRisesIsSaidOnceAndRecorded) {
+    const ProgramResult run = run_program(train("run", {"--lr", "10", "--warmup", "0"}));
+    ASSERT_EQ(run.code, 0) << run.err;
+    const size_t at = run.out.find("warning: at step ");
+    ASSERT_NE(at, std::string::npos) << run.out;
+    EXPECT_EQ(run.out.find("warning: ", at + 1), std::string::npos) << run.out;
+    const nlohmann::json summary = nlohmann::json::parse(file("run/summary.json"));
+    const auto step = summary["loss_rose_at_step"].get<int64_t>();
+    EXPECT_LE(step, 44) << "within the first epoch";
+    EXPECT_EQ(run.out.find(fmt::format("warning: at step {} the loss has risen to ", step)), at) << run.out;
+    for (const nlohmann::json& line : metrics("run")) EXPECT_EQ(line["loss_rose_at_step"], step);
+
+    const ProgramResult healthy = run_program(train("healthy"));
+    ASSERT_EQ(healthy.code, 0) << healthy.err;
+    EXPECT_EQ(healthy.out.find("warning"), std::string::npos) << healthy.out;
+    EXPECT_TRUE(nlohmann::json::parse(file("healthy/summary.json"))["loss_rose_at_step"].is_null());
+    for (const nlohmann::json& line : metrics("healthy")) EXPECT_FALSE(line.contains("loss_rose_at_step"));
 }
 
 TEST_F(TrainProgram, Bfloat16IsSaidRememberedAndEvaluated) {

@@ -109,7 +109,7 @@ def pytorch_losses(model, images, labels):
 def enmesh_losses(program, folder, winograd):
     out = os.path.join(folder, f"run-{winograd}")
     command = [program, "train", "--model", "resnet9", "--width", str(WIDTH), "--data", f"cifar10:{folder}"]
-    command += ["--no-augment", "--batch", str(BATCH), "--epochs", str(STEPS), "--schedule", "constant"]
+    command += ["--no-augment", "--batch", str(BATCH), "--epochs", str(STEPS), "--schedule", "constant", "--warmup", "0", "--clip", "0"]
     command += ["--lr", str(RATE), "--momentum", str(MOMENTUM), "--nesterov", "--weight-decay", str(DECAY)]
     command += ["--init", os.path.join(folder, "weights.safetensors"), "--plan", "default", "--out", out]
     run = subprocess.run(command, env={**os.environ, "ENMESH_WINOGRAD": winograd}, capture_output=True, text=True)

@@ -23,10 +23,20 @@ TEST(Schedule, ConstantWithWarmup) {
 }
 
 TEST(Schedule, CosineFallsFromTheBaseTowardsZero) {
-    expect_rates({.kind = ScheduleKind::cosine, .milestones = {}}, 2.0, {2, 2},
+    expect_rates({.kind = ScheduleKind::cosine, .warmup = 0, .milestones = {}}, 2.0, {2, 2},
                  {2.0, 1.7071067811865475, 1.0, 0.2928932188134524});
     expect_rates({.kind = ScheduleKind::cosine, .warmup = 0.5, .milestones = {}}, 2.0, {3, 2},
                  {2.0, 2.0, 1.8090169943749475, 1.3090169943749475, 0.6909830056250525, 0.1909830056250525});
+}
+
+TEST(Schedule, RisesForAFifthOfTheRunWhereNothingIsSaid) {
+    expect_rates({.kind = ScheduleKind::constant, .milestones = {}}, 1.0, {5, 2},
+                 {0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1});
+    expect_rates({.kind = ScheduleKind::cosine, .milestones = {}}, 2.0, {5, 1},
+                 {2.0, 2.0, 1.7071067811865475, 1.0, 0.2928932188134524});
+    EXPECT_EQ(warmup_epochs({}, {20, 3}), 4);
+    EXPECT_EQ(warmup_epochs({.warmup = 0}, {20, 3}), 0);
+    EXPECT_EQ(warmup_epochs({.kind = ScheduleKind::one_cycle}, {20, 3}), 6);
 }
 
 TEST(Schedule, AllWarmup) {
@@ -34,9 +44,9 @@ TEST(Schedule, AllWarmup) {
 }
 
 TEST(Schedule, StepsAtItsMilestones) {
-    expect_rates({.kind = ScheduleKind::step, .milestones = {1, 2.5}}, 1.0, {3, 2},
+    expect_rates({.kind = ScheduleKind::step, .warmup = 0, .milestones = {1, 2.5}}, 1.0, {3, 2},
                  {1, 1, 0.1, 0.1, 0.1, 0.01});
-    expect_rates({.kind = ScheduleKind::step, .milestones = {}, .factor = 0.5}, 1.0, {4, 1},
+    expect_rates({.kind = ScheduleKind::step, .warmup = 0, .milestones = {}, .factor = 0.5}, 1.0, {4, 1},
                  {1, 1, 0.5, 0.25});
 }
 

@@ -172,7 +172,7 @@ TEST(Trainer, ASecondFitGoesOn) {
     Folder folder;
     Trainer trainer = make_trainer(cases()[0]);
     FitOptions options = two_epochs({});
-    options.schedule = {.kind = ScheduleKind::constant};
+    options.schedule = {.kind = ScheduleKind::constant, .warmup = 0};
     options.epochs = 1;
     trainer.fit(few_digits(), options);
     options.epochs = 2;
@@ -227,7 +227,7 @@ TEST(Trainer, ALossThatIsNotFiniteNamesStepPlaceAndCheckpoint) {
     // Without norms, so that absurd weights make the next outputs overflow.
     const Graph graph = models::lenet5({.classes = 10, .image = {1, 8, 8}, .batch = 8});
     const FitOptions options{
-        .epochs = 2, .schedule = {.kind = ScheduleKind::constant}, .out = folder / "run"};
+        .epochs = 2, .schedule = {.kind = ScheduleKind::constant, .warmup = 0}, .out = folder / "run"};
     const auto message_with = [&](double lr) {
         return message_of([&] {
             Trainer(graph, make_recipe("dense", {}), {.optimizer = AdamW{.lr = lr}})

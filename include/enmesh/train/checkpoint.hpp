@@ -10,6 +10,7 @@
 
 #include "enmesh/step/executor.hpp"
 #include "enmesh/tensor/safetensors.hpp"
+#include "enmesh/train/loss_watch.hpp"
 #include "enmesh/train/schedule.hpp"
 
 namespace enmesh {
@@ -35,6 +36,7 @@ struct Progress {
     double loss_scale = 0;        ///< 0: the loss is not scaled
     int64_t good_updates = 0;     ///< since the scale last changed
     int64_t skipped_updates = 0;  ///< of `update`, those that an overflow undid
+    LossWatch loss_watch{};
 
     friend bool operator==(const Progress&, const Progress&) = default;
 };

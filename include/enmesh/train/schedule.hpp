@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,12 +10,17 @@ namespace enmesh {
 
 enum class ScheduleKind : uint8_t { constant, cosine, step, one_cycle };
 
+/// The share of a run over which the rate rises where its schedule does not say. At the full rate from the
+/// first update a network with batch norm and learning rate 0.1 ends its first epoch above the loss of its
+/// first step.
+inline constexpr double default_warmup = 0.2;
+
 /// How the learning rate changes over a run, in epochs, so that it does not depend on the batch.
 struct Schedule {
     ScheduleKind kind = ScheduleKind::cosine;
-    /// Epochs (fractions too) over which the rate first rises linearly. one_cycle has a rise of its own,
-    /// three tenths of the run, whose length this replaces.
-    double warmup = 0;
+    /// Epochs (fractions too) over which the rate first rises linearly; nothing: `default_warmup` of the run.
+    /// one_cycle has a rise of its own, three tenths of the run, whose length a number above 0 replaces.
+    std::optional<double> warmup{};
     /// step: epochs at whose beginning the rate is multiplied by `factor`; empty: after a half and three
     /// quarters of the run.
     std::vector<double> milestones{};
@@ -35,6 +41,9 @@ struct RunLength {
 
     int64_t updates() const { return epochs * updates_per_epoch; }
 };
+
+/// The epochs over which the rate rises in a run of that length.
+double warmup_epochs(const Schedule& schedule, const RunLength& length);
 
 /// The learning rate of update `update` (0 .. updates - 1), a pure function. With W updates of warm-up and U
 /// in all, u of them made:

@@ -14,7 +14,9 @@
 #include "enmesh/step/step.hpp"
 #include "enmesh/train/backend.hpp"
 #include "enmesh/train/checkpoint.hpp"
+#include "enmesh/train/defaults.hpp"
 #include "enmesh/train/evaluate.hpp"
+#include "enmesh/train/loss_watch.hpp"
 #include "enmesh/train/schedule.hpp"
 
 namespace enmesh {
@@ -47,6 +49,8 @@ struct StepReport {
     double learning_rate = 0;
     double images_per_second = 0;  ///< of the epoch so far
     std::optional<Simulated> simulated{};
+    /// At the one update at which the loss has risen above that of the first steps: see LossWatch.
+    std::optional<LossWatch> loss_rose{};
 };
 
 /// After each epoch: a line of metrics.jsonl.
@@ -60,6 +64,7 @@ struct EpochReport {
     double seconds = 0;  ///< training and evaluation (since the last start, in an epoch that was resumed)
     double images_per_second = 0;  ///< training alone
     std::optional<Simulated> simulated{};
+    int64_t loss_rose_at = 0;  ///< the update at which the loss had risen, see LossWatch; 0: it has not
 };
 
 struct FitOptions {
@@ -97,7 +102,9 @@ struct FitReport {
 /// Equal graphs, options, data and thread counts give equal bits, interrupted and resumed or not.
 class Trainer {
   public:
-    Trainer(Graph graph, Recipe recipe, StepOptions options = {}, TrainerOptions trainer = {});
+    Trainer(Graph graph, Recipe recipe, StepOptions options, TrainerOptions trainer = {});
+    /// With default_step_options(graph).
+    Trainer(Graph graph, Recipe recipe);
     ~Trainer();
     Trainer(Trainer&&) noexcept;
     Trainer& operator=(Trainer&&) noexcept;
