@@ -13,33 +13,27 @@ void check(cublasStatus_t status, const char* what) {
         throw std::runtime_error(std::string("cuBLASLt: ") + what + ": " + cublasLtGetStatusString(status));
 }
 
-/// dst is row-major, which cuBLASLt sees as its transpose: dstᵀ[cols][rows] = src · weightsᵀ.
+/// cuBLASLt's matrices are column-major: dst[cols][rows] is its rows x cols matrix weights · srcᵀ.
 class Dense {
   public:
-    explicit Dense(const Operands& operands) : operands_(operands) {
+    explicit Dense(const Operands& o) : weights_data_(o.weights.get()), src_data_(o.src.get()) {
+        dst_data_ = o.dst.get();
+        const Size& s = o.size;
+        const cudaDataType_t type = o.type == Type::f16 ? CUDA_R_16F : CUDA_R_16BF;
         check(cublasLtCreate(&handle_), "handle");
         check(cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "product");
-        const cublasOperation_t transposed = CUBLAS_OP_T;
-        check(cublasLtMatmulDescSetAttribute(product_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                             sizeof transposed),
-              "product");
-        const auto depth = static_cast<uint64_t>(operands.depth);
-        check(cublasLtMatrixLayoutCreate(&src_, CUDA_R_16F, depth, static_cast<uint64_t>(operands.cols),
-                                         operands.depth),
-              "src");
-        check(cublasLtMatrixLayoutCreate(&weights_, CUDA_R_16F, depth, static_cast<uint64_t>(operands.rows),
-                                         operands.depth),
-              "weights");
-        check(cublasLtMatrixLayoutCreate(&dst_, CUDA_R_16F, static_cast<uint64_t>(operands.cols),
-                                         static_cast<uint64_t>(operands.rows), operands.cols),
-              "dst");
-        cuda::check(cudaMalloc(&workspace_, workspace_bytes), "workspace");
-        choose();
+        const cublasOperation_t of_weights = s.depth_major ? CUBLAS_OP_N : CUBLAS_OP_T;
+        const cublasOperation_t of_src = s.depth_major ? CUBLAS_OP_T : CUBLAS_OP_N;
+        set(CUBLASLT_MATMUL_DESC_TRANSA, of_weights);
+        set(CUBLASLT_MATMUL_DESC_TRANSB, of_src);
+        weights_ = s.depth_major ? matrix(type, s.rows, s.depth) : matrix(type, s.depth, s.rows);
+        src_ = s.depth_major ? matrix(type, s.cols, s.depth) : matrix(type, s.depth, s.cols);
+        dst_ = matrix(type, s.rows, s.cols);
+        workspace_ = DeviceMemory<unsigned char>(workspace_bytes);
     }
     Dense(const Dense&) = delete;
     Dense& operator=(const Dense&) = delete;
     ~Dense() {
-        cudaFree(workspace_);
         cublasLtMatrixLayoutDestroy(dst_);
         cublasLtMatrixLayoutDestroy(weights_);
         cublasLtMatrixLayoutDestroy(src_);
@@ -49,53 +43,78 @@ class Dense {
 
     void run() const { run(algorithm_); }
 
-  private:
-    static constexpr size_t workspace_bytes = size_t{64} << 20;
-
-    void run(const cublasLtMatmulAlgo_t& algorithm) const {
-        const float one = 1, zero = 0;
-        check(cublasLtMatmul(handle_, product_, &one, operands_.src, src_, operands_.weights, weights_, &zero,
-                             operands_.dst, dst_, operands_.dst, dst_, &algorithm, workspace_,
-                             workspace_bytes, nullptr),
-              "product");
-    }
-
-    /// The fastest of what the heuristic proposes.
-    void choose() {
+    /// The fastest of what the heuristic proposes; the first where nothing is timed.
+    void choose(const std::function<double(const Run&)>& timed) {
         cublasLtMatmulPreference_t preference = nullptr;
         check(cublasLtMatmulPreferenceCreate(&preference), "preference");
+        const auto bytes = static_cast<size_t>(workspace_bytes);
         check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                   &workspace_bytes, sizeof workspace_bytes),
+                                                   &bytes, sizeof bytes),
+              "preference");
+        // A split depth's partial sums stay in FP32.
+        const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+        check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                                   &scheme, sizeof scheme),
               "preference");
         std::array<cublasLtMatmulHeuristicResult_t, 8> found{};
         int count = 0;
-        check(cublasLtMatmulAlgoGetHeuristic(handle_, product_, src_, weights_, dst_, dst_, preference,
+        check(cublasLtMatmulAlgoGetHeuristic(handle_, product_, weights_, src_, dst_, dst_, preference,
                                              static_cast<int>(found.size()), found.data(), &count),
               "heuristic");
         cublasLtMatmulPreferenceDestroy(preference);
-        float best = -1;
-        for (int i = 0; i < count; ++i) {
-            const auto& algorithm = found[static_cast<size_t>(i)].algo;
-            const float taken = median_milliseconds([&] { run(algorithm); }, 5);
-            if (best >= 0 && taken >= best) continue;
+        if (count == 0) throw std::runtime_error("cuBLASLt: no algorithm for the product");
+        algorithm_ = found[0].algo;
+        double best = -1;
+        for (int i = 0; timed && i < count; ++i) {
+            const cublasLtMatmulAlgo_t& algorithm = found[static_cast<size_t>(i)].algo;
+            const double taken = timed([&] { run(algorithm); });
+            if (best >= 0 && !(taken < best)) continue;
             best = taken;
             algorithm_ = algorithm;
         }
-        if (best < 0) throw std::runtime_error("cuBLASLt: no algorithm for the product");
     }
 
-    Operands operands_;
+  private:
+    static constexpr int64_t workspace_bytes = int64_t{64} << 20;
+
+    template <typename T>
+    void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+        check(cublasLtMatmulDescSetAttribute(product_, attribute, &value, sizeof value), "product");
+    }
+
+    static cublasLtMatrixLayout_t matrix(cudaDataType_t type, int64_t height, int64_t width) {
+        cublasLtMatrixLayout_t layout = nullptr;
+        check(cublasLtMatrixLayoutCreate(&layout, type, static_cast<uint64_t>(height),
+                                         static_cast<uint64_t>(width), height),
+              "matrix");
+        return layout;
+    }
+
+    void run(const cublasLtMatmulAlgo_t& algorithm) const {
+        const float one = 1, zero = 0;
+        check(cublasLtMatmul(handle_, product_, &one, weights_data_, weights_, src_data_, src_, &zero,
+                             dst_data_, dst_, dst_data_, dst_, &algorithm, workspace_.get(),
+                             static_cast<size_t>(workspace_bytes), nullptr),
+              "product");
+    }
+
+    const uint16_t *weights_data_, *src_data_;
+    uint16_t* dst_data_ = nullptr;
     cublasLtHandle_t handle_ = nullptr;
     cublasLtMatmulDesc_t product_ = nullptr;
     cublasLtMatrixLayout_t src_ = nullptr, weights_ = nullptr, dst_ = nullptr;
-    void* workspace_ = nullptr;
+    DeviceMemory<unsigned char> workspace_;
     cublasLtMatmulAlgo_t algorithm_{};
 };
 
 }  // namespace
 
-Run cublaslt_product(const Operands& operands) {
-    return [dense = std::make_shared<Dense>(operands)] { dense->run(); };
+Run cublaslt_product(const Operands& operands, const std::function<double(const Run&)>& timed) {
+    const auto dense = std::make_shared<Dense>(operands);
+    dense->choose(timed);
+    return [dense] { dense->run(); };
 }
+
+size_t cublaslt_version() { return cublasLtGetVersion(); }
 
 }  // namespace enmesh::cuda

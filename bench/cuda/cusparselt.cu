@@ -1,7 +1,8 @@
 #include <cusparseLt.h>
 
-#include <memory>
+#include <cstdio>
 
+#include "cusparselt_plugin.hpp"
 #include "products.hpp"
 
 namespace enmesh::cuda {
@@ -9,47 +10,30 @@ namespace {
 
 void check(cusparseStatus_t status, const char* what) {
     if (status != CUSPARSE_STATUS_SUCCESS)
-        throw std::runtime_error(std::string("cuSPARSELt: ") + what + ": " + cusparseGetErrorString(status));
+        throw std::runtime_error(std::string(what) + ": " + cusparseLtGetErrorString(status));
 }
 
 class Sparse {
   public:
-    explicit Sparse(const Operands& operands) : operands_(operands) {
-        constexpr unsigned alignment = 16;
-        const int64_t rows = operands.rows, cols = operands.cols, depth = operands.depth;
-        check(cusparseLtInit(&handle_), "handle");
-        check(
-            cusparseLtStructuredDescriptorInit(&handle_, &weights_, rows, depth, depth, alignment, CUDA_R_16F,
-                                               CUSPARSE_ORDER_ROW, CUSPARSELT_SPARSITY_50_PERCENT),
-            "weights");
-        check(cusparseLtDenseDescriptorInit(&handle_, &src_, cols, depth, depth, alignment, CUDA_R_16F,
-                                            CUSPARSE_ORDER_ROW),
-              "src");
-        check(cusparseLtDenseDescriptorInit(&handle_, &dst_, rows, cols, cols, alignment, CUDA_R_16F,
-                                            CUSPARSE_ORDER_ROW),
-              "dst");
-        check(cusparseLtMatmulDescriptorInit(&handle_, &product_, CUSPARSE_OPERATION_NON_TRANSPOSE,
-                                             CUSPARSE_OPERATION_TRANSPOSE, &weights_, &src_, &dst_, &dst_,
-                                             CUSPARSE_COMPUTE_32F),
-              "product");
-        check(
-            cusparseLtMatmulAlgSelectionInit(&handle_, &algorithm_, &product_, CUSPARSELT_MATMUL_ALG_DEFAULT),
-            "algorithm");
-        check(cusparseLtMatmulPlanInit(&handle_, &plan_, &product_, &algorithm_), "plan");
+    explicit Sparse(const CusparseltProduct& product) : product_(product) {
+        describe();
+        size_t bytes = 0, buffer_bytes = 0;
+        check(cusparseLtSpMMACompressedSize(&handle_, &plan_, &bytes, &buffer_bytes), "packed size");
+        packed_ = DeviceMemory<unsigned char>(static_cast<int64_t>(bytes));
+        if (buffer_bytes > 0) buffer_ = DeviceMemory<unsigned char>(static_cast<int64_t>(buffer_bytes));
         compress();
         const float one = 1, zero = 0;
-        check(cusparseLtMatmulSearch(&handle_, &plan_, &one, packed_, operands_.src, &zero, operands_.dst,
-                                     operands_.dst, nullptr, nullptr, 0),
+        check(cusparseLtMatmulSearch(&handle_, &plan_, &one, packed_.get(), product_.src, &zero, product_.dst,
+                                     product_.dst, nullptr, nullptr, 0),
               "search");
-        size_t bytes = 0;
-        check(cusparseLtMatmulGetWorkspace(&handle_, &plan_, &bytes), "workspace");
-        if (bytes > 0) cuda::check(cudaMalloc(&workspace_, bytes), "workspace");
+        size_t workspace_bytes = 0;
+        check(cusparseLtMatmulGetWorkspace(&handle_, &plan_, &workspace_bytes), "workspace");
+        if (workspace_bytes > 0)
+            workspace_ = DeviceMemory<unsigned char>(static_cast<int64_t>(workspace_bytes));
     }
     Sparse(const Sparse&) = delete;
     Sparse& operator=(const Sparse&) = delete;
     ~Sparse() {
-        cudaFree(workspace_);
-        cudaFree(packed_);
         cusparseLtMatmulPlanDestroy(&plan_);
         cusparseLtMatmulAlgSelectionDestroy(&algorithm_);
         cusparseLtMatDescriptorDestroy(&weights_);
@@ -60,38 +44,89 @@ class Sparse {
 
     void run() const {
         const float one = 1, zero = 0;
-        check(cusparseLtMatmul(&handle_, &plan_, &one, packed_, operands_.src, &zero, operands_.dst,
-                               operands_.dst, workspace_, nullptr, 0),
+        check(cusparseLtMatmul(&handle_, &plan_, &one, packed_.get(), product_.src, &zero, product_.dst,
+                               product_.dst, workspace_.get(), nullptr, 0),
               "product");
     }
 
-  private:
     /// The weights are 2:4 already: packed as they are, without pruning.
-    void compress() {
-        size_t bytes = 0, buffer_bytes = 0;
-        check(cusparseLtSpMMACompressedSize(&handle_, &plan_, &bytes, &buffer_bytes), "packed size");
-        void* buffer = nullptr;
-        cuda::check(cudaMalloc(&packed_, bytes), "packed weights");
-        if (buffer_bytes > 0) cuda::check(cudaMalloc(&buffer, buffer_bytes), "packing");
-        check(cusparseLtSpMMACompress(&handle_, &plan_, operands_.weights, packed_, buffer, nullptr),
-              "packing");
-        cuda::check(cudaDeviceSynchronize(), "packing");
-        cudaFree(buffer);
+    void compress() const {
+        check(
+            cusparseLtSpMMACompress(&handle_, &plan_, product_.pruned, packed_.get(), buffer_.get(), nullptr),
+            "packing");
     }
 
-    Operands operands_;
+  private:
+    void describe() {
+        constexpr unsigned alignment = 16;
+        const int64_t rows = product_.rows, cols = product_.cols, depth = product_.depth;
+        const cudaDataType type = product_.bf16 ? CUDA_R_16BF : CUDA_R_16F;
+        check(cusparseLtInit(&handle_), "handle");
+        check(cusparseLtStructuredDescriptorInit(&handle_, &weights_, rows, depth, depth, alignment, type,
+                                                 CUSPARSE_ORDER_ROW, CUSPARSELT_SPARSITY_50_PERCENT),
+              "weights");
+        check(cusparseLtDenseDescriptorInit(&handle_, &src_, cols, depth, depth, alignment, type,
+                                            CUSPARSE_ORDER_ROW),
+              "src");
+        check(cusparseLtDenseDescriptorInit(&handle_, &dst_, rows, cols, rows, alignment, type,
+                                            CUSPARSE_ORDER_COL),
+              "dst");
+        check(cusparseLtMatmulDescriptorInit(&handle_, &matmul_, CUSPARSE_OPERATION_NON_TRANSPOSE,
+                                             CUSPARSE_OPERATION_TRANSPOSE, &weights_, &src_, &dst_, &dst_,
+                                             CUSPARSE_COMPUTE_32F),
+              "product");
+        check(
+            cusparseLtMatmulAlgSelectionInit(&handle_, &algorithm_, &matmul_, CUSPARSELT_MATMUL_ALG_DEFAULT),
+            "algorithm");
+        check(cusparseLtMatmulPlanInit(&handle_, &plan_, &matmul_, &algorithm_), "plan");
+    }
+
+    CusparseltProduct product_;
     cusparseLtHandle_t handle_{};
     cusparseLtMatDescriptor_t weights_{}, src_{}, dst_{};
-    cusparseLtMatmulDescriptor_t product_{};
+    cusparseLtMatmulDescriptor_t matmul_{};
     cusparseLtMatmulAlgSelection_t algorithm_{};
     cusparseLtMatmulPlan_t plan_{};
-    void *packed_ = nullptr, *workspace_ = nullptr;
+    DeviceMemory<unsigned char> packed_, buffer_, workspace_;
 };
 
-}  // namespace
-
-Run cusparselt_product(const Operands& operands) {
-    return [sparse = std::make_shared<Sparse>(operands)] { sparse->run(); };
+template <typename Work>
+int guarded(const Work& work, char* message, size_t size) {
+    try {
+        work();
+        return 0;
+    } catch (const std::exception& error) {
+        std::snprintf(message, size, "%s", error.what());
+        return 1;
+    }
 }
 
+void* create(const CusparseltProduct* product, char* message, size_t size) {
+    Sparse* made = nullptr;
+    guarded([&] { made = new Sparse(*product); }, message, size);
+    return made;
+}
+int run(void* product, char* message, size_t size) {
+    return guarded([&] { static_cast<Sparse*>(product)->run(); }, message, size);
+}
+int compress(void* product, char* message, size_t size) {
+    return guarded([&] { static_cast<Sparse*>(product)->compress(); }, message, size);
+}
+void destroy(void* product) { delete static_cast<Sparse*>(product); }
+
+int version() {
+    int major = 0, minor = 0, patch = 0;
+    cusparseLtGetProperty(MAJOR_VERSION, &major);
+    cusparseLtGetProperty(MINOR_VERSION, &minor);
+    cusparseLtGetProperty(PATCH_LEVEL, &patch);
+    return major * 1000 + minor * 100 + patch;
+}
+
+}  // namespace
 }  // namespace enmesh::cuda
+
+extern "C" __attribute__((visibility("default"))) const enmesh::cuda::CusparseltApi* enmesh_cusparselt() {
+    using namespace enmesh::cuda;
+    static const CusparseltApi api{version(), create, run, compress, destroy};
+    return &api;
+}

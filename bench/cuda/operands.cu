@@ -1,134 +1,170 @@
-#include <algorithm>
-#include <cmath>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <limits>
 #include <vector>
 
+#include "comparison.hpp"
 #include "products.hpp"
 
 namespace enmesh::cuda {
 namespace {
 
-/// A number in [-1, 1) from its position.
-__device__ float number_at(uint64_t at, uint64_t stream) {
-    uint64_t z = (at + 1) * 0x9e3779b97f4a7c15ULL + stream;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-23F - 1.0F;
+__device__ float number_at(int64_t at, uint64_t stream, Numbers numbers) {
+    const uint64_t random = scramble(static_cast<uint64_t>(at), stream);
+    if (numbers == Numbers::whole) return static_cast<float>(static_cast<int>((random >> 32) % 5) - 2);
+    return static_cast<float>(random >> 40) * 0x1p-23F - 1.0F;
 }
 
-__global__ void fill(__half* values, int64_t rows, int64_t depth, int64_t kept_rows, int64_t kept_depth,
-                     uint64_t stream, bool two_of_four) {
-    const int64_t quads = depth / 4;
-    const int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= rows * quads) return;
-    const int64_t row = at / quads, first = at % quads * 4;
-    float quad[4];
-    for (int i = 0; i < 4; ++i) {
-        const bool inside = row < kept_rows && first + i < kept_depth;
-        quad[i] = inside ? number_at(static_cast<uint64_t>(row * depth + first + i), stream) : 0.0F;
-    }
-    // Drops the two smallest magnitudes.
-    for (int drop = 0; two_of_four && drop < 2; ++drop) {
-        int least = -1;
-        for (int i = 0; i < 4; ++i) {
-            if (quad[i] != 0.0F && (least < 0 || fabsf(quad[i]) < fabsf(quad[least]))) least = i;
-        }
-        int left = 0;
-        for (int i = 0; i < 4; ++i) left += quad[i] != 0.0F;
-        if (left > 2) quad[least] = 0.0F;
-    }
-    for (int i = 0; i < 4; ++i) values[row * depth + first + i] = __float2half(quad[i]);
+template <Type type>
+__device__ uint16_t rounded(float value) {
+    if constexpr (type == Type::f16) return __half_as_ushort(__float2half_rn(value));
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
 }
 
-__global__ void multiply(const __half* weights, const __half* src, float* out, int64_t rows, int64_t cols,
-                         int64_t depth) {
+template <Type type>
+__device__ double value_of(uint16_t bits) {
+    if constexpr (type == Type::f16) return static_cast<double>(__half2float(__ushort_as_half(bits)));
+    return static_cast<double>(__bfloat162float(__ushort_as_bfloat16(bits)));
+}
+
+constexpr uint64_t weights_stream = 1, src_stream = 2;
+
+template <Type type>
+__global__ void fill(uint16_t* values, int64_t count, uint64_t stream, Numbers numbers) {
     const int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= rows * cols) return;
-    const __half* const a = weights + at / cols * depth;
-    const __half* const b = src + at % cols * depth;
-    double sum = 0;
-    for (int64_t k = 0; k < depth; ++k)
-        sum += static_cast<double>(__half2float(a[k])) * static_cast<double>(__half2float(b[k]));
-    out[at] = static_cast<float>(sum);
+    if (at < count) values[at] = rounded<type>(number_at(at, stream, numbers));
+}
+
+__global__ void fill_master(float* values, int64_t count, Numbers numbers) {
+    const int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (at < count) values[at] = number_at(at, weights_stream, numbers);
+}
+
+struct Compared {
+    unsigned long long wrong, unwritten, worst_bits;
+};
+
+struct ComparedProduct {
+    const uint16_t *weights, *src, *dst;
+    int64_t rows, cols, depth, count;
+    bool depth_major, every;
+    Roundings roundings;
+};
+
+/// A warp computes one result, in double.
+template <Type type>
+__global__ void compare_kernel(ComparedProduct p, Compared* found) {
+    const int64_t index = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (index >= p.count) return;
+    const Place place = p.every ? Place{index % p.rows, index / p.rows} : sample_at(index, p.rows, p.cols);
+    Reference reference{};
+    for (int64_t k = lane; k < p.depth; k += 32) {
+        const int64_t a = p.depth_major ? k * p.rows + place.row : place.row * p.depth + k;
+        const int64_t b = p.depth_major ? k * p.cols + place.col : place.col * p.depth + k;
+        const double term = value_of<type>(p.weights[a]) * value_of<type>(p.src[b]);
+        reference.sum += term;
+        reference.magnitudes += fabs(term);
+        reference.squares += term * term;
+    }
+    for (int other = 16; other > 0; other /= 2) {
+        reference.sum += __shfl_down_sync(0xffffffffU, reference.sum, other);
+        reference.magnitudes += __shfl_down_sync(0xffffffffU, reference.magnitudes, other);
+        reference.squares += __shfl_down_sync(0xffffffffU, reference.squares, other);
+    }
+    if (lane != 0) return;
+    const double result = value_of<type>(p.dst[place.col * p.rows + place.row]);
+    const double allowed =
+        allowed_difference(reference, static_cast<double>(p.depth), type == Type::bf16, p.roundings);
+    if (is_wrong(result, reference.sum, allowed)) atomicAdd(&found->wrong, 1ULL);
+    const double share = fabs(result - reference.sum) / allowed;
+    // Bits of non-negative doubles are ordered as the numbers are; NaN is above all.
+    atomicMax(&found->worst_bits, static_cast<unsigned long long>(__double_as_longlong(fabs(share))));
+}
+
+template <Type type>
+__global__ void find_unwritten(const uint16_t* dst, int64_t count, Compared* found) {
+    const int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (at < count && isnan(value_of<type>(dst[at]))) atomicAdd(&found->unwritten, 1ULL);
 }
 
 unsigned blocks_for(int64_t count) { return static_cast<unsigned>((count + 255) / 256); }
 
-template <typename T>
-T* allocate(int64_t count) {
-    void* memory = nullptr;
-    check(cudaMalloc(&memory, static_cast<size_t>(count) * sizeof(T)), "device memory");
-    return static_cast<T*>(memory);
+template <Type type>
+DeviceMemory<uint16_t> filled(int64_t count, uint64_t stream, Numbers numbers) {
+    DeviceMemory<uint16_t> memory(count);
+    fill<type><<<blocks_for(count), 256>>>(memory.get(), count, stream, numbers);
+    check(cudaGetLastError(), "operands");
+    return memory;
+}
+
+template <Type type>
+Comparison compare_as(const Operands& o, bool pruned, Roundings roundings) {
+    const Size& s = o.size;
+    const bool every = s.rows * s.cols * s.depth <= small_product;
+    const int64_t count = every ? s.rows * s.cols : samples;
+    DeviceMemory<Compared> found(1);
+    check(cudaMemset(found.get(), 0, sizeof(Compared)), "comparison");
+    const ComparedProduct product{pruned ? o.pruned.get() : o.weights.get(),
+                                  o.src.get(),
+                                  o.dst.get(),
+                                  s.rows,
+                                  s.cols,
+                                  s.depth,
+                                  count,
+                                  s.depth_major,
+                                  every,
+                                  roundings};
+    compare_kernel<type><<<blocks_for(count * 32), 256>>>(product, found.get());
+    find_unwritten<type><<<blocks_for(s.rows * s.cols), 256>>>(o.dst.get(), s.rows * s.cols, found.get());
+    check(cudaGetLastError(), "comparison");
+    Compared result{};
+    check(cudaMemcpy(&result, found.get(), sizeof result, cudaMemcpyDeviceToHost), "comparison");
+    double worst = 0;
+    static_assert(sizeof worst == sizeof result.worst_bits);
+    __builtin_memcpy(&worst, &result.worst_bits, sizeof worst);
+    return {static_cast<uint64_t>(count), result.wrong, result.unwritten, worst};
 }
 
 }  // namespace
 
-Operands make_operands(int64_t rows, int64_t cols, int64_t depth) {
+DeviceMemory<float> make_master(int64_t count, Numbers numbers) {
+    DeviceMemory<float> master(count);
+    fill_master<<<blocks_for(count), 256>>>(master.get(), count, numbers);
+    check(cudaGetLastError(), "masters");
+    return master;
+}
+
+Operands make_operands(const Size& size, Type type, bool two_in_four, Numbers numbers) {
     Operands o;
-    o.rows = padded(rows, tile);
-    o.cols = padded(cols, tile);
-    o.depth = padded(depth, tile_depth);
-    o.weights = allocate<__half>(o.rows * o.depth);
-    o.src = allocate<__half>(o.cols * o.depth);
-    o.dst = allocate<__half>(o.rows * o.cols);
-    o.reference = allocate<float>(o.rows * o.cols);
-    fill<<<blocks_for(o.rows * o.depth / 4), 256>>>(o.weights, o.rows, o.depth, rows, depth, 1, true);
-    fill<<<blocks_for(o.cols * o.depth / 4), 256>>>(o.src, o.cols, o.depth, cols, depth, 2, false);
-    multiply<<<blocks_for(o.rows * o.cols), 256>>>(o.weights, o.src, o.reference, o.rows, o.cols, o.depth);
-    check(cudaGetLastError(), "operands");
+    o.size = size;
+    o.type = type;
+    o.two_in_four = two_in_four;
+    const auto fill_16 = type == Type::f16 ? filled<Type::f16> : filled<Type::bf16>;
+    // The numbers of the dense weights are those of the masters, rounded.
+    o.weights = fill_16(size.rows * size.depth, weights_stream, numbers);
+    o.src = fill_16(size.cols * size.depth, src_stream, numbers);
+    o.dst = DeviceMemory<uint16_t>(size.cols * size.rows);
+    if (two_in_four) {
+        const Layer layer{size.rows, 1, size.depth};
+        const DeviceMemory<float> master = make_master(size.rows * size.depth, numbers);
+        o.packed = make_packed(layer.forward());
+        const Packed backward = make_packed(layer.backward());
+        select_layer(layer, type, master.get(), o.packed, backward)();
+        o.pruned = DeviceMemory<uint16_t>(size.rows * size.depth);
+        expand(o.packed, size.rows, size.depth, o.pruned.get());
+        check(cudaDeviceSynchronize(), "operands");
+    }
     check(cudaDeviceSynchronize(), "operands");
     return o;
 }
 
-void release(Operands& o) {
-    for (void* memory : {static_cast<void*>(o.weights), static_cast<void*>(o.src), static_cast<void*>(o.dst),
-                         static_cast<void*>(o.reference)})
-        cudaFree(memory);
-    o = {};
-}
+void poison(const Operands& o) { check(cudaMemset(o.dst.get(), 0xFF, o.dst.bytes()), "clearing the result"); }
 
-void clear_result(const Operands& o) {
-    check(cudaMemset(o.dst, 0, static_cast<size_t>(o.rows * o.cols) * sizeof(__half)), "clearing the result");
-}
-
-double relative_error(const Operands& o) {
-    const auto count = static_cast<size_t>(o.rows * o.cols);
-    std::vector<__half> dst(count);
-    std::vector<float> reference(count);
-    check(cudaMemcpy(dst.data(), o.dst, count * sizeof(__half), cudaMemcpyDeviceToHost),
-          "reading the result");
-    check(cudaMemcpy(reference.data(), o.reference, count * sizeof(float), cudaMemcpyDeviceToHost),
-          "reading the reference");
-    double error = 0, scale = 0;
-    for (size_t i = 0; i < count; ++i) {
-        const double difference =
-            std::abs(static_cast<double>(__half2float(dst[i])) - static_cast<double>(reference[i]));
-        if (std::isnan(difference)) return std::numeric_limits<double>::quiet_NaN();
-        error = std::max(error, difference);
-        scale = std::max(scale, std::abs(static_cast<double>(reference[i])));
-    }
-    return error / scale;
-}
-
-float median_milliseconds(const Run& run, int rounds) {
-    cudaEvent_t begin{}, end{};
-    check(cudaEventCreate(&begin), "event");
-    check(cudaEventCreate(&end), "event");
-    run();
-    std::vector<float> taken;
-    for (int round = 0; round < rounds; ++round) {
-        check(cudaEventRecord(begin), "event");
-        run();
-        check(cudaEventRecord(end), "event");
-        check(cudaEventSynchronize(end), "product");
-        float milliseconds = 0;
-        check(cudaEventElapsedTime(&milliseconds, begin, end), "event");
-        taken.push_back(milliseconds);
-    }
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-    std::nth_element(taken.begin(), taken.begin() + static_cast<ptrdiff_t>(taken.size() / 2), taken.end());
-    return taken[taken.size() / 2];
+Comparison compare(const Operands& operands, bool pruned, Roundings roundings) {
+    return operands.type == Type::f16 ? compare_as<Type::f16>(operands, pruned, roundings)
+                                      : compare_as<Type::bf16>(operands, pruned, roundings);
 }
 
 }  // namespace enmesh::cuda

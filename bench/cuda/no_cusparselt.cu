@@ -1,7 +1,0 @@
-#include "products.hpp"
-
-namespace enmesh::cuda {
-
-Run cusparselt_product(const Operands&) { return {}; }
-
-}  // namespace enmesh::cuda
