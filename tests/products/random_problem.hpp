@@ -4,7 +4,7 @@
 
 #include "enmesh/base/random.hpp"
 #include "enmesh/products/problem.hpp"
-#include "products/micro.hpp"
+#include "products/micro/micro.hpp"
 
 namespace enmesh::products {
 
