@@ -6,8 +6,8 @@
 #include <array>
 #include <optional>
 
-#include "enmesh/accel/gpu.hpp"
-#include "enmesh/accel/workload_of.hpp"
+#include "enmesh/accel/stc/gpu.hpp"
+#include "enmesh/accel/workload/workload_of.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/sparsity/recipe.hpp"
 #include "layout.hpp"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "enmesh/accel/gpu.hpp"
+#include "enmesh/accel/stc/gpu.hpp"
 #include "enmesh/base/error.hpp"
 #include "tiles.hpp"
 

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "cli/commands.hpp"
-#include "cli/run_options.hpp"
+#include "cli/options/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/timer.hpp"

@@ -4,7 +4,7 @@
 
 #include "cpu/measure.hpp"
 #include "products/dispatch.hpp"
-#include "products/permuted.hpp"
+#include "products/permuted/permuted.hpp"
 
 namespace enmesh::cpu {
 namespace {

@@ -1,7 +1,7 @@
 #include <string_view>
 
 #include "enmesh/base/random.hpp"
-#include "onnx/converter.hpp"
+#include "onnx/import/converter.hpp"
 
 namespace enmesh::onnx {
 namespace {

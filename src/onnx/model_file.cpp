@@ -16,7 +16,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/writable.hpp"
 #include "enmesh/onnx/export.hpp"
-#include "onnx/constant.hpp"
+#include "onnx/import/constant.hpp"
 
 namespace enmesh::onnx {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "enmesh/products/product.hpp"
-#include "products/micro.hpp"
+#include "products/micro/micro.hpp"
 
 namespace enmesh::products {
 

@@ -8,7 +8,7 @@
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "products/kernels.hpp"
-#include "products/lane_groups.hpp"
+#include "products/micro/lane_groups.hpp"
 
 namespace enmesh::products {
 namespace {

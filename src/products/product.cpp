@@ -8,7 +8,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "products/dispatch.hpp"
-#include "products/masked.hpp"
+#include "products/select/masked.hpp"
 
 namespace enmesh::products {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/data/loader.hpp"
-#include "enmesh/step/fold_norms.hpp"
+#include "enmesh/graph/fold_norms.hpp"
 #include "enmesh/train/checkpoint.hpp"
 #include "train/batch.hpp"
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/graph/with_batch.hpp"
 #include "train/trainer_state.hpp"
 
 namespace enmesh {

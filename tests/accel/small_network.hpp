@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "enmesh/accel/workload.hpp"
+#include "enmesh/accel/workload/workload.hpp"
 
 namespace enmesh::accel {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "comparison.hpp"
-#include "enmesh/accel/mma_sp.hpp"
+#include "enmesh/accel/stc/mma_sp.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/sparsity/codec.hpp"

@@ -8,8 +8,8 @@
 #include <set>
 #include <string>
 
-#include "enmesh/accel/gpu.hpp"
-#include "enmesh/accel/workload_of.hpp"
+#include "enmesh/accel/stc/gpu.hpp"
+#include "enmesh/accel/workload/workload_of.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/sparsity/recipe.hpp"

@@ -2,8 +2,8 @@
 
 #include <set>
 
-#include "onnx/converter.hpp"
-#include "onnx/fold.hpp"
+#include "onnx/import/converter.hpp"
+#include "onnx/import/fold.hpp"
 
 namespace enmesh::testing {
 namespace {

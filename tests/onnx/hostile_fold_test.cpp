@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "enmesh/graph/graph.hpp"
-#include "onnx/constant.hpp"
+#include "onnx/import/constant.hpp"
 #include "onnx/refusal.hpp"
 
 // Shape arithmetic whose operands have other types, counts and extents than the operators ask for.

@@ -1,4 +1,4 @@
-#include "products/permuted.hpp"
+#include "products/permuted/permuted.hpp"
 
 #include <gtest/gtest.h>
 

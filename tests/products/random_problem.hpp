@@ -8,7 +8,7 @@
 #include "enmesh/base/buffer.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/products/problem.hpp"
-#include "products/micro.hpp"
+#include "products/micro/micro.hpp"
 
 namespace enmesh::products {
 

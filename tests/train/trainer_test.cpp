@@ -9,6 +9,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/graph/with_batch.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/report/event_file.hpp"
 

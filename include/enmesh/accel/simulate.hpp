@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "enmesh/accel/config.hpp"
-#include "enmesh/accel/energy.hpp"
-#include "enmesh/accel/schedule.hpp"
-#include "enmesh/accel/workload.hpp"
+#include "enmesh/accel/report/energy.hpp"
+#include "enmesh/accel/sat/config.hpp"
+#include "enmesh/accel/sat/schedule.hpp"
+#include "enmesh/accel/workload/workload.hpp"
 
 namespace enmesh::accel {
 

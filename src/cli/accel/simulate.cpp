@@ -1,0 +1,256 @@
+#include "enmesh/accel/simulate.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "cli/commands.hpp"
+#include "cli/options/accel_options.hpp"
+#include "cli/options/run_options.hpp"
+#include "enmesh/accel/stc/gpu.hpp"
+#include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
+#include "enmesh/base/timer.hpp"
+#include "enmesh/report/line_meter.hpp"
+
+namespace enmesh::cli {
+namespace {
+
+struct Options {
+    AccelOptions accel;
+    std::string json, csv, trace, schedule, out;
+    bool print_config = false, exact = false;
+    std::optional<int64_t> seed;  ///< 1 if not given
+    std::string layer, stage;
+    std::optional<int64_t> state_at;
+};
+
+accel::ProductChoice chosen(const Options& options) {
+    accel::ProductChoice choice{options.layer, {}};
+    if (options.stage.empty()) return choice;
+    const std::vector<std::string> known = {"FF", "BP", "WG"};
+    const auto found = std::find(known.begin(), known.end(), options.stage);
+    if (found == known.end())
+        refuse("--stage {}: no such stage{}", options.stage, suggestion(options.stage, known));
+    choice.stage = std::array{Stage::FF, Stage::BP, Stage::WG}[static_cast<size_t>(found - known.begin())];
+    return choice;
+}
+
+uint64_t seed_of(const Options& options) { return static_cast<uint64_t>(options.seed.value_or(1)); }
+
+void print_registers(const Options& options) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::SatConfig config = load_sat(options.accel);
+    const accel::Schedule schedule = options.schedule.empty()
+                                         ? accel::find_schedule(config, workload)
+                                         : accel::read_schedule(options.schedule, config, workload);
+    write_result("-", accel::registers_at(config, workload, schedule, seed_of(options), chosen(options),
+                                          *options.state_at));
+}
+
+accel::Report run_systolic(const Options& options) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::SystolicConfig config =
+        accel::load_systolic_config(options.accel.config, options.accel.settings);
+    bool sparse = false;
+    for (const accel::Product& product : workload.products) sparse = sparse || product.is_sparse();
+    if (sparse) std::fputs("note: the systolic array is dense; N:M columns are not used\n", stderr);
+    return accel::simulate_systolic(config, workload,
+                                    options.accel.dataflow.empty() ? "auto" : options.accel.dataflow);
+}
+
+accel::Report run_gpu(const Options& options) {
+    const AccelOptions& a = options.accel;
+    if (!a.dataflow.empty()) refuse("--dataflow goes with --accel sat and systolic");
+    return accel::simulate_gpu(accel::load_gpu_config(a.accel, a.config, a.settings), load_workload(a));
+}
+
+std::string exact_text(const accel::ExactRun& exact) {
+    return fmt::format(
+        "exact: {} products in {} buffer tiles{}, {:.4g} element-cycles, {} outputs: cycles as reported, "
+        "bits "
+        "as in software ({:.1f} s, {:.3g} element-cycles/s)\n",
+        exact.products, exact.tiles, exact.whole ? "" : " (one of each kind)",
+        static_cast<double>(exact.element_cycles), exact.outputs, exact.host_seconds,
+        static_cast<double>(exact.element_cycles) / exact.host_seconds);
+}
+
+accel::ExactRun run_exact(const Options& options, const accel::SatConfig& config,
+                          const accel::Workload& workload, const accel::Schedule& schedule,
+                          const accel::Report& report) {
+    report::LineMeter meter;
+    const Timer timer;
+    return accel::run_exact(
+        config, workload, schedule, report, seed_of(options), chosen(options), [&](double done, double all) {
+            if (!meter.due()) return;
+            meter.show(fmt::format("exact: {:.3g} of {:.3g} element-cycles, {} left", done, all,
+                                   report::format_duration(timer.seconds() * (all / done - 1))));
+        });
+}
+
+accel::Report run_sat(const Options& options, const accel::SatConfig& config) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::Schedule schedule = options.schedule.empty()
+                                         ? accel::find_schedule(config, workload)
+                                         : accel::read_schedule(options.schedule, config, workload);
+    if (!options.out.empty()) {
+        make_writable_directory(options.out);
+        write_file(options.out + "/schedule.toml", accel::to_toml(config, workload, schedule));
+        accel::SatConfig shown = config;
+        write_file(options.out + "/config.toml", accel::to_toml(accel::parameters(shown)));
+    }
+    accel::Report report = accel::simulate(config, workload, schedule);
+    if (options.exact) {
+        const accel::ExactRun exact = run_exact(options, config, workload, schedule, report);
+        std::fputs(exact_text(exact).c_str(), stderr);
+        report.exact = exact;
+    }
+    return report;
+}
+
+void write_all(const Options& options, const accel::Report& report) {
+    if (!options.out.empty()) {
+        make_writable_directory(options.out);
+        write_file(options.out + "/report.json", accel::to_json(report));
+        write_file(options.out + "/report.csv", accel::to_csv(report));
+        write_file(options.out + "/trace.json", accel::to_trace(report));
+    }
+    if (!options.trace.empty()) write_result(options.trace, accel::to_trace(report));
+    if (!options.csv.empty()) write_result(options.csv, accel::to_csv(report));
+    if (!options.json.empty()) write_result(options.json, accel::to_json(report));
+    if (options.json != "-" && options.csv != "-" && options.trace != "-")
+        write_result("-", accel::to_table(report));
+}
+
+std::string config_text(const AccelOptions& options) {
+    if (options.accel == "sat") {
+        accel::SatConfig sat = load_sat(options);
+        return accel::to_toml(accel::parameters(sat));
+    }
+    if (options.accel == "systolic") {
+        accel::SystolicConfig systolic = accel::load_systolic_config(options.config, options.settings);
+        return accel::to_toml(accel::parameters(systolic));
+    }
+    accel::GpuConfig gpu = accel::load_gpu_config(options.accel, options.config, options.settings);
+    return accel::to_toml(accel::parameters(gpu));
+}
+
+/// Refuses options that would be ignored.
+void check_options(const Options& options, bool sat) {
+    const bool steps = options.exact, shows = options.state_at.has_value();
+    const std::array<std::pair<const char*, bool>, 4> files = {{{"--json", !options.json.empty()},
+                                                                {"--csv", !options.csv.empty()},
+                                                                {"--trace", !options.trace.empty()},
+                                                                {"--out", !options.out.empty()}}};
+    if (options.print_config) {
+        const bool names_step = !options.accel.model.model.empty() || !options.accel.topology.empty();
+        if (names_step || steps || shows || !options.schedule.empty())
+            refuse(
+                "--print-config prints the machine alone and stops: leave out --model, --topology, "
+                "--schedule, --exact and --state-at");
+    }
+    for (const auto& [name, given] : files)
+        if (given && (options.print_config || shows))
+            refuse("{} writes no report: leave out {}", shows ? "--state-at" : "--print-config", name);
+    if ((options.json == "-") + (options.csv == "-") + (options.trace == "-") > 1)
+        refuse("only one of --json, --csv and --trace can go to standard output");
+    if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
+    if (!sat && steps) refuse("--exact goes with --accel sat");
+    if (!sat && shows) refuse("--state-at goes with --accel sat");
+    if (steps && shows) refuse("--exact and --state-at exclude each other");
+    const bool chooses = !options.layer.empty() || !options.stage.empty();
+    if (chooses && !steps && !shows) refuse("--layer and --stage go with --exact or --state-at");
+    if (options.seed.value_or(0) < 0) refuse("--seed {}: must be 0 or more", *options.seed);
+    if (options.seed.has_value() && !steps && !shows) refuse("--seed goes with --exact or --state-at");
+}
+
+/// `sat` is the machine, read once (a pipe holds it only once); none for another accelerator.
+void check_files(const Options& options, const std::optional<accel::SatConfig>& sat) {
+    std::vector<NamedFile> inputs = input_files(options.accel, sat ? sat->energy : "");
+    inputs.push_back({"--schedule", options.schedule});
+    std::vector<NamedFile> outputs = {
+        {"--json", options.json}, {"--csv", options.csv}, {"--trace", options.trace}};
+    if (!options.out.empty()) {
+        std::vector<std::string> names = {"report.json", "report.csv", "trace.json"};
+        if (sat) names.insert(names.end(), {"schedule.toml", "config.toml"});
+        for (const std::string& name : names)
+            outputs.push_back({"--out", std::filesystem::path(options.out) / name});
+    }
+    require_apart(outputs, inputs);
+    require_writable_results({options.json, options.csv, options.trace}, options.out);
+}
+
+void run(const Options& options) {
+    const std::string& accel = options.accel.accel;
+    std::vector<std::string> gpus = accel::gpu_names(), known = gpus;
+    known.insert(known.end(), {"sat", "systolic"});
+    if (std::find(known.begin(), known.end(), accel) == known.end())
+        refuse("--accel {}: no such accelerator{}", accel, suggestion(accel, known));
+    const bool sat = accel == "sat";
+    check_options(options, sat);
+    if (options.print_config) {
+        write_result("-", config_text(options.accel));
+        return;
+    }
+    if (options.state_at.has_value()) return print_registers(options);
+    const std::optional<accel::SatConfig> machine =
+        sat ? std::optional(load_sat(options.accel)) : std::nullopt;
+    check_files(options, machine);
+    write_all(options, sat                   ? run_sat(options, *machine)
+                       : accel == "systolic" ? run_systolic(options)
+                                             : run_gpu(options));
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app) {
+    const auto options = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand(
+        "simulate", "What a training step costs on an accelerator: cycles, seconds, joules, layer by layer");
+    add_workload_options(*command, options->accel);
+    add_machine_options(*command, options->accel);
+    command->add_option("--json", options->json, "result as JSON; - for standard output");
+    command->add_option("--csv", options->csv, "result as CSV; - for standard output");
+    command->add_option("--trace", options->trace, "Chrome trace (opens in Perfetto); - for standard output");
+    command->add_option("--schedule", options->schedule,
+                        "replay this schedule instead of searching one (enmesh schedule writes it)");
+    command->add_flag(
+        "--exact", options->exact,
+        "also run every product value by value through the cycle-stepped array, and compare cycles and bits");
+    command
+        ->add_option("--state-at", options->state_at,
+                     "print every register of the array at the start of a cycle of one product, and stop")
+        ->type_name("CYCLE");
+    command->add_option("--layer", options->layer,
+                        "the layer that --exact and --state-at run (all; the first)");
+    command->add_option("--stage", options->stage, "its product: FF, BP or WG (all; the first)");
+    command->add_option("--seed", options->seed, "of the values of --exact and --state-at (1)");
+    command->add_option(
+        "--out", options->out,
+        "folder for report.json, report.csv, trace.json, and SAT's schedule.toml and config.toml");
+    command->add_flag(
+        "--print-config", options->print_config,
+        "print the accelerator's parameters as commented TOML, defaults and settings applied, and stop");
+    command->footer(
+        "Examples:\n"
+        "  enmesh simulate --model resnet18 --batch 512 --method bdwp --pattern 2:8 --accel sat --out "
+        "runs/sim\n"
+        "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 512 --set rows=64 --set "
+        "cols=64 --json -\n"
+        "  enmesh simulate --model lenet5 --batch 2 --exact\n"
+        "  enmesh simulate --model resnet9 --batch 4 --method bdwp --pattern 2:8 --exact --layer res1.conv1\n"
+        "  enmesh simulate --model lenet5 --batch 1 --set rows=2 --set cols=2 --layer conv2 --stage FF "
+        "--state-at 40\n"
+        "  enmesh simulate --topology resnet18.csv --accel systolic --set rows=32 --set cols=32 --dataflow "
+        "ws\n"
+        "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 256 --method asp "
+        "--pattern 2:4 --accel "
+        "stc-a100\n"
+        "  enmesh simulate --print-config > sat.toml");
+    command->callback([options] { run(*options); });
+}
+
+}  // namespace enmesh::cli

@@ -1,0 +1,167 @@
+#include "enmesh/graph/fold_norms.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "enmesh/base/error.hpp"
+
+namespace enmesh {
+namespace {
+
+class Folder {
+  public:
+    using Values = std::function<Tensor(const std::string&)>;
+
+    Folder(const Graph& graph, const Values& value_of)
+        : old_(inference_graph(graph)),
+          consumers_(old_.consumers()),
+          value_of_(value_of),
+          mapped_(old_.values().size()) {
+        for (int i = 0; i < static_cast<int>(old_.nodes().size()); ++i) find(i);
+    }
+
+    FoldedNorms run() && {
+        for (size_t i = 0; i < old_.values().size(); ++i) {
+            if (!dropped_.contains(static_cast<int>(i))) copy(ValueId{static_cast<int>(i)});
+        }
+        for (int i = 0; i < static_cast<int>(old_.nodes().size()); ++i) add(i);
+        for (const ValueId output : old_.outputs) result_.graph.outputs.push_back(map(output));
+        result_.folded = static_cast<int>(norm_of_.size());
+        return std::move(result_);
+    }
+
+  private:
+    static size_t at(ValueId id) { return static_cast<size_t>(id.index); }
+    ValueId map(ValueId id) const { return mapped_[at(id)]; }
+    bool used_once(ValueId id) const {
+        if (std::find(old_.outputs.begin(), old_.outputs.end(), id) != old_.outputs.end()) return false;
+        return consumers_[at(id)].size() == 1;
+    }
+    bool own_parameter(ValueId id) const { return old_.value(id).role == Role::parameter && used_once(id); }
+
+    /// Remembers which product a norm goes into.
+    void find(int index) {
+        const Node& norm = old_.node(index);
+        if (!norm.operation.is<BatchNorm>()) return;
+        const int producer = old_.value(norm.inputs[0]).producer;
+        bool foldable = producer >= 0 && used_once(norm.inputs[0]);
+        if (foldable) {
+            const Node& product = old_.node(producer);
+            const bool rows =
+                product.operation.is<Linear>() && old_.type(product.outputs[0]).shape.rank() == 2;
+            foldable = product.operation.is<Conv2d>() || rows;
+            for (size_t i = 1; i < product.inputs.size() && foldable; ++i)
+                foldable = own_parameter(product.inputs[i]);
+        }
+        for (size_t i = 1; i < norm.inputs.size(); ++i)
+            foldable = foldable && old_.value(norm.inputs[i]).role != Role::result;
+        if (!foldable) {
+            ++result_.left;
+            return;
+        }
+        norm_of_.emplace(producer, index);
+        folded_.insert(index);
+        for (size_t i = 1; i < norm.inputs.size(); ++i) {
+            if (used_once(norm.inputs[i])) dropped_.insert(norm.inputs[i].index);
+        }
+    }
+
+    void copy(ValueId id) {
+        const Value& value = old_.value(id);
+        Graph& graph = result_.graph;
+        switch (value.role) {
+            case Role::input:
+                mapped_[at(id)] = graph.add_input(value.name, value.type);
+                break;
+            case Role::parameter:
+                mapped_[at(id)] =
+                    graph.add_parameter(value.name, value.type.shape, value.initializer, value.decayed);
+                break;
+            case Role::state:
+                mapped_[at(id)] = graph.add_state(value.name, value.type, value.initializer);
+                break;
+            case Role::constant:
+                mapped_[at(id)] = graph.add_constant(value.name, value.initializer.given);
+                break;
+            case Role::result:
+                break;
+        }
+    }
+
+    void add(int index) {
+        const Node& node = old_.node(index);
+        if (folded_.contains(index)) {
+            mapped_[at(node.outputs[0])] = map(node.inputs[0]);
+            return;
+        }
+        std::vector<ValueId> inputs;
+        for (const ValueId input : node.inputs) inputs.push_back(map(input));
+        if (const auto norm = norm_of_.find(index); norm != norm_of_.end()) {
+            fold(node, old_.node(norm->second));
+            if (inputs.size() == 2) inputs.push_back(add_bias(node));
+        }
+        const auto outputs = result_.graph.add(node.operation, std::move(inputs), node.layer, node.stage);
+        for (size_t i = 0; i < outputs.size(); ++i) mapped_[at(node.outputs[i])] = outputs[i];
+    }
+
+    std::string bias_name(const Node& product) const {
+        if (product.inputs.size() == 3) return old_.value(product.inputs[2]).name;
+        std::string name = old_.value(product.inputs[1]).name;
+        if (name.ends_with(".weight")) name.resize(name.size() - 7);
+        name += ".bias";
+        while (old_.find(name).valid()) name += "_folded";
+        return name;
+    }
+
+    ValueId add_bias(const Node& product) {
+        const int64_t channels = old_.type(product.inputs[1]).shape[0];
+        return result_.graph.add_parameter(bias_name(product), Shape{channels}, {}, false);
+    }
+
+    Tensor value(ValueId id) const {
+        const Value& wanted = old_.value(id);
+        Tensor tensor =
+            wanted.role == Role::constant ? wanted.initializer.given->clone() : value_of_(wanted.name);
+        if (tensor.shape() != wanted.type.shape || tensor.dtype() != DType::f32)
+            refuse("'{}' is not {}", wanted.name, to_string(wanted.type));
+        return tensor;
+    }
+
+    void fold(const Node& product, const Node& norm) {
+        const double epsilon = norm.operation.as<BatchNorm>()->epsilon;
+        const Tensor gamma = value(norm.inputs[1]), beta = value(norm.inputs[2]);
+        const Tensor mean = value(norm.inputs[3]), variance = value(norm.inputs[4]);
+        Tensor weights = value(product.inputs[1]);
+        Tensor bias = product.inputs.size() == 3 ? value(product.inputs[2]) : Tensor(gamma.shape());
+        const auto channels = static_cast<size_t>(gamma.elements());
+        const size_t each = weights.f32().size() / channels;
+        for (size_t k = 0; k < channels; ++k) {
+            const double scale = static_cast<double>(gamma.f32()[k]) /
+                                 std::sqrt(static_cast<double>(variance.f32()[k]) + epsilon);
+            for (float& weight : weights.f32().subspan(k * each, each))
+                weight = static_cast<float>(scale * static_cast<double>(weight));
+            const double centred = static_cast<double>(bias.f32()[k]) - static_cast<double>(mean.f32()[k]);
+            bias.f32()[k] = static_cast<float>(static_cast<double>(beta.f32()[k]) + scale * centred);
+        }
+        result_.values.emplace(bias_name(product), std::move(bias));
+        result_.values.emplace(old_.value(product.inputs[1]).name, std::move(weights));
+    }
+
+    Graph old_;
+    std::vector<std::vector<int>> consumers_;
+    const Values& value_of_;
+    std::vector<ValueId> mapped_;
+    std::map<int, int> norm_of_;  ///< product -> the norm that goes into it
+    std::set<int> folded_;        ///< norms
+    std::set<int> dropped_;       ///< values that only folded norms used
+    FoldedNorms result_;
+};
+
+}  // namespace
+
+FoldedNorms fold_batch_norms(const Graph& graph, const std::function<Tensor(const std::string&)>& value_of) {
+    return Folder(graph, value_of).run();
+}
+
+}  // namespace enmesh

@@ -1,3 +1,0 @@
-#define ENMESH_LANES 8
-#define ENMESH_KERNELS kernels_avx2
-#include "sparsity/permutation_kernels_impl.hpp"

@@ -1,3 +1,0 @@
-#define ENMESH_LANES 16
-#define ENMESH_KERNELS kernels_avx512
-#include "sparsity/permutation_kernels_impl.hpp"

@@ -1,0 +1,78 @@
+#include "enmesh/accel/systolic/systolic.hpp"
+
+#include <gtest/gtest.h>
+
+#include "enmesh/accel/simulate.hpp"
+#include "enmesh/base/error.hpp"
+
+namespace enmesh::accel {
+namespace {
+
+int64_t cycles(int rows, int cols, Dataflow dataflow, int64_t m, int64_t n, int64_t k) {
+    return systolic_cycles({rows, cols}, dataflow, m, n, k).cycles;
+}
+
+// Every expectation is worked out by hand from the convention in the header.
+TEST(Systolic, FourByFourTakesTheTenCyclesOfThePublishedFigure) {
+    EXPECT_EQ(cycles(4, 4, Dataflow::os, 4, 4, 4), 10);
+    EXPECT_EQ(cycles(4, 4, Dataflow::ws, 4, 4, 4), 14);
+    EXPECT_EQ(cycles(4, 4, Dataflow::is, 4, 4, 4), 14);
+    EXPECT_EQ(systolic_cycles({4, 4, true}, Dataflow::os, 4, 4, 4).cycles, 14);
+}
+
+TEST(Systolic, FoldsOfANonSquareArray) {
+    EXPECT_EQ(cycles(8, 16, Dataflow::ws, 100, 50, 30), 16 * 130);
+    EXPECT_EQ(cycles(8, 16, Dataflow::is, 100, 50, 30), 28 * 80);
+    EXPECT_EQ(cycles(8, 16, Dataflow::os, 100, 50, 30), 52 * 52);
+}
+
+TEST(Systolic, UtilizationAndMappingEfficiency) {
+    const SystolicCycles ws = systolic_cycles({8, 16}, Dataflow::ws, 100, 50, 30);
+    EXPECT_EQ(ws.folds, 16);
+    EXPECT_EQ(ws.multiply_adds, 150000);
+    EXPECT_DOUBLE_EQ(ws.utilization, 150000.0 / (2080.0 * 128));
+    EXPECT_DOUBLE_EQ(ws.mapping_efficiency, 30.0 * 50 / (16 * 128));
+}
+
+TEST(Systolic, CompactedReductionKeepsNOfEveryMAndOfTheTail) {
+    EXPECT_EQ(systolic_compacted_k(64, {2, 4}), 32);
+    EXPECT_EQ(systolic_compacted_k(67, {2, 4}), 34);
+    EXPECT_EQ(systolic_compacted_k(65, {2, 4}), 33);
+    EXPECT_EQ(systolic_compacted_k(3, {2, 8}), 2);
+}
+
+TEST(Systolic, RefusesWhatIsNoArrayAndNoProduct) {
+    EXPECT_THROW(cycles(0, 4, Dataflow::ws, 4, 4, 4), Error);
+    EXPECT_THROW(cycles(4, -1, Dataflow::ws, 4, 4, 4), Error);
+    EXPECT_THROW(cycles(4, 4, Dataflow::ws, 0, 4, 4), Error);
+    EXPECT_THROW(cycles(4, 4, Dataflow::os, 4, 4, int64_t{1} << 40), Error);
+}
+
+Workload one_product(int64_t m, int64_t n, int64_t k, int64_t batch) {
+    Workload workload;
+    workload.name = "one";
+    workload.products.push_back({.layer = "a", .m = m, .n = n, .k = k, .batch = batch});
+    return workload;
+}
+
+TEST(Systolic, RefusesSizesThat32BitsWouldCut) {
+    const Workload small = one_product(4, 4, 4, 1);
+    EXPECT_EQ(simulate_systolic({.rows = 4, .cols = 4}, small, "os").total_cycles, 10);
+    constexpr int64_t beyond = int64_t{1} << 32;
+    EXPECT_THROW(simulate_systolic({.rows = beyond + 4, .cols = 4}, small, "os"), Error);
+    EXPECT_THROW(simulate_systolic({.rows = 4, .cols = beyond + 4}, small, "os"), Error);
+}
+
+TEST(Systolic, RefusesMoreThan64BitsCount) {
+    // 2^50 multiply-adds for each of 2^20.
+    EXPECT_THROW(simulate_systolic({}, one_product(1 << 20, 1 << 20, 1 << 10, 1 << 20), "os"), Error);
+    // Countable multiply-adds on an array of one element, whose folds' fill and drain count too.
+    const Workload thin = one_product(1, 1, 1, (int64_t{1} << 62));
+    EXPECT_THROW(simulate_systolic({.rows = 65536, .cols = 65536}, thin, "ws"), Error);
+    Workload twice = one_product(1, 1, 1, (int64_t{1} << 62));
+    twice.products.push_back(twice.products.front());
+    EXPECT_THROW(simulate_systolic({.rows = 1, .cols = 1}, twice, "os"), Error);
+}
+
+}  // namespace
+}  // namespace enmesh::accel
