@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/isa_features.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/base/isa_features.hpp"
 
 namespace enmesh {
 namespace {

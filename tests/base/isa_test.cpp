@@ -7,8 +7,8 @@
 #include <sstream>
 #include <string>
 
+#include "base/isa_features.hpp"
 #include "enmesh/base/fnv.hpp"
-#include "enmesh/base/isa_features.hpp"
 
 namespace enmesh {
 namespace {
