@@ -42,6 +42,14 @@ function(enmesh_test_support)
   add_library(enmesh_test_support OBJECT ${PROJECT_SOURCE_DIR}/tests/support/own_cache.cpp)
   target_compile_features(enmesh_test_support PRIVATE cxx_std_20)
   enmesh_flags(enmesh_test_support)
+
+  # The headers that most tests begin with, compiled once for all of them: a third of the time to compile a test. A
+  # program, because only programs are compiled with the same flags as a test.
+  add_executable(enmesh_test_headers ${PROJECT_SOURCE_DIR}/tests/support/headers.cpp)
+  target_link_libraries(enmesh_test_headers PRIVATE enmesh_products GTest::gtest)
+  enmesh_flags(enmesh_test_headers)
+  target_precompile_headers(enmesh_test_headers PRIVATE <gtest/gtest.h> <fmt/format.h> <algorithm> <filesystem> <functional>
+    <map> <string> <vector>)
 endfunction()
 
 # enmesh_test(NAME file.cpp... [LABELS core]): one GoogleTest program, every case known to ctest. FOUNDATION: it stands on
@@ -60,6 +68,7 @@ function(enmesh_test name)
   target_compile_definitions(${name} PRIVATE ENMESH_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     ENMESH_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/enmesh")
   enmesh_flags(${name})
+  target_precompile_headers(${name} REUSE_FROM enmesh_test_headers)
   if("core" IN_LIST arg_LABELS OR "kernels" IN_LIST arg_LABELS)
     add_dependencies(core_tests ${name})
   endif()

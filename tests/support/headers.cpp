@@ -1,0 +1,2 @@
+// A program for the headers that tests share (cmake/EnmeshTargets.cmake); it does nothing.
+int main() {}
