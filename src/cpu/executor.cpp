@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "cpu/layout.hpp"
 #include "cpu/lowering.hpp"
@@ -20,11 +23,15 @@ class KeptStates {
         std::set<int> slots;
         for (const Command& command : machine.commands()) {
             if (command.stage == Stage::WU) continue;
+            // Norms read and move their running statistics in one.
+            for (const int index : command.reads) slots.insert(machine.root(index));
             for (const int index : command.writes) slots.insert(machine.root(index));
         }
+        const std::span<const Value> values = machine.graph().values();
         for (const int index : slots) {
-            const Slot& place = machine.slot(index);
-            if (place.resident && place.packed == nullptr) values_.emplace_back(index, bytes_of(index));
+            const bool state = index < static_cast<int>(values.size()) &&
+                               values[static_cast<size_t>(index)].role == Role::state;
+            if (state && machine.slot(index).packed == nullptr) values_.emplace_back(index, bytes_of(index));
         }
     }
     ~KeptStates() {
