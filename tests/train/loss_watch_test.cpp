@@ -48,6 +48,13 @@ TEST(LossWatch, NoiseIsNoRise) {
     }
 }
 
+TEST(LossWatch, SaysNothingWhereTheFirstStepsWentByUnseen) {
+    LossWatch watch;
+    for (int64_t update = 50; update < 100; ++update)
+        EXPECT_FALSE(watch.add(update < 60 ? 0.1 : 5, 128, update));
+    EXPECT_EQ(watch, LossWatch{});
+}
+
 TEST(LossWatch, APlateauAtTheStartIsNoRise) {
     EXPECT_EQ(rose_at(1000, 128, [](int64_t update) { return 2.3 + 0.2 * std::sin(update); }), 0);
 }
