@@ -99,7 +99,7 @@ Cusparselt::Cusparselt() {
 
 std::string Cusparselt::version() const {
     if (api_ == nullptr) return "";
-    return fmt::format("{}.{}.{}", api_->version / 1000, api_->version / 100 % 10, api_->version % 100);
+    return fmt::format("{}.{}.{}", api_->version / 10000, api_->version / 100 % 100, api_->version % 100);
 }
 
 Cusparselt::Runs Cusparselt::make(const Operands& o) const {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 
 #include "products.hpp"
 
@@ -64,18 +65,29 @@ class Dense {
         cublasLtMatmulPreferenceDestroy(preference);
         if (count == 0) throw std::runtime_error("cuBLASLt: no algorithm for the product");
         algorithm_ = found[0].algo;
-        double best = -1;
-        for (int i = 0; timed && i < count; ++i) {
-            const cublasLtMatmulAlgo_t& algorithm = found[static_cast<size_t>(i)].algo;
-            const double taken = timed([&] { run(algorithm); });
-            if (best >= 0 && !(taken < best)) continue;
-            best = taken;
-            algorithm_ = algorithm;
-        }
+        if (timed) choose_fastest({found.data(), static_cast<size_t>(count)}, timed);
     }
 
   private:
     static constexpr int64_t workspace_bytes = int64_t{64} << 20;
+
+    void choose_fastest(std::span<const cublasLtMatmulHeuristicResult_t> found,
+                        const std::function<double(const Run&)>& timed) {
+        double best = -1;
+        std::string message;
+        for (const cublasLtMatmulHeuristicResult_t& candidate : found) {
+            try {
+                const double taken = timed([&] { run(candidate.algo); });
+                if (best >= 0 && !(taken < best)) continue;
+                best = taken;
+                algorithm_ = candidate.algo;
+            } catch (const std::runtime_error& error) {
+                // A proposal that does not run; the others may.
+                message = error.what();
+            }
+        }
+        if (best < 0) throw std::runtime_error(message);
+    }
 
     template <typename T>
     void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {

@@ -119,7 +119,7 @@ int version() {
     cusparseLtGetProperty(MAJOR_VERSION, &major);
     cusparseLtGetProperty(MINOR_VERSION, &minor);
     cusparseLtGetProperty(PATCH_LEVEL, &patch);
-    return major * 1000 + minor * 100 + patch;
+    return major * 10000 + minor * 100 + patch;
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ struct CusparseltProduct {
 
 /// Functions return 0, or 1 after writing a message.
 struct CusparseltApi {
-    int version;  ///< of cuSPARSELt: 1000 major + 100 minor + patch
+    int version;  ///< of cuSPARSELt: 10000 major + 100 minor + patch
     /// Compresses the weights and searches the fastest algorithm; null after writing a message.
     void* (*create)(const CusparseltProduct* product, char* message, size_t size);
     int (*run)(void* product, char* message, size_t size);

@@ -228,7 +228,6 @@ run() {
   local limit=()
   if command -v timeout >/dev/null 2>&1; then limit=(timeout -k 5 $((seconds + 60))); fi
   if [ "$check" = 1 ]; then exec "${limit[@]}" "$folder/measure_stc" --check; fi
-  mkdir -p "$out"
   exec "${limit[@]}" "$folder/measure_stc" --plan "${plan:-$folder/plan.json}" --out "$out" --seconds "$seconds"
 }
 

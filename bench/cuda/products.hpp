@@ -108,7 +108,7 @@ struct Comparison {
     double worst = 0;        ///< largest difference over the largest allowed one
     bool right() const { return wrong == 0 && unwritten == 0 && compared > 0; }
 };
-/// Fills dst with NaN.
+/// Fills dst with what no product yields.
 void poison(const Operands& operands);
 /// dst against double sums of a plain kernel: every result of a small product, `samples` of a larger one, and
 /// every result for being written.

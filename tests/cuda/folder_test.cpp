@@ -81,7 +81,7 @@ TEST(StcMeasure, RefusesBadRequests) {
           std::string(" --build x --check"), " --build " + quoted(other.path())}) {
         const Ran ran = run("cd " + quoted(other.path()) + " && " + measure + options);
         EXPECT_EQ(ran.code, 2) << options << ": " << ran.text;
-        EXPECT_TRUE(ran.text.starts_with("measure.sh: error: ")) << ran.text;
+        EXPECT_TRUE(ran.text.starts_with("measure.sh: error: ")) << options << ran.text;
         EXPECT_EQ(std::count(ran.text.begin(), ran.text.end(), '\n'), 1) << ran.text;
     }
     EXPECT_EQ(testing::slurp(other / "mine.txt"), "mine");
@@ -155,7 +155,7 @@ TEST(StcFolder, NeedsNothingButTheCLibraryAndItself) {
             beside = true;
         }
         const std::set<std::string> path = tagged(dynamic.text, "RUNPATH");
-        if (beside) EXPECT_EQ(path, std::set<std::string>{"$ORIGIN"}) << file;
+        EXPECT_TRUE(!beside || path == std::set<std::string>{"$ORIGIN"}) << file;
     }
 }
 
