@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "accel/small_network.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 std::string refusal(const auto& action) {
@@ -231,4 +231,4 @@ TEST(Schedule, ChunksHoldWholeGroups) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

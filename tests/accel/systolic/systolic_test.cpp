@@ -4,7 +4,7 @@
 
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::systolic {
 namespace {
 
 int64_t cycles(int rows, int cols, Dataflow dataflow, int64_t m, int64_t n, int64_t k) {
@@ -48,4 +48,4 @@ TEST(Systolic, RefusesWhatIsNoArrayAndNoProduct) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::systolic

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "accel/workload/vector_kinds.hpp"
-#include "enmesh/accel/sat/wuve.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
+#include "enmesh/accel/workload/vector_cost.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/models/models.hpp"
 
