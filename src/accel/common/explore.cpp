@@ -138,7 +138,7 @@ std::vector<std::string> grids_of(std::span<const Parameter> list) {
     return grids;
 }
 
-/// The parameters that a swept key sets; none for the pattern and where apply_setting()'s own refusal will say
+/// The parameters that a swept key sets; none for the pattern and where apply_setting()'s own refusal says
 /// more.
 std::vector<std::string> targets_of(std::span<const Parameter> list, const std::string& key,
                                     const std::string& where) {

@@ -30,8 +30,7 @@ void Machine::check() const { sat::check(config_.stce); }
 
 Abilities Machine::abilities() const {
     const int most = config_.stce.max_group;
-    return {.nm = {{.takes = [most](Pattern pattern) { return pattern.m <= most; },
-                    .patterns = fmt::format("M up to {}", most)}}};
+    return {.nm = {{.takes = [most](Pattern pattern) { return pattern.m <= most; }}}};
 }
 
 int Machine::cost_model_version() const { return sat::cost_model_version; }

@@ -45,11 +45,14 @@ void add_busy(VectorResult& result) {
 
 /// What the phases cost; taken from the search where that has found it out.
 PieceCost cost_of(const SatConfig& config, const Product& product, const ProductSchedule& schedule) {
-    const size_t phases = schedule.mappings.size();
-    const bool searched = schedule.costs.size() == phases && schedule.key == detail::key_of(config, product);
+    const size_t count = schedule.mappings.size(), expected = phases(product).size();
+    if (count != expected)
+        refuse("{} {}: the schedule has {} phases, the product {}", product.layer, to_string(product.stage),
+               count, expected);
+    const bool searched = schedule.costs.size() == count && schedule.key == detail::key_of(config, product);
     detail::ProductPieces pieces(product);
     PieceCost sum;
-    for (size_t phase = 0; phase < phases; ++phase) {
+    for (size_t phase = 0; phase < count; ++phase) {
         const Mapping& mapping = schedule.mappings[phase];
         if (searched && schedule.costs[phase].mapping == mapping)
             sum += schedule.costs[phase].cost;

@@ -3,8 +3,8 @@
 
 #include "accel/sat/cost.hpp"
 
-// The bindings name every field of a struct: a field more or less does not compile. What is bound and not used
-// is what a product's cost does not know.
+// The bindings name every field of a struct: a field more or less does not compile. A product's cost does not
+// know what is bound and not used.
 namespace enmesh::accel::sat::detail {
 namespace {
 

@@ -61,8 +61,9 @@ struct Step {
     accel::SchedulePtr schedule;
 };
 
-/// A found schedule fits, survives its file, and gives a report whose cycles add up. The step goes on with the
-/// schedule as it was read: what the search knows beyond it would spare the closed form its work.
+/// A found schedule fits, survives its file, and gives a report whose cycles add up. The step goes on with
+/// the schedule as it was read: it does not hold the costs that the search found, which the closed form must
+/// compute.
 void verify(Step& step) {
     const accel::Accelerator& machine = *step.machine;
     const accel::Report found = machine.cost(step.workload, *step.schedule);

@@ -44,14 +44,13 @@ struct NmAbility {
     Operand operand = Operand::none;     ///< none: either
     std::optional<Stage> stage = {};     ///< nothing: in every stage
     std::function<bool(Pattern)> takes;  ///< which patterns
-    std::string patterns;                ///< the same in words: "M up to 16"
 };
 
 /// What a machine can do with a step, as data: notes and refusals follow from it.
 struct Abilities {
     std::vector<NmAbility> nm;  ///< empty: every product runs dense
-    std::string otherwise =
-        {};                   ///< what to tell the user of N:M products that run dense; "": the report says
+    /// What to tell the user of N:M products that run dense; "" if the report's notes do.
+    std::string otherwise = {};
     bool vector_work = true;  ///< it models the work between products and the updates
 
     /// Whether the zeros of the product's N:M operand cost nothing; false for a dense product.
@@ -82,8 +81,8 @@ struct ModelBenchmark {
     std::function<void()> run;  ///< one run; the first one has been checked when this is made
 };
 
-/// A machine with its configuration. Copies are made by clone(); a machine that is not changed any more may be
-/// used by several threads.
+/// A machine with its configuration. Copies are made by clone(). Several threads may use a machine that no
+/// thread changes.
 class Accelerator {
   public:
     virtual ~Accelerator() = default;
@@ -118,8 +117,8 @@ class Accelerator {
     /// What the step costs under a schedule of this machine.
     virtual Report cost(const Workload& workload, const Schedule& schedule) const = 0;
 
-    /// Runs the chosen products value by value and holds `report`, which cost() made of this schedule, to what
-    /// they take.
+    /// Runs the chosen products value by value and compares what they take with `report`, which cost() made of
+    /// this schedule.
     virtual ExactRun execute(const Workload& workload, const Schedule& schedule, const Report& report,
                              const ExactOptions& options) const;
     /// Every register at the start of `cycle` of the first chosen product, as text.
