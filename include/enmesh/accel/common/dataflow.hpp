@@ -5,7 +5,7 @@
 
 namespace enmesh::accel {
 
-/// Which operand of a product stays in the elements of a systolic array. A machine says which of them it runs.
+/// Which operand of a product stays in the elements of a systolic array. A machine says which it runs.
 enum class Dataflow : uint8_t {
     ws,  ///< weight-stationary: operands of one side stay, sums travel down
     os,  ///< output-stationary: sums stay, both operands travel

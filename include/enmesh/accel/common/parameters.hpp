@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-/// The table of a machine's parameters: TOML in and out, single settings and the documentation follow from it.
+/// The table of a machine's parameters: TOML in and out, single settings and documentation follow from it.
 namespace enmesh::accel {
 
 /// One documented key of a configuration, bound to the field that it sets.
@@ -34,9 +34,9 @@ struct Parameter {
 /// naming file and line.
 void apply_toml(std::span<const Parameter> parameters, std::string_view toml, const std::string& file);
 
-/// Applies "key=value", where the key is "section.name" or, if that is unambiguous, "name". Of a mixed machine
-/// both begin with the machine's name; a key without it is refused with those that may be meant. Refusals
-/// begin with `where` (an option of the command line, say).
+/// Applies "key=value", where the key is "section.name" or, if that is unambiguous, "name". Of a mixed
+/// machine both begin with the engine's name; a key without it is refused with those that it may mean.
+/// Refusals begin with `where` (an option of the command line, say).
 void apply_setting(std::span<const Parameter> parameters, std::string_view setting,
                    std::string_view where = {});
 

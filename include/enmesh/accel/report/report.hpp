@@ -150,9 +150,9 @@ struct Report {
 /// The head of a report: what is said of the step, and of the machine.
 Report report_of(const Workload& workload, std::string accelerator, int64_t elements, double clock_hz);
 
-/// Ends a report whose engines take turns: start cycles in the step's order, total cycles and seconds. Results
-/// stand as in the workload, updates after vector operations; vector work may be missing altogether. Refuses
-/// more cycles than can be counted.
+/// Ends a report whose engines take turns: start cycles in the step's order, total cycles and seconds.
+/// Results stand as in the workload, updates after vector operations; vector work may be missing altogether.
+/// Refuses more cycles than can be counted.
 void take_turns(Report& report, const Workload& workload);
 
 /// The energy of the whole report, under a table; after take_turns().

@@ -3,7 +3,7 @@
 #include <span>
 #include <string_view>
 
-/// The table of vector work: what an operation between products costs, on any machine that has lanes and DRAM.
+/// The table of vector work: what an operation between products costs on a machine with lanes and DRAM.
 namespace enmesh::accel {
 
 /// What a vector operation costs, per element of its main tensor. Origin: ours, derived in docs/sat.md.
