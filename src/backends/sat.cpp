@@ -1,7 +1,8 @@
 #include "enmesh/backends/sat.hpp"
 
 #include "enmesh/accel/sat/arithmetic/sat_products.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/schedule.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/accel/workload/workload_of.hpp"
 #include "enmesh/cpu/executor.hpp"
 
@@ -18,9 +19,9 @@ accel::Workload gradients_alone(const accel::Workload& step) {
 
 SimulatedCost cost_of(const accel::SatConfig& config, const TrainingStep& step) {
     const accel::Workload whole = accel::workload_of(step);
-    const accel::Schedule schedule = accel::find_schedule(config, whole);
-    const accel::Report all = accel::simulate(config, whole, schedule);
-    const accel::Report batch = accel::simulate(config, gradients_alone(whole), schedule);
+    const accel::sat::Schedule schedule = accel::sat::find_schedule(config, whole);
+    const accel::Report all = accel::sat::simulate(config, whole, schedule);
+    const accel::Report batch = accel::sat::simulate(config, gradients_alone(whole), schedule);
     return {.seconds_per_batch = batch.seconds,
             .joules_per_batch = batch.energy.total(),
             .seconds_per_update = all.seconds - batch.seconds,
@@ -32,7 +33,7 @@ SimulatedCost cost_of(const accel::SatConfig& config, const TrainingStep& step) 
 Backend sat_backend(const accel::SatConfig& config) {
     const auto make = [](TrainingStep step, const std::string&) -> std::unique_ptr<Executor> {
         cpu::Options options;
-        options.products = accel::sat_products();
+        options.products = accel::sat::sat_products();
         return cpu::make_executor(std::move(step), options);
     };
     const auto plan_of = [](const Executor& executor) {

@@ -420,5 +420,61 @@ TEST_F(SimulateCli, AnExplorationOfFilesThatChangedIsNotGoneOnWith) {
     }
 }
 
+TEST_F(SimulateCli, TwoEnginesShareAStep) {
+    const std::string step = "--model resnet9 --batch 8 --method bdwp --pattern 2:8 ",
+                      two = "--accel sat+systolic --set systolic.frequency_hz=2e8 --set sat.rows=16 ";
+    const testing::ProgramResult turns = run("simulate " + step + two + "--json -");
+    ASSERT_EQ(turns.code, 0) << turns.err;
+    EXPECT_EQ(turns.err, "");
+    const auto side = run("simulate " + step + two + "--set mixed.turns=side_by_side --json -");
+    EXPECT_EQ(side.code, 2);
+    EXPECT_NE(side.err.find("did you mean 'side by side'?"), std::string::npos) << side.err;
+    // What --print-config prints is read back, and overlaps the engines.
+    const std::string config = run("simulate " + two + "--print-config").out;
+    write_file(path("m.toml"), config);
+    EXPECT_EQ(run("simulate --accel sat+systolic --config " + path("m.toml") + " --print-config").out,
+              config);
+    std::string overlapped = config;
+    overlapped.replace(overlapped.find("turns = \"in turn\""), 17, "turns = \"side by side\"");
+    write_file(path("side.toml"), overlapped);
+    const testing::ProgramResult beside = run("simulate " + step + "--accel sat+systolic --config " +
+                                              path("side.toml") + " --out " + path("out") + " --json -");
+    ASSERT_EQ(beside.code, 0) << beside.err;
+    const auto total = [](const testing::ProgramResult& o) {
+        return nlohmann::json::parse(o.out)["total_cycles"].get<int64_t>();
+    };
+    EXPECT_LT(total(beside), total(turns));
+    // Its schedule replays, and holds both parts.
+    const testing::ProgramResult replayed =
+        run("simulate " + step + "--accel sat+systolic --config " + path("side.toml") + " --schedule " +
+            path("out/schedule.toml") + " --json -");
+    EXPECT_EQ(replayed.out, beside.out);
+    EXPECT_EQ(read_file(path("out/config.toml")), overlapped);
+    EXPECT_NE(run("simulate " + step + two).out.find("systolic\n"), std::string::npos);
+    const std::array<std::pair<std::string, std::string>, 7> bad = {{
+        {"simulate " + step + two + "--set rows=8",
+         "--set rows: names no machine: write sat.rows or systolic.rows"},
+        {"simulate " + step + two + "--dataflow ws",
+         "--dataflow: sat+systolic has two engines: set sat.features.dataflow or systolic.array.dataflow"},
+        {"simulate " + step + two + "--exact --stage WG", "--exact: systolic: the array is a formula"},
+        {"simulate " + step + "--accel sat+sat", "--accel sat+sat: a mixed machine is made of two different"},
+        {"simulate " + step + "--accel sat+sto", "no such accelerator"},
+        {"explore " + step + two + "--sweep rows=4 --out " + path("e"),
+         "--sweep rows: names no machine: write sat.rows or systolic.rows"},
+        {"simulate " + step + "--accel systolic --schedule s.toml",
+         "--schedule does not go with --accel systolic: there is nothing to schedule"},
+    }};
+    for (const auto& [arguments, message] : bad) expect_refused(arguments, message);
+    const testing::ProgramResult explored =
+        run("explore " + step + two + "--sweep sat.array=8x8,16x16 --sweep systolic.rows=8,16 --out " +
+            path("e") + " --json " + path("e.json"));
+    ASSERT_EQ(explored.code, 0) << explored.err;
+    EXPECT_EQ(nlohmann::json::parse(read_file(path("e.json"), 1 << 20))["points"].size(), 4U);
+    const testing::ProgramResult exact =
+        run("simulate --model lenet5 --batch 1 --accel sat+systolic --set "
+            "sat.rows=4 --set sat.cols=4 --exact --layer conv2 --stage FF");
+    EXPECT_EQ(exact.code, 0) << exact.err;
+}
+
 }  // namespace
 }  // namespace enmesh

@@ -1,24 +1,32 @@
+#include <fmt/ranges.h>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <set>
 
 #include "accel/common/toml_reader.hpp"
-#include "enmesh/accel/sat/config.hpp"
+#include "enmesh/accel/common/parameters.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/file.hpp"
 
 namespace enmesh::accel {
 namespace {
 
 std::string last_part(const std::string& key) { return key.substr(key.rfind('.') + 1); }
 
-/// The keys that may have been meant by an unknown one; the hundreds of the vector table only where it is.
-std::vector<std::string> keys_near(std::span<const Parameter> parameters, const std::string& unknown) {
-    std::vector<std::string> keys;
+/// The machine that a key of a mixed machine begins with, and what follows it.
+std::pair<std::string, std::string> without_owner(std::span<const Parameter> parameters,
+                                                  const std::string& key) {
     for (const Parameter& parameter : parameters)
-        if (unknown.starts_with("vector.") || !parameter.key.starts_with("vector."))
-            keys.push_back(parameter.key);
-    return keys;
+        if (!parameter.owner.empty() && key.starts_with(parameter.owner + "."))
+            return {parameter.owner, key.substr(parameter.owner.size() + 1)};
+    return {"", key};
+}
+
+/// Whether a parameter is called so, in full or in short, by the machine that owns it.
+bool is_called(const Parameter& parameter, const std::string& own_key) {
+    if (parameter.own_key() == own_key) return true;
+    return own_key.find('.') == std::string::npos && parameter.short_name() == own_key;
 }
 
 /// Where a value came from: "file.toml:3: " or "--set ".
@@ -43,7 +51,7 @@ void assign_number(const Parameter& parameter, double value, const std::string& 
 }
 
 void assign_text(const Parameter& parameter, const std::string& value, const std::string& where) {
-    if (!parameter.choices.empty()) {
+    if (!parameter.choices.empty() && !parameter.or_file) {
         bool known = false;
         for (const std::string& choice : parameter.choices) known = known || choice == value;
         if (!known)
@@ -72,6 +80,36 @@ void assign_node(const Parameter& parameter, const toml::node& node, const std::
     }
 }
 
+/// "a.rows or b.rows": what a key that lacks its machine may mean; "" if nothing.
+std::string with_owners(std::span<const Parameter> parameters, const std::string& key, bool in_full) {
+    std::vector<std::string> meant;
+    for (const Parameter& parameter : parameters) {
+        if (parameter.owner.empty() || !is_called(parameter, key)) continue;
+        const std::string full = in_full ? parameter.key : parameter.owner + "." + key;
+        if (std::find(meant.begin(), meant.end(), full) == meant.end()) meant.push_back(full);
+    }
+    return fmt::format("{}", fmt::join(meant, " or "));
+}
+
+/// The keys that may have been meant by an unknown one; the hundreds of the vector table only where it is.
+std::vector<std::string> keys_near(std::span<const Parameter> parameters, const std::string& unknown) {
+    const auto [owner, own_key] = without_owner(parameters, unknown);
+    std::vector<std::string> keys;
+    for (const Parameter& parameter : parameters) {
+        const bool belongs = owner.empty() || parameter.owner == owner;
+        if (belongs && (own_key.starts_with("vector.") || !parameter.own_key().starts_with("vector.")))
+            keys.push_back(parameter.key);
+    }
+    return keys;
+}
+
+[[noreturn]] void refuse_unknown_file_key(std::span<const Parameter> parameters, const std::string& key,
+                                          const std::string& where) {
+    if (const std::string meant = with_owners(parameters, key, true); !meant.empty())
+        refuse("{}key '{}' names no machine: write {}", where, key, meant);
+    refuse("{}unknown key '{}'{}", where, key, suggestion(key, keys_near(parameters, key)));
+}
+
 void assign_table(std::span<const Parameter> parameters, const toml::table& table, const std::string& prefix,
                   const std::string& file) {
     for (const auto& [name, node] : table) {
@@ -86,33 +124,9 @@ void assign_table(std::span<const Parameter> parameters, const toml::table& tabl
         for (const Parameter& parameter : parameters) {
             if (parameter.key == key) found = &parameter;
         }
-        if (found == nullptr)
-            refuse("{}unknown key '{}'{}", where, key, suggestion(key, keys_near(parameters, key)));
+        if (found == nullptr) refuse_unknown_file_key(parameters, key, where);
         assign_node(*found, node, where);
     }
-}
-
-const Parameter& find_setting(std::span<const Parameter> parameters, const std::string& key,
-                              std::string_view option) {
-    const Parameter* found = nullptr;
-    for (const Parameter& parameter : parameters) {
-        if (parameter.key == key) return parameter;
-        if (key.find('.') != std::string::npos || last_part(parameter.key) != key) continue;
-        if (found != nullptr) refuse("{} {}: could be {} or {}", option, key, found->key, parameter.key);
-        found = &parameter;
-    }
-    if (found != nullptr) return *found;
-    std::vector<std::string> names = keys_near(parameters, key);
-    if (key.find('.') == std::string::npos) {
-        std::vector<std::string> short_names;
-        for (const std::string& name : names) {
-            short_names.push_back(last_part(name));
-        }
-        std::sort(short_names.begin(), short_names.end());
-        short_names.erase(std::unique(short_names.begin(), short_names.end()), short_names.end());
-        names = std::move(short_names);
-    }
-    refuse("{} {}: unknown key{}", option, key, suggestion(key, names));
 }
 
 std::string value_text(const Parameter& parameter) {
@@ -129,26 +143,81 @@ void apply_toml(std::span<const Parameter> parameters, std::string_view text, co
     assign_table(parameters, parse_toml(text, file), "", file);
 }
 
-void apply_setting(std::span<const Parameter> parameters, std::string_view setting, std::string_view option) {
+bool Parameter::names_file() const {
+    if (!or_file) return false;
+    const std::string& value = *std::get<std::string*>(field);
+    return std::find(choices.begin(), choices.end(), value) == choices.end();
+}
+
+std::vector<const Parameter*> parameters_named(std::span<const Parameter> parameters, std::string_view key) {
+    const auto [owner, own_key] = without_owner(parameters, std::string(key));
+    std::vector<const Parameter*> named;
+    for (const Parameter& parameter : parameters) {
+        if (parameter.owner != owner) continue;
+        if (parameter.own_key() == own_key) return {&parameter};
+        if (is_called(parameter, own_key)) named.push_back(&parameter);
+    }
+    return named;
+}
+
+void refuse_unknown_key(std::span<const Parameter> parameters, const std::string& key, std::string_view where,
+                        std::vector<std::string> more) {
+    const std::string begin = where.empty() ? "" : fmt::format("{} ", where);
+    if (const std::string meant = with_owners(parameters, key, false); !meant.empty())
+        refuse("{}{}: names no machine: write {}", begin, key, meant);
+    std::vector<std::string> names = std::move(more);
+    const bool in_full = without_owner(parameters, key).second.find('.') != std::string::npos;
+    for (const std::string& name : keys_near(parameters, key)) {
+        const std::string owner = without_owner(parameters, name).first;
+        const std::string shorter = (owner.empty() ? "" : owner + ".") + last_part(name);
+        // A short key is near short keys: those that mean one parameter.
+        if (in_full)
+            names.push_back(name);
+        else if (parameters_named(parameters, shorter).size() == 1)
+            names.push_back(shorter);
+    }
+    refuse("{}{}: unknown key{}", begin, key, suggestion(key, names));
+}
+
+namespace {
+
+const Parameter& find_setting(std::span<const Parameter> parameters, const std::string& key,
+                              std::string_view where) {
+    const std::vector<const Parameter*> named = parameters_named(parameters, key);
+    if (named.size() == 1) return *named.front();
+    if (named.empty()) refuse_unknown_key(parameters, key, where);
+    refuse("{}{}{}: could be {} or {}", where, where.empty() ? "" : " ", key, named[0]->key, named[1]->key);
+}
+
+}  // namespace
+
+void apply_setting(std::span<const Parameter> parameters, std::string_view setting, std::string_view where) {
+    const std::string begin = where.empty() ? "" : fmt::format("{} ", where);
     const size_t equals = setting.find('=');
     if (equals == std::string_view::npos || equals == 0)
-        refuse("{} {}: is not of the form key=value", option, setting);
+        refuse("{}{}: is not of the form key=value", begin, setting);
     const std::string key(setting.substr(0, equals)), value(setting.substr(equals + 1));
-    const Parameter& parameter = find_setting(parameters, key, option);
+    const Parameter& parameter = find_setting(parameters, key, where);
     if (is_number(parameter)) {
         double number = 0;
         const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), number);
         if (error != std::errc{} || rest != value.data() + value.size())
-            refuse("{} {}: '{}' is not a number", option, parameter.key, value);
-        assign_number(parameter, number, fmt::format("{} ", option));
+            refuse("{}{}: '{}' is not a number", begin, parameter.key, value);
+        assign_number(parameter, number, begin);
     } else if (bool* const* flag = std::get_if<bool*>(&parameter.field)) {
         const bool on = value == "true" || value == "on" || value == "1";
         if (!on && value != "false" && value != "off" && value != "0")
-            refuse("{} {}: '{}' is not true or false", option, parameter.key, value);
+            refuse("{}{}: '{}' is not true or false", begin, parameter.key, value);
         **flag = on;
     } else {
-        assign_text(parameter, value, fmt::format("{} ", option));
+        assign_text(parameter, value, begin);
     }
+}
+
+void configure(std::span<const Parameter> parameters, const std::string& file,
+               std::span<const std::string> settings, std::string_view where) {
+    if (!file.empty()) apply_toml(parameters, read_file(file, size_t{1} << 20), file);
+    for (const std::string& setting : settings) apply_setting(parameters, setting, where);
 }
 
 std::string to_toml(std::span<const Parameter> parameters) {

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "enmesh/accel/simulate.hpp"
+#include "accel/report/figure_json.hpp"
+#include "enmesh/accel/report/report.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -10,18 +12,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string pattern_text(const Product& product) {
-    return product.is_sparse() ? to_string(product.pattern) : "dense";
-}
-
 template <typename Figures>
-void put_figures(Json& json, const Figures& figures) {
+void put_fields(Json& json, const Figures& figures) {
     for (const auto& [name, member] : Figures::fields()) json[name] = figures.*member;
 }
 
 Json to_json_object(const Stalls& stalls) {
     Json json = Json::object();
-    put_figures(json, stalls);
+    for (const auto& [cause, cycles] : stalls.entries()) json[std::string(cause.name)] = cycles;
     return json;
 }
 
@@ -51,7 +49,7 @@ Json product_object(const ProductResult& result) {
     const Operand operand = p.is_sparse() ? p.sparse : result.asked_of;
     if (operand != Operand::none) json["sparse_operand"] = operand == Operand::a ? "a" : "b";
     if (result.asked) json["asked_pattern"] = to_string(*result.asked);
-    if (result.engine_cycles > 0) json["engine_cycles"] = result.engine_cycles;
+    put_figures(json, result.figures);
     return json;
 }
 
@@ -70,7 +68,7 @@ Json vector_object(const VectorResult& result) {
 Json energy_object(const Report& report) {
     if (report.energy_table.empty()) return nullptr;
     Json json = {{"table", report.energy_table}};
-    put_figures(json, report.energy);
+    put_fields(json, report.energy);
     return json;
 }
 
@@ -80,9 +78,26 @@ Json exact_object(const ExactRun& exact) {
             {"outputs_compared", exact.outputs}, {"host_seconds", exact.host_seconds}};
 }
 
+Json engines_object(const Report& report) {
+    Json list = Json::array();
+    for (const EngineShare& engine : report.engines)
+        list.push_back({{"name", engine.name},
+                        {"elements", engine.elements},
+                        {"frequency_hz", engine.clock_hz},
+                        {"busy_cycles", engine.busy_cycles}});
+    return list;
+}
+
 struct StageTotals {
-    int64_t cycles = 0, multiply_adds = 0, vector_cycles = 0;
-    Stalls stalls;
+    int64_t cycles = 0, vector_cycles = 0;
+    std::map<double, int64_t> multiply_adds;  // by the elements of the engine
+
+    double ideal() const {
+        double cycles_alone = 0;
+        for (const auto& [elements, count] : multiply_adds)
+            cycles_alone += static_cast<double>(count) / elements;
+        return cycles_alone;
+    }
 };
 
 std::array<StageTotals, 4> stage_totals(const Report& report) {
@@ -90,12 +105,39 @@ std::array<StageTotals, 4> stage_totals(const Report& report) {
     for (const ProductResult& result : report.products) {
         StageTotals& stage = totals[static_cast<size_t>(result.product.stage)];
         stage.cycles += result.cycles;
-        stage.multiply_adds += result.multiply_adds;
-        stage.stalls += result.stalls;
+        const double elements = result.elements > 0 ? result.elements : static_cast<double>(report.elements);
+        stage.multiply_adds[elements] += result.multiply_adds;
     }
     for (const VectorResult& result : report.vector_work)
         totals[static_cast<size_t>(result.stage)].vector_cycles += result.cycles;
     return totals;
+}
+
+/// Every cause that a product of the report names, in the order of their first appearance.
+std::vector<StallCause> causes_of(const Report& report) {
+    Stalls all;
+    for (const ProductResult& result : report.products)
+        for (const Stalls::Entry& entry : result.stalls.entries()) all.add(entry.cause, 0);
+    std::vector<StallCause> causes;
+    for (const Stalls::Entry& entry : all.entries()) causes.push_back(entry.cause);
+    return causes;
+}
+
+/// The machine's own figures that tables show, likewise.
+std::vector<std::string_view> columns_of(const Report& report) {
+    std::vector<std::string_view> names;
+    for (const ProductResult& result : report.products)
+        for (const Figure& figure : result.figures)
+            if (figure.column && std::find(names.begin(), names.end(), figure.name) == names.end())
+                names.push_back(figure.name);
+    return names;
+}
+
+std::string text_of(const ProductResult& result, std::string_view column) {
+    for (const Figure& figure : result.figures)
+        if (figure.name == column)
+            return std::visit([](const auto& value) { return fmt::format("{}", value); }, figure.value);
+    return {};
 }
 
 std::string shortened(const std::string& text, size_t width) {
@@ -105,20 +147,25 @@ std::string shortened(const std::string& text, size_t width) {
 double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 void add_product_rows(std::string& text, const Report& report) {
-    text += fmt::format(
-        "{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
-        "layer", "stage", "m", "n", "k", "batch", "pattern", "flow", "cycles", "util%", "fill%", "tail%",
-        "adder%", "link%", "bandw%", "pack%");
+    const std::vector<StallCause> causes = causes_of(report);
+    const std::vector<std::string_view> columns = columns_of(report);
+    const auto column_width = [](std::string_view name) { return std::max<size_t>(12, name.size()); };
+    text += fmt::format("{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6}", "layer", "stage",
+                        "m", "n", "k", "batch", "pattern", "flow", "cycles", "util%");
+    for (const StallCause& cause : causes) text += fmt::format(" {:>6}", fmt::format("{}%", cause.label));
+    for (const std::string_view name : columns) text += fmt::format(" {:>{}}", name, column_width(name));
+    text += "\n";
     for (const ProductResult& r : report.products) {
         const double cycles = static_cast<double>(r.cycles);
-        text += fmt::format(
-            "{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6.1f} {:>6.1f} {:>6.1f} {:>6.1f} "
-            "{:>6.1f} {:>6.1f} {:>6.1f}\n",
-            shortened(r.product.layer, 24), to_string(r.product.stage), r.product.m, r.product.n, r.product.k,
-            r.product.batch, pattern_text(r.product), r.dataflow, r.cycles, 100 * r.utilization,
-            percent(r.stalls.fill_drain, cycles), percent(r.stalls.tail, cycles),
-            percent(r.stalls.adder_latency, cycles), percent(r.stalls.row_link, cycles),
-            percent(r.stalls.bandwidth, cycles), percent(r.stalls.packing, cycles));
+        text += fmt::format("{:<24} {:<5} {:>9} {:>7} {:>9} {:>6} {:>7} {:<5} {:>14} {:>6.1f}",
+                            shortened(r.product.layer, 24), to_string(r.product.stage), r.product.m,
+                            r.product.n, r.product.k, r.product.batch, pattern_text(r.product), r.dataflow,
+                            r.cycles, 100 * r.utilization);
+        for (const StallCause& cause : causes)
+            text += fmt::format(" {:>6.1f}", percent(r.stalls.of(cause.name), cycles));
+        for (const std::string_view name : columns)
+            text += fmt::format(" {:>{}}", text_of(r, name), column_width(name));
+        text += "\n";
     }
 }
 
@@ -147,11 +194,10 @@ void add_totals(std::string& text, const Report& report) {
     for (size_t i = 0; i < totals.size(); ++i) {
         const StageTotals& t = totals[i];
         if (t.cycles + t.vector_cycles == 0) continue;
-        const double ideal = static_cast<double>(t.multiply_adds) / static_cast<double>(report.elements);
         text +=
             fmt::format("{:<8} {:>16} {:>16} {:>8.1f} {:>8.1f}\n", to_string(static_cast<Stage>(i)), t.cycles,
                         t.vector_cycles, percent(static_cast<double>(t.cycles + t.vector_cycles), all),
-                        percent(ideal, static_cast<double>(t.cycles)));
+                        percent(t.ideal(), static_cast<double>(t.cycles)));
     }
     text += fmt::format("\ntotal {} cycles, {:.6g} s at {:g} MHz (simulated); {:.5g} GFLOP/s useful",
                         report.total_cycles, report.seconds, report.clock_hz * 1e-6, report.gflops());
@@ -175,10 +221,14 @@ std::string to_table(const Report& report) {
 }
 
 std::string to_csv(const Report& report) {
+    const std::vector<StallCause> causes = causes_of(report);
+    const std::vector<std::string_view> columns = columns_of(report);
     std::string text =
-        "kind,layer,stage,m,n,k,batch,pattern,dataflow,elements,cycles,multiply_adds,utilization,fill_drain,"
-        "tail,adder_latency,"
-        "row_link,bandwidth,packing,dram_read,dram_write\n";
+        "kind,layer,stage,m,n,k,batch,pattern,dataflow,elements,cycles,multiply_adds,utilization,";
+    for (const StallCause& cause : causes) text += fmt::format("{},", cause.name);
+    text += "dram_read,dram_write";
+    for (const std::string_view name : columns) text += fmt::format(",{}", name);
+    text += "\n";
     const auto quoted = [](const std::string& name) {
         if (name.find_first_of(",\"\n") == std::string::npos) return name;
         std::string result = "\"";
@@ -187,18 +237,19 @@ std::string to_csv(const Report& report) {
     };
     for (const ProductResult& r : report.products) {
         const Product& p = r.product;
-        const Stalls& s = r.stalls;
-        text += fmt::format(
-            "product,{},{},{},{},{},{},{},{},,{},{},{:.6f},{:.0f},{:.0f},{:.0f},{:.0f},{:.0f},{:.0f},{:.0f},{"
-            ":.0f}\n",
-            quoted(p.layer), to_string(p.stage), p.m, p.n, p.k, p.batch, pattern_text(p), r.dataflow,
-            r.cycles, r.multiply_adds, r.utilization, s.fill_drain, s.tail, s.adder_latency, s.row_link,
-            s.bandwidth, s.packing, r.activity.dram_read_bytes, r.activity.dram_write_bytes);
+        text += fmt::format("product,{},{},{},{},{},{},{},{},,{},{},{:.6f},", quoted(p.layer),
+                            to_string(p.stage), p.m, p.n, p.k, p.batch, pattern_text(p), r.dataflow, r.cycles,
+                            r.multiply_adds, r.utilization);
+        for (const StallCause& cause : causes) text += fmt::format("{:.0f},", r.stalls.of(cause.name));
+        text += fmt::format("{:.0f},{:.0f}", r.activity.dram_read_bytes, r.activity.dram_write_bytes);
+        for (const std::string_view name : columns) text += "," + quoted(text_of(r, name));
+        text += "\n";
     }
     for (const VectorResult& r : report.vector_work) {
-        text += fmt::format("{},{},{},,,,,,,{},{},,,,,,,,,{:.0f},{:.0f}\n", r.kind, quoted(r.layer),
-                            to_string(r.stage), r.elements, r.cycles, r.activity.dram_read_bytes,
-                            r.activity.dram_write_bytes);
+        text += fmt::format("{},{},{},,,,,,,{},{},,,{}{:.0f},{:.0f}{}\n", r.kind, quoted(r.layer),
+                            to_string(r.stage), r.elements, r.cycles, std::string(causes.size(), ','),
+                            r.activity.dram_read_bytes, r.activity.dram_write_bytes,
+                            std::string(columns.size(), ','));
     }
     return text;
 }
@@ -227,6 +278,10 @@ std::string to_json(const Report& report) {
     json["vector_work"] = Json::array();
     for (const VectorResult& result : report.vector_work)
         json["vector_work"].push_back(vector_object(result));
+    if (!report.engines.empty()) {
+        json["engines"] = engines_object(report);
+        json["turns"] = report.side_by_side ? "side by side" : "in turn";
+    }
     if (!report.notes.empty()) json["notes"] = report.notes;
     if (report.exact.has_value()) json["exact"] = exact_object(*report.exact);
     return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -2,9 +2,8 @@
 
 #include "accel/common/check_ranges.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/base/file.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 constexpr double mebi = 1024.0 * 1024.0;
@@ -147,7 +146,8 @@ void add_features(std::vector<Parameter>& list, SatConfig& c) {
                     0,
                     0,
                     {"ws", "os", "auto"}});
-    list.push_back({"energy.table", "", "fpga, asic, or a file", "ours: fpga", &c.energy, 0, 0, {}});
+    list.push_back(
+        {"energy.table", "", "fpga, asic, or a file", "ours: fpga", &c.energy, 0, 0, {"fpga", "asic"}, true});
 }
 
 void add_vector(std::vector<Parameter>& list, SatConfig& c) {
@@ -164,18 +164,7 @@ void add_vector(std::vector<Parameter>& list, SatConfig& c) {
     }
 }
 
-template <typename Config>
-Config load(const std::string& file, std::span<const std::string> settings) {
-    Config config;
-    const std::vector<Parameter> list = parameters(config);
-    if (!file.empty()) apply_toml(list, read_file(file, size_t{1} << 20), file);
-    for (const std::string& setting : settings) apply_setting(list, setting);
-    return config;
-}
-
 }  // namespace
-
-SatConfig::SatConfig() : vector(vector_costs().begin(), vector_costs().end()) {}
 
 const VectorCost& SatConfig::cost(std::string_view kind) const {
     std::vector<std::string> names;
@@ -195,35 +184,12 @@ std::vector<Parameter> parameters(SatConfig& config) {
     return list;
 }
 
-std::vector<Parameter> parameters(SystolicConfig& c) {
-    return {{"array.rows", "", "rows of the array", "ours: 32", &c.rows, 1, 65536, {}},
-            {"array.cols", "", "columns of the array", "ours: 32", &c.cols, 1, 65536, {}},
-            {"array.frequency_hz",
-             "Hz",
-             "clock, for the time in seconds",
-             "ours: 1 GHz",
-             &c.clock_hz,
-             1e6,
-             1e11,
-             {}},
-            {"array.charge_os_drain",
-             "",
-             "output-stationary folds pay their drain (SCALE-Sim v3 leaves it out)",
-             "ours: no",
-             &c.charge_os_drain,
-             0,
-             1,
-             {}}};
-}
-
-SatConfig load_sat_config(const std::string& file, std::span<const std::string> settings) {
-    SatConfig config = load<SatConfig>(file, settings);
+SatConfig load_sat_config(const std::string& file, std::span<const std::string> settings,
+                          std::string_view where) {
+    SatConfig config;
+    configure(parameters(config), file, settings, where);
     check(config.stce);
     return config;
 }
 
-SystolicConfig load_systolic_config(const std::string& file, std::span<const std::string> settings) {
-    return load<SystolicConfig>(file, settings);
-}
-
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

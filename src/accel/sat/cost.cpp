@@ -6,7 +6,7 @@
 
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace detail {
 namespace {
 
@@ -593,4 +593,4 @@ PieceCost cost(const SatConfig& config, const Piece& piece, const Mapping& mappi
     return result;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

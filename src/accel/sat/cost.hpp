@@ -7,7 +7,7 @@
 #include "enmesh/base/arithmetic.hpp"
 
 /// The cost model's inner parts, shared by cost() and the search.
-namespace enmesh::accel::detail {
+namespace enmesh::accel::sat::detail {
 
 /// An axis cut into `count` tiles, the last one of `last` elements.
 struct Axis {
@@ -45,6 +45,10 @@ Timing pack_ahead(const SatConfig& config, const Piece& piece, const Mapping& ma
 /// Every mapping that the search of a phase compares, in its order, including those that do not fit the
 /// buffers: what a test holds the search against.
 std::vector<std::vector<Mapping>> all_mappings(const SatConfig& config, const Product& product);
+
+/// Everything that a product's schedule and its cost depend on, as text. A new field of the machine or of a
+/// product does not compile until it has been placed here.
+std::string key_of(const SatConfig& config, const Product& product);
 
 /// Packed groups of `values` of an operand as it is stored, at the rate of rows of `depth`: of a matrix whole
 /// rows; of a convolution's map, without duplicates, rounded up.
@@ -104,4 +108,4 @@ class IndexedSize {
     double bytes_, group_bytes_;
 };
 
-}  // namespace enmesh::accel::detail
+}  // namespace enmesh::accel::sat::detail

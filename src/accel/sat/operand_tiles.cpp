@@ -11,7 +11,7 @@
 #include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 using Source = Piece::Source;
@@ -142,4 +142,4 @@ bool Piece::Source::cuts_pixels(int64_t tile) const {
     return tile < out_cols || tile % out_cols == 0;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

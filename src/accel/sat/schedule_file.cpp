@@ -1,11 +1,12 @@
 #include <algorithm>
 
 #include "accel/common/toml_reader.hpp"
-#include "enmesh/accel/sat/schedule.hpp"
+#include "accel/sat/product_pieces.hpp"
+#include "accel/sat/schedule_table.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 std::string order_text(const Mapping& mapping) {
@@ -78,11 +79,12 @@ void check_product(const SatConfig& config, const Product& product, const std::v
     const size_t expected = phases(product).size();
     if (mappings.size() != expected)
         refuse("{}: has {} phases, the product has {}", where.back(), mappings.size(), expected);
-    const std::vector<Piece> parts = pieces(product, mappings);
+    detail::ProductPieces pieces(product);
     for (size_t phase = 0; phase < mappings.size(); ++phase) {
         if (product.is_sparse() && mappings[phase].indexed != product.sparse)
             refuse("{}: the indexed operand must be the N:M one", where[phase]);
-        const std::string why = why_illegal(config, parts[phase], mappings[phase]);
+        const Piece& piece = pieces.at(phase, mappings[phase].indexed);
+        const std::string why = why_illegal(config, piece, mappings[phase]);
         if (!why.empty()) refuse("{}: does not fit this step on this machine: {}", where[phase], why);
     }
 }
@@ -135,14 +137,17 @@ void check(const SatConfig& config, const Workload& workload, const Schedule& sc
     }
 }
 
-std::string to_toml(const SatConfig& config, const Workload& workload, const Schedule& schedule) {
+std::string detail::to_toml(const SatConfig& config, const Workload& workload, const Schedule& schedule,
+                            const std::string& table) {
     std::string text = fmt::format(
         "# SAT schedule (docs/schedule.md). network {}, {} images; found for {} x {} elements, buffers {} / "
-        "{} / {} bytes, {:g} GB/s x {:g}\n"
-        "version = 1\n",
+        "{} / {} bytes, {:g} GB/s x {:g}\n",
         workload.name, workload.images, config.stce.rows, config.stce.cols, config.input_buffer_bytes,
         config.weight_buffer_bytes, config.output_buffer_bytes, config.memory_peak_bytes_per_second * 1e-9,
         config.memory_efficiency);
+    if (!table.empty()) text += fmt::format("[{}]\n", table);
+    text += "version = 1\n";
+    const std::string inside = table.empty() ? "" : table + ".";
     for (size_t i = 0; i < workload.products.size(); ++i) {
         const Product& p = workload.products[i];
         std::string layer;
@@ -151,37 +156,47 @@ std::string to_toml(const SatConfig& config, const Workload& workload, const Sch
             layer += c;
         }
         text += fmt::format(
-            "\n[[product]]\nlayer = \"{}\"\nstage = \"{}\"\nm = {}\nn = {}\nk = {}\nbatch = {}\npattern = "
+            "\n[[{}product]]\nlayer = \"{}\"\nstage = \"{}\"\nm = {}\nn = {}\nk = {}\nbatch = {}\npattern = "
             "\"{}\"\nphases = [\n",
-            layer, to_string(p.stage), p.m, p.n, p.k, p.batch, pattern_text(p));
+            inside, layer, to_string(p.stage), p.m, p.n, p.k, p.batch, pattern_text(p));
         for (const Mapping& mapping : schedule.products[i].mappings) text += phase_line(mapping);
         text += "]\n";
     }
     return text;
 }
 
-Schedule parse_schedule(std::string_view text, const std::string& file, const SatConfig& config,
-                        const Workload& workload) {
-    const toml::table root = parse_toml(text, file);
-    const TomlReader reader(root, file, {"version", "product"});
+std::string to_toml(const SatConfig& config, const Workload& workload, const Schedule& schedule) {
+    return detail::to_toml(config, workload, schedule, "");
+}
+
+Schedule detail::parse_schedule(const ScheduleSource& source, const SatConfig& config,
+                                const Workload& workload) {
+    const TomlReader reader(source.table, source.where, {"version", "product"});
     if (reader.whole("version") != 1)
-        refuse("{}: version {} is unknown; this program reads version 1", file, reader.whole("version"));
+        refuse("{}: version {} is unknown; this program reads version 1", source.where,
+               reader.whole("version"));
     const toml::array& products = reader.array("product");
-    if (products.empty()) refuse_count(file, 0, workload);
+    if (products.empty()) refuse_count(source.where, 0, workload);
     Schedule schedule;
     const size_t both = std::min(products.size(), workload.products.size());
     for (size_t i = 0; i < both; ++i)
-        schedule.products.push_back(read_product(products[i], workload.products[i], file, config));
+        schedule.products.push_back(read_product(products[i], workload.products[i], source.file, config));
     if (products.size() != workload.products.size()) {
         // The first product that is too much, or the last before those that are missing.
         const toml::node& node = products[std::min(both, products.size() - 1)];
-        refuse_count(fmt::format("{}:{}", file, node.source().begin.line), products.size(), workload);
+        refuse_count(fmt::format("{}:{}", source.file, node.source().begin.line), products.size(), workload);
     }
     return schedule;
+}
+
+Schedule parse_schedule(std::string_view text, const std::string& file, const SatConfig& config,
+                        const Workload& workload) {
+    const toml::table root = parse_toml(text, file);
+    return detail::parse_schedule({root, file, file}, config, workload);
 }
 
 Schedule read_schedule(const std::filesystem::path& file, const SatConfig& config, const Workload& workload) {
     return parse_schedule(read_file(file, size_t{256} << 20), file.string(), config, workload);
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,7 +7,7 @@
 #include "accel/sat/stce/stce_form.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 /// Tile sizes along one axis, largest first, without repeats.
@@ -212,6 +212,13 @@ class Search {
                         }
         }
         return mappings;
+    }
+
+    const Piece& piece_of(const Mapping& mapping) const {
+        for (const Role& role : roles_)
+            if (role.indexed == mapping.indexed) return role.piece;
+        ENMESH_ASSERT(!"a mapping of another search");
+        return roles_.front().piece;
     }
 
     const Shortage& shortage() const { return shortage_; }
@@ -470,30 +477,6 @@ class Search {
     refuse("{}: buffers are too small for any tiling: {}", name, lacks);
 }
 
-/// Everything that a product's schedule depends on. Dense products know nothing of SORE.
-std::string key_of(const SatConfig& config, const Product& p) {
-    const Stce& s = config.stce;
-    std::string key = fmt::format(
-        "{} {} {} {} {} {} {} {} {} {} {} {} {} {} {:a} {} {} {} | {} {} {} {} {} {} {} {} {} {} {} {}",
-        s.rows, s.cols, s.adder_latency, s.max_group, s.max_interleave, s.packed_values, s.packed_sets,
-        s.latches, s.row_link_values, s.column_link_values, s.accumulator_sets, config.input_buffer_bytes,
-        config.weight_buffer_bytes, config.output_buffer_bytes, config.bytes_per_cycle(),
-        config.double_buffering, config.interleaving, config.dataflow, static_cast<int>(p.stage), p.m, p.n,
-        p.k, p.batch, static_cast<int>(p.sparse), p.pattern.n, p.pattern.m, p.b_is_parameter, p.bytes_per_a,
-        p.bytes_per_b, p.bytes_per_output);
-    if (p.is_sparse())
-        key += fmt::format(" s {} {} {}", config.sore.groups_per_cycle, config.sore.latency_cycles,
-                           config.pregeneration);
-    if (p.conv) {
-        const ConvGeometry& c = *p.conv;
-        key += fmt::format(" c {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", c.images, c.in_channels,
-                           c.in_height, c.in_width, c.out_channels, c.out_height, c.out_width,
-                           c.kernel_height, c.kernel_width, c.stride_height, c.stride_width, c.pad_top,
-                           c.pad_left, c.dilation_height, c.dilation_width);
-    }
-    return key;
-}
-
 std::vector<Operand> indexed_choices(const Product& product) {
     if (product.is_sparse()) return {product.sparse};
     return {Operand::b, Operand::a};
@@ -528,12 +511,14 @@ ProductSchedule find_mappings(const SatConfig& config, const Product& product) {
         const std::optional<Mapping> best = search.run();
         if (!best) refuse_product(config, product, search);
         schedule.mappings.push_back(*best);
+        schedule.costs.push_back({*best, cost(config, search.piece_of(*best), *best)});
     }
+    schedule.key = detail::key_of(config, product);
     return schedule;
 }
 
 ProductSchedule ScheduleCache::find(const SatConfig& config, const Product& product) {
-    const std::string key = key_of(config, product);
+    const std::string key = detail::key_of(config, product);
     {
         const std::lock_guard lock(mutex_);
         if (const auto found = known_.find(key); found != known_.end()) return found->second;
@@ -555,4 +540,4 @@ Schedule find_schedule(const SatConfig& config, const Workload& workload) {
     return find_schedule(config, workload, cache);
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

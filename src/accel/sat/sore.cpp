@@ -9,7 +9,7 @@
 #include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 uint32_t magnitude(float rank) { return std::bit_cast<uint32_t>(rank) & 0x7fffffff; }
@@ -213,4 +213,4 @@ SoreLines run_sore_lines(const Sore& sore, Pattern pattern, int64_t k, std::span
     return run;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstddef>
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// One or two values, without allocation: what ends or crosses an edge often comes in two kinds.
 template <typename T>
@@ -19,4 +19,4 @@ class UpToTwo {
     size_t count_;
 };
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

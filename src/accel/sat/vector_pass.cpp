@@ -5,7 +5,7 @@
 
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 constexpr uint32_t update_bit = 1U << 8, alone_bit = 1U << 9, columns_bit = 1U << 10, rows_bit = 1U << 11;
@@ -86,4 +86,4 @@ VectorPass decode(const VectorWords& words) {
     return pass;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

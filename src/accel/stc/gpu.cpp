@@ -1,5 +1,4 @@
 #include "enmesh/accel/stc/gpu.hpp"
-#include "enmesh/base/arithmetic.hpp"
 
 #include <fmt/ranges.h>
 #include <algorithm>
@@ -7,10 +6,11 @@
 #include <cmath>
 #include <optional>
 
+#include "enmesh/accel/workload/vector_cost.hpp"
+#include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/base/file.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::stc {
 namespace {
 
 struct Tile {
@@ -65,6 +65,14 @@ Footprint footprint(const Product& p, bool sparse) {
     return {batch * elements.a * p.bytes_per_a * (sparse && p.sparse == Operand::a ? compact_share : 1),
             batch * elements.b * p.bytes_per_b * (sparse && p.sparse == Operand::b ? compact_share : 1),
             batch * elements.out * p.bytes_per_output};
+}
+
+/// The trace's tracks, in the order of Report::tracks.
+enum Track : size_t { tensor_cores, vector_kernels, dram };
+const std::vector<std::string> track_names = {"tensor cores", "vector kernels", "DRAM"};
+
+std::vector<Figure> dram_figures(const Activity& a) {
+    return {{"read", a.dram_read_bytes}, {"write", a.dram_write_bytes}};
 }
 
 /// What the products of one phase cost with one tile and split.
@@ -211,14 +219,25 @@ ProductResult result_of(const GpuConfig& config, const Product& product, Verdict
     const double elements = static_cast<double>(config.sms) * config.dense_multiply_adds_per_cycle;
     const double ideal = static_cast<double>(result.multiply_adds) / elements;
     result.utilization = ideal / static_cast<double>(result.cycles);
-    result.stalls.fill_drain = run.latency_cycles;
-    result.stalls.packing = packing;
-    result.stalls.bandwidth = std::max(0.0, run.cycles - run.latency_cycles - run.compute_cycles);
-    result.stalls.tail = static_cast<double>(result.cycles) - ideal - result.stalls.total();
+    const double bandwidth = std::max(0.0, run.cycles - run.latency_cycles - run.compute_cycles);
+    const double tail =
+        static_cast<double>(result.cycles) - ideal - (run.latency_cycles + bandwidth + packing);
+    result.stalls = {{stall::fill_drain, run.latency_cycles},
+                     {stall::tail, tail},
+                     {stall::adder_latency, 0},
+                     {stall::row_link, 0},
+                     {stall::bandwidth, bandwidth},
+                     {stall::packing, packing}};
     result.activity.multiply_adds = run.compute_cycles * elements;
     result.activity.buffer_read_bytes = run.l2_bytes;
     result.activity.dram_read_bytes = run.dram_read_bytes;
     result.activity.dram_write_bytes = run.dram_write_bytes;
+    result.busy.push_back({tensor_cores,
+                           static_cast<double>(result.cycles),
+                           {{"bandwidth_stall_cycles", bandwidth}, {"packing_stall_cycles", packing}}});
+    const double bytes = run.dram_read_bytes + run.dram_write_bytes;
+    const double bytes_per_cycle = config.dram_bytes_per_second * config.dram_efficiency / config.clock_hz;
+    if (bytes > 0) result.busy.push_back({dram, bytes / bytes_per_cycle, dram_figures(result.activity)});
     return result;
 }
 
@@ -234,6 +253,11 @@ VectorResult vector_result(const GpuConfig& config, const std::string& kind, con
     result.memory_cycles = static_cast<int64_t>(std::ceil(dram_cycles(config, bytes)));
     result.cycles =
         result.memory_cycles + static_cast<int64_t>(launches * config.launch_seconds * config.clock_hz);
+    result.busy.push_back(
+        {vector_kernels, static_cast<double>(result.cycles), {{"lane_cycles", result.lane_cycles}}});
+    if (result.memory_cycles > 0)
+        result.busy.push_back(
+            {dram, static_cast<double>(result.memory_cycles), dram_figures(result.activity)});
     return result;
 }
 
@@ -303,7 +327,7 @@ std::vector<std::string> gpu_names() {
 }
 
 GpuConfig load_gpu_config(std::string_view name, const std::string& file,
-                          std::span<const std::string> settings) {
+                          std::span<const std::string> settings, std::string_view where) {
     const auto found =
         std::find_if(gpus.begin(), gpus.end(), [&](const GpuConfig* gpu) { return gpu->name == name; });
     if (found == gpus.end()) {
@@ -311,9 +335,7 @@ GpuConfig load_gpu_config(std::string_view name, const std::string& file,
         refuse("unknown GPU '{}'{}", name, suggestion(name, known));
     }
     GpuConfig config = **found;
-    const std::vector<Parameter> list = parameters(config);
-    if (!file.empty()) apply_toml(list, read_file(file, size_t{1} << 20), file);
-    for (const std::string& setting : settings) apply_setting(list, setting);
+    configure(parameters(config), file, settings, where);
     return config;
 }
 
@@ -340,14 +362,9 @@ GpuProduct gpu_product(const GpuConfig& config, const Product& product, bool spa
 
 Report simulate_gpu(const GpuConfig& config, const Workload& workload) {
     check(workload);
-    Report report;
-    report.network = workload.name;
-    report.method = workload.method;
-    report.accelerator = config.name;
-    report.images = workload.images;
-    report.elements = int64_t{config.sms} * config.dense_multiply_adds_per_cycle;
-    report.clock_hz = config.clock_hz;
-    report.dram_bytes_per_cycle = config.dram_bytes_per_second * config.dram_efficiency / config.clock_hz;
+    const int64_t elements = int64_t{config.sms} * config.dense_multiply_adds_per_cycle;
+    Report report = report_of(workload, config.name, elements, config.clock_hz);
+    report.tracks = track_names;
     Verdicts verdicts;
     for (const Product& product : workload.products)
         report.products.push_back(result_of(config, product, verdicts));
@@ -356,14 +373,13 @@ Report simulate_gpu(const GpuConfig& config, const Workload& workload) {
     for (const VectorOp& op : workload.vector_ops)
         report.vector_work.push_back(vector_result(config, op.kind, op.layer, op.stage, op.elements, 0));
     for (const Update& update : workload.updates) {
-        const int64_t elements = update.rows * update.cols * update.repeats;
-        const double packed = 2.0 * compact_share * static_cast<double>(elements) * update.directions();
+        const int64_t count = update.rows * update.cols * update.repeats;
+        const double packed = 2.0 * compact_share * static_cast<double>(count) * update.directions();
         report.vector_work.push_back(
-            vector_result(config, update.kind, update.layer, Stage::WU, elements, packed));
+            vector_result(config, update.kind, update.layer, Stage::WU, count, packed));
     }
-    place_in_order(report, workload);
-    report.seconds = static_cast<double>(report.total_cycles) / config.clock_hz;
+    take_turns(report, workload);
     return report;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::stc

@@ -142,7 +142,8 @@ void check(const Product& product) {
 }
 
 void check(const Workload& workload) {
-    if (workload.products.empty()) refuse("the workload {} has no matrix product", workload.name);
+    if (workload.products.empty() && workload.vector_ops.empty() && workload.updates.empty())
+        refuse("the workload {} has neither products nor other work", workload.name);
     for (const Product& product : workload.products) check(product);
 }
 

@@ -1,6 +1,7 @@
 #include "enmesh/accel/workload/workload_of.hpp"
 
 #include <map>
+#include <set>
 
 #include "accel/workload/vector_kinds.hpp"
 #include "enmesh/base/arithmetic.hpp"
@@ -19,7 +20,9 @@ class Reader {
         collect_packed_forms();
         for (size_t i = 0; i < graph_.nodes().size(); ++i) {
             position_ = static_cast<int64_t>(i);
+            const size_t before = items();
             read_node(graph_.nodes()[i]);
+            trace_needs(graph_.nodes()[i], items() > before);
         }
         return std::move(workload_);
     }
@@ -28,6 +31,24 @@ class Reader {
     const ValueType& type(ValueId id) const { return graph_.type(id); }
     const Shape& in(const Node& node, size_t i) const { return type(node.inputs[i]).shape; }
     const Shape& out(const Node& node) const { return type(node.outputs[0]).shape; }
+
+    size_t items() const {
+        return workload_.products.size() + workload_.vector_ops.size() + workload_.updates.size();
+    }
+
+    /// What a node reads, seen through the nodes that are no work of their own.
+    void trace_needs(const Node& node, bool works) {
+        std::set<int64_t> needs;
+        for (const ValueId input : node.inputs)
+            if (const auto made = makers_.find(input.index); made != makers_.end())
+                needs.insert(made->second.begin(), made->second.end());
+        std::vector<int64_t> list(needs.begin(), needs.end());
+        if (works) {
+            workload_.needs[position_] = std::move(list);
+            list = {position_};
+        }
+        for (const ValueId output : node.outputs) makers_[output.index] = list;
+    }
 
     /// Which packed forms the update of each parameter writes.
     void collect_packed_forms() {
@@ -222,6 +243,7 @@ class Reader {
     const Graph& graph_;
     Workload workload_;
     std::map<int, std::map<GroupAxis, Pattern>> packed_forms_;
+    std::map<int, std::vector<int64_t>> makers_;  ///< of a value: the positions that it comes from
     int64_t position_ = 0;
 };
 

@@ -1,4 +1,4 @@
-#include "enmesh/accel/sat/explore.hpp"
+#include "enmesh/accel/common/explore.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,7 +12,6 @@
 #include "cli/commands.hpp"
 #include "cli/options/accel_options.hpp"
 #include "cli/options/run_options.hpp"
-#include "enmesh/accel/report/energy.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/fnv.hpp"
@@ -37,7 +36,7 @@ Json to_json(const accel::PointResult& r) {
     const bool ran = r.error.empty();
     json["total_cycles"] = ran ? Json(r.total_cycles) : Json(nullptr);
     json["seconds"] = ran ? Json(r.seconds) : Json(nullptr);
-    json["joules"] = ran ? Json(r.joules) : Json(nullptr);
+    json["joules"] = ran && r.joules ? Json(*r.joules) : Json(nullptr);
     if (!ran) json["error"] = r.error;
     return json;
 }
@@ -50,7 +49,7 @@ accel::PointResult from_json(const Json& json) {
     if (!r.error.empty()) return r;
     r.total_cycles = json.at("total_cycles");
     r.seconds = json.at("seconds");
-    r.joules = json.at("joules");
+    if (const Json& joules = json.at("joules"); !joules.is_null()) r.joules = joules.get<double>();
     return r;
 }
 
@@ -156,19 +155,40 @@ uint64_t content_of(const std::vector<std::string>& files) {
     return hash;
 }
 
-/// The file that an energy table comes from; "" for a built-in one.
-std::string energy_file(const std::string& name) { return accel::built_in_energy(name).empty() ? name : ""; }
-
-/// What a point's own energy table holds, where the sweep names a file: 16 digits, else "".
-std::string table_content(const accel::DesignPoint& point) {
-    for (const char* const key : {"energy.table", "table"}) {
-        const std::string table = point.value(key);
-        if (!table.empty() && !energy_file(table).empty()) return fmt::format("{:016x}", content_of({table}));
-    }
-    return "";
+/// The files that the values of these parameters name.
+std::vector<std::string> files_of(std::span<const accel::Parameter* const> parameters,
+                                  const std::string& value) {
+    std::vector<std::string> files;
+    for (const accel::Parameter* const parameter : parameters)
+        if (parameter->or_file && std::ranges::find(parameter->choices, value) == parameter->choices.end())
+            files.push_back(value);
+    return files;
 }
 
-std::string subject_of(const Options& options, accel::SatConfig config) {
+/// The files that the machine's own parameters name.
+std::vector<std::string> files_of(const accel::Accelerator& machine) {
+    const std::unique_ptr<accel::Accelerator> copy = machine.clone();
+    std::vector<std::string> files;
+    for (const accel::Parameter& parameter : copy->parameters()) {
+        if (const auto* const text = std::get_if<std::string*>(&parameter.field)) {
+            const std::array one = {&parameter};
+            std::ranges::copy(files_of(one, **text), std::back_inserter(files));
+        }
+    }
+    return files;
+}
+
+/// What the files hold that a point's own settings name: 16 digits, "" where they name none.
+std::string table_content(const accel::Accelerator& base, const accel::DesignPoint& point) {
+    const std::unique_ptr<accel::Accelerator> copy = base.clone();
+    const std::vector<accel::Parameter> list = copy->parameters();
+    std::vector<std::string> files;
+    for (const auto& [key, value] : point.settings)
+        std::ranges::copy(files_of(accel::parameters_named(list, key), value), std::back_inserter(files));
+    return files.empty() ? "" : fmt::format("{:016x}", content_of(files));
+}
+
+std::string subject_of(const Options& options, const accel::Accelerator& machine) {
     const AccelOptions& a = options.accel;
     const ModelRequest& m = a.model;
     std::string text = fmt::format("{} {} {} {} {} {} {} {}", a.topology, m.model, m.classes.value_or(0),
@@ -178,10 +198,10 @@ std::string subject_of(const Options& options, accel::SatConfig config) {
         if (layer.pattern.m != 0) text += " " + to_string(layer.pattern);
     }
     if (m.on_demand) text += " on-demand";
-    const std::string machine = accel::to_toml(accel::parameters(config));
-    return fmt::format("{} machine {:016x} inputs {:016x} cost model {}", text, fnv1a(machine),
-                       content_of({a.topology, onnx_file(m), energy_file(config.energy)}),
-                       accel::cost_model_version);
+    std::vector<std::string> inputs = files_of(machine);
+    inputs.insert(inputs.begin(), {a.topology, onnx_file(m)});
+    return fmt::format("{} machine {} {:016x} inputs {:016x} cost model {}", text, machine.name(),
+                       fnv1a(accel::config_text(machine)), content_of(inputs), machine.cost_model_version());
 }
 
 /// One workload per swept pattern, made before the threads start.
@@ -205,8 +225,8 @@ void print_front(std::span<const accel::PointResult> results) {
     std::printf("%-64s %12s %12s %10s\n", "Pareto front", "seconds", "joules", "elements");
     for (const accel::PointResult& r : results) {
         if (r.pareto)
-            std::printf("%-64s %12.5g %12.5g %10lld\n", r.label.c_str(), r.seconds, r.joules,
-                        static_cast<long long>(r.elements));
+            fmt::print("{:<64} {:>12.5g} {:>12} {:>10}\n", r.label, r.seconds,
+                       r.joules ? fmt::format("{:.5g}", *r.joules) : "-", r.elements);
     }
     const auto failed = std::count_if(results.begin(), results.end(),
                                       [](const accel::PointResult& r) { return !r.error.empty(); });
@@ -214,14 +234,14 @@ void print_front(std::span<const accel::PointResult> results) {
         std::printf("%lld points cannot run (see points.jsonl)\n", static_cast<long long>(failed));
 }
 
-std::vector<accel::PointResult> run_points(const Options& options, const accel::SatConfig& base,
+std::vector<accel::PointResult> run_points(const Options& options, const accel::Accelerator& base,
                                            std::span<const accel::DesignPoint> points) {
     // A bad value is refused before the folder is looked at, and before any work.
-    for (const accel::DesignPoint& point : points) config_of(base, point);
+    for (const accel::DesignPoint& point : points) machine_of(base, point, "--sweep");
     const std::map<std::string, accel::Workload> steps = workloads(options, points);
     std::map<std::string, std::string> tables;
     for (const accel::DesignPoint& point : points) {
-        if (const std::string content = table_content(point); !content.empty())
+        if (const std::string content = table_content(base, point); !content.empty())
             tables.emplace(point.label(), content);
     }
     PointFile file(options.out, subject_of(options, base), std::move(tables));
@@ -259,13 +279,15 @@ std::vector<accel::PointResult> run_points(const Options& options, const accel::
     return results;
 }
 
-void check_files(const Options& options, const accel::SatConfig& base, std::span<const accel::Sweep> sweeps) {
-    std::vector<NamedFile> inputs = input_files(options.accel, base.energy);
-    for (const accel::Sweep& sweep : sweeps) {
-        if (sweep.key != "energy.table" && sweep.key != "table") continue;
-        for (const std::string& table : sweep.values)
-            if (accel::built_in_energy(table).empty()) inputs.push_back({"--sweep " + sweep.key, table});
-    }
+void check_files(const Options& options, const accel::Accelerator& base,
+                 std::span<const accel::DesignPoint> points) {
+    std::vector<NamedFile> inputs = input_files(options.accel, &base);
+    const std::unique_ptr<accel::Accelerator> copy = base.clone();
+    const std::vector<accel::Parameter> list = copy->parameters();
+    for (const accel::DesignPoint& point : points)
+        for (const auto& [key, value] : point.settings)
+            for (const std::string& file : files_of(accel::parameters_named(list, key), value))
+                inputs.push_back({"--sweep " + key, file});
     const std::filesystem::path out(options.out);
     require_apart({{"--out", out / "points.jsonl"}, {"--out", out / "pareto.svg"}, {"--json", options.json}},
                   inputs);
@@ -273,11 +295,10 @@ void check_files(const Options& options, const accel::SatConfig& base, std::span
 }
 
 void run(const Options& options) {
-    if (options.accel.accel != "sat") refuse("--accel {}: only sat is explored", options.accel.accel);
     if (options.threads < 0) refuse("--threads {}: must be at least 1", options.threads);
     if (options.threads > 0) set_threads(options.threads);
     std::vector<accel::Sweep> sweeps;
-    for (const std::string& text : options.sweeps) sweeps.push_back(accel::parse_sweep(text));
+    for (const std::string& text : options.sweeps) sweeps.push_back(accel::parse_sweep(text, "--sweep"));
     for (const accel::Sweep& sweep : sweeps) {
         if (sweep.key != "pattern") continue;
         if (!options.accel.topology.empty())
@@ -285,15 +306,16 @@ void run(const Options& options) {
         if (options.accel.model.method == "dense")
             refuse("--sweep pattern: method dense knows no pattern; give --method");
     }
-    const std::vector<accel::DesignPoint> points = accel::design_points(sweeps);
-    const accel::SatConfig base = load_sat(options.accel);
-    check_files(options, base, sweeps);
-    std::vector<accel::PointResult> results = run_points(options, base, points);
+    const std::unique_ptr<accel::Accelerator> base = load_machine(options.accel);
+    const std::vector<accel::DesignPoint> points = accel::design_points(*base, sweeps, "--sweep");
+    check_files(options, *base, points);
+    std::vector<accel::PointResult> results = run_points(options, *base, points);
     accel::mark_pareto(results);
     const std::string what =
         options.accel.model.model.empty() ? options.accel.topology : options.accel.model.model;
     write_file(options.out + "/pareto.svg",
-               accel::to_svg(results, fmt::format("{} on SAT: {} design points", what, results.size())));
+               accel::to_svg(results,
+                             fmt::format("{} on {}: {} design points", what, base->name(), results.size())));
     if (!options.json.empty()) {
         Json json = Json::array();
         for (const accel::PointResult& r : results) {
@@ -309,9 +331,10 @@ void run(const Options& options) {
 
 void add_explore(CLI::App& app) {
     const auto options = std::make_shared<Options>();
-    CLI::App* command = app.add_subcommand("explore",
-                                           "Sweep SAT's parameters, schedule every point, and find the "
-                                           "Pareto front of time, energy and elements");
+    CLI::App* command =
+        app.add_subcommand("explore",
+                           "Sweep an accelerator's parameters, schedule every point, and find the "
+                           "Pareto front of time, energy and elements");
     add_workload_options(*command, options->accel);
     add_machine_options(*command, options->accel);
     command

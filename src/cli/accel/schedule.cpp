@@ -1,5 +1,3 @@
-#include "enmesh/accel/sat/schedule.hpp"
-
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,31 +18,34 @@ struct Options {
 };
 
 void run(const Options& options) {
-    if (options.accel.accel != "sat") refuse("--accel {}: only sat is scheduled", options.accel.accel);
+    require_facility(*named_machine(options.accel), accel::Facility::schedule, "schedule");
     if (!options.check.empty() && (!options.out.empty() || !options.json.empty()))
         refuse("--check writes nothing: leave out {}", options.out.empty() ? "--json" : "--out");
-    const accel::SatConfig config = load_sat(options.accel);
+    const std::unique_ptr<accel::Accelerator> machine = load_machine(options.accel);
     require_apart({{"--out", options.out}, {"--json", options.json}},
-                  input_files(options.accel, config.energy));
+                  input_files(options.accel, machine.get()));
     require_writable_results({options.out, options.json});
     const accel::Workload workload = load_workload(options.accel);
     if (!options.check.empty()) {
-        accel::read_schedule(options.check, config, workload);
+        accel::read_schedule(*machine, options.check, workload);
         std::fprintf(stderr, "%s fits the network and the machine\n", options.check.c_str());
         return;
     }
     const Timer timer;
-    const accel::Schedule schedule = accel::find_schedule(config, workload);
+    const accel::SchedulePtr schedule = machine->plan(workload);
     const double seconds = timer.seconds();
-    const std::string text = accel::to_toml(config, workload, schedule);
+    const std::string text = machine->schedule_text(workload, *schedule);
     write_result(options.out.empty() ? "-" : options.out, text);
-    const accel::Report report = accel::simulate(config, workload, schedule);
+    const accel::Report report = machine->cost(workload, *schedule);
     if (!options.json.empty()) {
+        const nlohmann::ordered_json joules = report.energy_table.empty()
+                                                  ? nlohmann::ordered_json(nullptr)
+                                                  : nlohmann::ordered_json(report.energy.total());
         const nlohmann::ordered_json json = {{"products", workload.products.size()},
                                              {"search_seconds", seconds},
                                              {"total_cycles", report.total_cycles},
                                              {"seconds", report.seconds},
-                                             {"joules", report.energy.total()}};
+                                             {"joules", joules}};
         write_result(options.json, json.dump(1) + "\n");
     }
     std::fprintf(stderr, "%zu products scheduled in %.3f s: %lld cycles, %.6g s a step (simulated)\n",
@@ -57,7 +58,7 @@ void run(const Options& options) {
 void add_schedule(CLI::App& app) {
     const auto options = std::make_shared<Options>();
     CLI::App* command = app.add_subcommand(
-        "schedule", "Find the fastest schedule of a training step on SAT, and write or check it");
+        "schedule", "Find the fastest schedule of a training step on an accelerator, and write or check it");
     add_workload_options(*command, options->accel);
     add_machine_options(*command, options->accel);
     command->add_option("--out", options->out, "schedule file (TOML); standard output if left out");

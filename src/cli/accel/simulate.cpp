@@ -10,7 +10,6 @@
 #include "cli/commands.hpp"
 #include "cli/options/accel_options.hpp"
 #include "cli/options/run_options.hpp"
-#include "enmesh/accel/stc/gpu.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/timer.hpp"
@@ -41,31 +40,24 @@ accel::ProductChoice chosen(const Options& options) {
 
 uint64_t seed_of(const Options& options) { return static_cast<uint64_t>(options.seed.value_or(1)); }
 
-void print_registers(const Options& options) {
-    const accel::Workload workload = load_workload(options.accel);
-    const accel::SatConfig config = load_sat(options.accel);
-    const accel::Schedule schedule = options.schedule.empty()
-                                         ? accel::find_schedule(config, workload)
-                                         : accel::read_schedule(options.schedule, config, workload);
-    write_result("-", accel::registers_at(config, workload, schedule, seed_of(options), chosen(options),
-                                          *options.state_at));
+/// Whether --out also receives the machine's schedule and the configuration that it fits.
+bool keeps_its_setting(const accel::Accelerator& machine) {
+    return machine.lacks(accel::Facility::schedule).empty();
 }
 
-accel::Report run_systolic(const Options& options) {
-    const accel::Workload workload = load_workload(options.accel);
-    const accel::SystolicConfig config =
-        accel::load_systolic_config(options.accel.config, options.accel.settings);
-    bool sparse = false;
-    for (const accel::Product& product : workload.products) sparse = sparse || product.is_sparse();
-    if (sparse) std::fputs("note: the systolic array is dense; N:M columns are not used\n", stderr);
-    return accel::simulate_systolic(config, workload,
-                                    options.accel.dataflow.empty() ? "auto" : options.accel.dataflow);
+accel::SchedulePtr schedule_of(const Options& options, const accel::Accelerator& machine,
+                               const accel::Workload& workload) {
+    return options.schedule.empty() ? machine.plan(workload)
+                                    : accel::read_schedule(machine, options.schedule, workload);
 }
 
-accel::Report run_gpu(const Options& options) {
-    const AccelOptions& a = options.accel;
-    if (!a.dataflow.empty()) refuse("--dataflow goes with --accel sat and systolic");
-    return accel::simulate_gpu(accel::load_gpu_config(a.accel, a.config, a.settings), load_workload(a));
+void print_registers(const Options& options, const accel::Accelerator& machine) {
+    const accel::Workload workload = load_workload(options.accel);
+    const accel::SchedulePtr schedule = schedule_of(options, machine, workload);
+    const std::string text = in_the_name_of(fmt::format("--state-at {}", *options.state_at), [&] {
+        return machine.registers(workload, *schedule, seed_of(options), chosen(options), *options.state_at);
+    });
+    write_result("-", text);
 }
 
 std::string exact_text(const accel::ExactRun& exact) {
@@ -78,33 +70,34 @@ std::string exact_text(const accel::ExactRun& exact) {
         static_cast<double>(exact.element_cycles) / exact.host_seconds);
 }
 
-accel::ExactRun run_exact(const Options& options, const accel::SatConfig& config,
+accel::ExactRun run_exact(const Options& options, const accel::Accelerator& machine,
                           const accel::Workload& workload, const accel::Schedule& schedule,
                           const accel::Report& report) {
     report::LineMeter meter;
     const Timer timer;
-    return accel::run_exact(
-        config, workload, schedule, report, seed_of(options), chosen(options), [&](double done, double all) {
-            if (!meter.due()) return;
-            meter.show(fmt::format("exact: {:.3g} of {:.3g} element-cycles, {} left", done, all,
-                                   report::format_duration(timer.seconds() * (all / done - 1))));
-        });
+    const auto progress = [&](double done, double all) {
+        if (!meter.due()) return;
+        meter.show(fmt::format("exact: {:.3g} of {:.3g} element-cycles, {} left", done, all,
+                               report::format_duration(timer.seconds() * (all / done - 1))));
+    };
+    return in_the_name_of("--exact", [&] {
+        return machine.execute(workload, schedule, report,
+                               {.seed = seed_of(options), .choice = chosen(options), .progress = progress});
+    });
 }
 
-accel::Report run_sat(const Options& options, const accel::SatConfig& config) {
+accel::Report run_machine(const Options& options, const accel::Accelerator& machine) {
     const accel::Workload workload = load_workload(options.accel);
-    const accel::Schedule schedule = options.schedule.empty()
-                                         ? accel::find_schedule(config, workload)
-                                         : accel::read_schedule(options.schedule, config, workload);
-    if (!options.out.empty()) {
+    print_note(machine, workload);
+    const accel::SchedulePtr schedule = schedule_of(options, machine, workload);
+    if (!options.out.empty() && keeps_its_setting(machine)) {
         make_writable_directory(options.out);
-        write_file(options.out + "/schedule.toml", accel::to_toml(config, workload, schedule));
-        accel::SatConfig shown = config;
-        write_file(options.out + "/config.toml", accel::to_toml(accel::parameters(shown)));
+        write_file(options.out + "/schedule.toml", machine.schedule_text(workload, *schedule));
+        write_file(options.out + "/config.toml", accel::config_text(machine));
     }
-    accel::Report report = accel::simulate(config, workload, schedule);
+    accel::Report report = machine.cost(workload, *schedule);
     if (options.exact) {
-        const accel::ExactRun exact = run_exact(options, config, workload, schedule, report);
+        const accel::ExactRun exact = run_exact(options, machine, workload, *schedule, report);
         std::fputs(exact_text(exact).c_str(), stderr);
         report.exact = exact;
     }
@@ -125,21 +118,8 @@ void write_all(const Options& options, const accel::Report& report) {
         write_result("-", accel::to_table(report));
 }
 
-std::string config_text(const AccelOptions& options) {
-    if (options.accel == "sat") {
-        accel::SatConfig sat = load_sat(options);
-        return accel::to_toml(accel::parameters(sat));
-    }
-    if (options.accel == "systolic") {
-        accel::SystolicConfig systolic = accel::load_systolic_config(options.config, options.settings);
-        return accel::to_toml(accel::parameters(systolic));
-    }
-    accel::GpuConfig gpu = accel::load_gpu_config(options.accel, options.config, options.settings);
-    return accel::to_toml(accel::parameters(gpu));
-}
-
 /// Refuses options that would be ignored.
-void check_options(const Options& options, bool sat) {
+void check_options(const Options& options, const accel::Accelerator& machine) {
     const bool steps = options.exact, shows = options.state_at.has_value();
     const std::array<std::pair<const char*, bool>, 4> files = {{{"--json", !options.json.empty()},
                                                                 {"--csv", !options.csv.empty()},
@@ -157,9 +137,9 @@ void check_options(const Options& options, bool sat) {
             refuse("{} writes no report: leave out {}", shows ? "--state-at" : "--print-config", name);
     if ((options.json == "-") + (options.csv == "-") + (options.trace == "-") > 1)
         refuse("only one of --json, --csv and --trace can go to standard output");
-    if (!sat && !options.schedule.empty()) refuse("--schedule goes with --accel sat");
-    if (!sat && steps) refuse("--exact goes with --accel sat");
-    if (!sat && shows) refuse("--state-at goes with --accel sat");
+    if (!options.schedule.empty()) require_facility(machine, accel::Facility::schedule, "--schedule");
+    if (steps) require_facility(machine, accel::Facility::exact, "--exact");
+    if (shows) require_facility(machine, accel::Facility::registers, "--state-at");
     if (steps && shows) refuse("--exact and --state-at exclude each other");
     const bool chooses = !options.layer.empty() || !options.stage.empty();
     if (chooses && !steps && !shows) refuse("--layer and --stage go with --exact or --state-at");
@@ -167,15 +147,14 @@ void check_options(const Options& options, bool sat) {
     if (options.seed.has_value() && !steps && !shows) refuse("--seed goes with --exact or --state-at");
 }
 
-/// `sat` is the machine, read once (a pipe holds it only once); none for another accelerator.
-void check_files(const Options& options, const std::optional<accel::SatConfig>& sat) {
-    std::vector<NamedFile> inputs = input_files(options.accel, sat ? sat->energy : "");
+void check_files(const Options& options, const accel::Accelerator& machine) {
+    std::vector<NamedFile> inputs = input_files(options.accel, &machine);
     inputs.push_back({"--schedule", options.schedule});
     std::vector<NamedFile> outputs = {
         {"--json", options.json}, {"--csv", options.csv}, {"--trace", options.trace}};
     if (!options.out.empty()) {
         std::vector<std::string> names = {"report.json", "report.csv", "trace.json"};
-        if (sat) names.insert(names.end(), {"schedule.toml", "config.toml"});
+        if (keeps_its_setting(machine)) names.insert(names.end(), {"schedule.toml", "config.toml"});
         for (const std::string& name : names)
             outputs.push_back({"--out", std::filesystem::path(options.out) / name});
     }
@@ -184,24 +163,16 @@ void check_files(const Options& options, const std::optional<accel::SatConfig>& 
 }
 
 void run(const Options& options) {
-    const std::string& accel = options.accel.accel;
-    std::vector<std::string> gpus = accel::gpu_names(), known = gpus;
-    known.insert(known.end(), {"sat", "systolic"});
-    if (std::find(known.begin(), known.end(), accel) == known.end())
-        refuse("--accel {}: no such accelerator{}", accel, suggestion(accel, known));
-    const bool sat = accel == "sat";
-    check_options(options, sat);
+    check_options(options, *named_machine(options.accel));
+    // Read once: a pipe holds it only once.
+    const std::unique_ptr<accel::Accelerator> machine = load_machine(options.accel);
     if (options.print_config) {
-        write_result("-", config_text(options.accel));
+        write_result("-", accel::config_text(*machine));
         return;
     }
-    if (options.state_at.has_value()) return print_registers(options);
-    const std::optional<accel::SatConfig> machine =
-        sat ? std::optional(load_sat(options.accel)) : std::nullopt;
-    check_files(options, machine);
-    write_all(options, sat                   ? run_sat(options, *machine)
-                       : accel == "systolic" ? run_systolic(options)
-                                             : run_gpu(options));
+    if (options.state_at.has_value()) return print_registers(options, *machine);
+    check_files(options, *machine);
+    write_all(options, run_machine(options, *machine));
 }
 
 }  // namespace
@@ -228,9 +199,10 @@ void add_simulate(CLI::App& app) {
                         "the layer that --exact and --state-at run (all; the first)");
     command->add_option("--stage", options->stage, "its product: FF, BP or WG (all; the first)");
     command->add_option("--seed", options->seed, "of the values of --exact and --state-at (1)");
-    command->add_option(
-        "--out", options->out,
-        "folder for report.json, report.csv, trace.json, and SAT's schedule.toml and config.toml");
+    command->add_option("--out", options->out,
+                        "folder for report.json, report.csv, trace.json, and, where the machine has a "
+                        "scheduler, schedule.toml "
+                        "and config.toml");
     command->add_flag(
         "--print-config", options->print_config,
         "print the accelerator's parameters as commented TOML, defaults and settings applied, and stop");
@@ -249,6 +221,10 @@ void add_simulate(CLI::App& app) {
         "  enmesh simulate --model resnet50 --classes 1000 --image 3x224x224 --batch 256 --method asp "
         "--pattern 2:4 --accel "
         "stc-a100\n"
+        "  enmesh simulate --model resnet18 --batch 512 --method bdwp --pattern 2:8 --accel sat+systolic "
+        "--set "
+        "systolic.frequency_hz=2e8\n"
+        "      --set mixed.turns='side by side'\n"
         "  enmesh simulate --print-config > sat.toml");
     command->callback([options] { run(*options); });
 }

@@ -1,5 +1,6 @@
 #include "cli/options/accel_options.hpp"
 
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -7,7 +8,6 @@
 
 #include "cli/options/run_options.hpp"
 #include "cli/train/starting_weights.hpp"
-#include "enmesh/accel/report/energy.hpp"
 #include "enmesh/accel/workload/topology.hpp"
 #include "enmesh/accel/workload/workload_of.hpp"
 #include "enmesh/base/error.hpp"
@@ -25,17 +25,17 @@ void add_workload_options(CLI::App& app, AccelOptions& options) {
 }
 
 void add_machine_options(CLI::App& app, AccelOptions& options) {
-    app.add_option("--accel", options.accel,
-                   "sat (N:M training accelerator), systolic (dense array, SCALE-Sim convention), or "
-                   "stc-a100, stc-h100, stc-h200 "
-                   "(GPUs with Sparse Tensor Cores)")
+    std::string machines;
+    for (const accel::RegisteredAccelerator& machine : accel::registered_accelerators())
+        machines += fmt::format("{} ({}), ", machine.name, machine.about);
+    app.add_option("--accel", options.accel, machines + "or A+B: both, WG on B and all else on A")
         ->capture_default_str();
     app.add_option("--config", options.config, "TOML file of machine parameters (see --print-config)");
     app.add_option("--set", options.settings, "key=value, over the file; may be repeated")
         ->allow_extra_args(false)
         ->take_all();
     app.add_option("--dataflow", options.dataflow,
-                   "ws, os, is (systolic only) or auto, the fastest for each product");
+                   "ws, os or is, as far as the machine runs them, or auto, the fastest for each product");
 }
 
 accel::Workload load_workload(const AccelOptions& options) {
@@ -62,23 +62,80 @@ accel::Workload load_workload(const AccelOptions& options) {
     return accel::read_topology(options.topology);
 }
 
-accel::SatConfig load_sat(const AccelOptions& options) {
-    accel::SatConfig config = accel::load_sat_config(options.config, options.settings);
-    if (options.dataflow.empty()) return config;
-    if (options.dataflow == "is")
-        refuse("--dataflow is: SAT runs ws, os or auto; is belongs to --accel systolic");
-    const std::vector<std::string> known = {"ws", "os", "auto"};
-    if (std::find(known.begin(), known.end(), options.dataflow) == known.end())
-        refuse("--dataflow {}: is none of ws, os and auto{}", options.dataflow,
-               suggestion(options.dataflow, known));
-    config.dataflow = options.dataflow;
-    return config;
+namespace {
+
+/// The rows that --dataflow may mean.
+std::vector<accel::Parameter> dataflows_of(accel::Accelerator& machine) {
+    std::vector<accel::Parameter> rows;
+    for (const accel::Parameter& parameter : machine.parameters())
+        if (parameter.short_name() == "dataflow") rows.push_back(parameter);
+    return rows;
 }
 
-std::vector<NamedFile> input_files(const AccelOptions& options, const std::string& energy) {
+/// "ws, os and auto"
+std::string listed(std::span<const std::string> names, const std::string& last) {
+    return fmt::format("{} {} {}", fmt::join(names.first(names.size() - 1), ", "), last, names.back());
+}
+
+bool has(std::span<const std::string> names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+[[noreturn]] void refuse_dataflow(const accel::Accelerator& machine, const std::string& dataflow,
+                                  std::span<const std::string> known) {
+    for (const accel::RegisteredAccelerator& other : accel::registered_accelerators())
+        for (const accel::Parameter& row : dataflows_of(*other.make()))
+            if (has(row.choices, dataflow))
+                refuse("--dataflow {0}: {1} runs {2}; {0} belongs to --accel {3}", dataflow, machine.name(),
+                       listed(known, "or"), other.name);
+    refuse("--dataflow {}: is none of {}{}", dataflow, listed(known, "and"), suggestion(dataflow, known));
+}
+
+void set_dataflow(accel::Accelerator& machine, const std::string& dataflow) {
+    require_facility(machine, accel::Facility::dataflow, "--dataflow");
+    const std::vector<accel::Parameter> rows = dataflows_of(machine);
+    if (rows.size() > 1)
+        refuse("--dataflow: {} has two engines: set {} or {}", machine.name(), rows[0].key, rows[1].key);
+    if (!has(rows.front().choices, dataflow)) refuse_dataflow(machine, dataflow, rows.front().choices);
+    *std::get<std::string*>(rows.front().field) = dataflow;
+}
+
+}  // namespace
+
+std::unique_ptr<accel::Accelerator> named_machine(const AccelOptions& options) {
+    try {
+        return accel::make_accelerator(options.accel);
+    } catch (const Error& error) {
+        throw Error(error.kind(), fmt::format("--accel {}", error.what()));
+    }
+}
+
+std::unique_ptr<accel::Accelerator> load_machine(const AccelOptions& options) {
+    std::unique_ptr<accel::Accelerator> machine = named_machine(options);
+    accel::configure(*machine, options.config, options.settings, "--set");
+    if (!options.dataflow.empty()) set_dataflow(*machine, options.dataflow);
+    return machine;
+}
+
+void require_facility(const accel::Accelerator& machine, accel::Facility facility,
+                      const std::string& option) {
+    if (const std::string why = machine.lacks(facility); !why.empty())
+        refuse("{} does not go with --accel {}: {}", option, machine.name(), why);
+}
+
+void print_note(const accel::Accelerator& machine, const accel::Workload& workload) {
+    const std::string note = accel::note_on(machine, workload);
+    if (!note.empty()) fmt::print(stderr, "note: {}\n", note);
+}
+
+std::vector<NamedFile> input_files(const AccelOptions& options, const accel::Accelerator* machine) {
     std::vector<NamedFile> files = {{"--topology", options.topology}, {"--config", options.config}};
     if (names_onnx(options.model)) files.push_back({"--model", options.model.model});
-    if (accel::built_in_energy(energy).empty()) files.push_back({"energy.table", energy});
+    if (machine == nullptr) return files;
+    const std::unique_ptr<accel::Accelerator> copy = machine->clone();
+    for (const accel::Parameter& parameter : copy->parameters())
+        if (parameter.names_file())
+            files.push_back({parameter.key, *std::get<std::string*>(parameter.field)});
     return files;
 }
 

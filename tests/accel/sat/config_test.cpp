@@ -3,10 +3,11 @@
 #include <gtest/gtest.h>
 
 #include "enmesh/accel/report/energy.hpp"
+#include "enmesh/accel/systolic/machine.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 std::string refusal(const auto& action) {
@@ -30,7 +31,7 @@ std::string toml_refusal(const std::string& text) {
 std::string set_refusal(const std::string& setting) {
     return refusal([&] {
         const std::vector<std::string> settings = {setting};
-        load_sat_config("", settings);
+        load_sat_config("", settings, "--set");
     });
 }
 
@@ -106,8 +107,8 @@ TEST(Config, RefusesWithFileLineAndNearestName) {
 
 TEST(Config, EveryParameterSaysWhatItIsAndWhereItsDefaultComesFrom) {
     SatConfig sat;
-    SystolicConfig systolic;
-    for (const std::vector<Parameter>& list : {parameters(sat), parameters(systolic)})
+    systolic::SystolicConfig dense;
+    for (const std::vector<Parameter>& list : {parameters(sat), parameters(dense)})
         for (const Parameter& parameter : list) {
             EXPECT_FALSE(parameter.about.empty()) << parameter.key;
             EXPECT_TRUE(parameter.origin.starts_with("ours") || parameter.origin.starts_with("published"))
@@ -189,4 +190,4 @@ TEST(Energy, AddsUpByCause) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

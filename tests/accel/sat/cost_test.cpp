@@ -9,7 +9,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 /// The loop nest walked tile by tile, remembering what the buffers hold: obviously right, and slow.
@@ -378,4 +378,4 @@ TEST(Cost, WhyIllegalNamesBufferAndAmount) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,7 +7,7 @@
 #include "enmesh/accel/sat/schedule.hpp"
 #include "enmesh/base/random.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 using Source = Piece::Source;
@@ -138,4 +138,4 @@ TEST(OperandTiles, ByHand) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

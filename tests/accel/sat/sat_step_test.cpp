@@ -9,7 +9,7 @@
 #include "enmesh/cpu/executor.hpp"
 #include "step/net.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 /// One matrix product of a step as the engine takes it: dense [m][k] and [n][k], and where outputs go.
@@ -343,4 +343,4 @@ TEST(SatStep, ScalingTheLossScalesTheGradients) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

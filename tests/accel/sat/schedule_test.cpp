@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "accel/small_network.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 std::string refusal(const auto& action) {
@@ -46,6 +46,48 @@ TEST(Schedule, CacheKnowsWhatASearchDependsOn) {
     same_as_alone([](SatConfig& c) { c.dataflow = "ws"; });
     make_sparse(w, {1, 4});
     same_as_alone([](SatConfig&) {});
+}
+
+/// A schedule that was found carries its costs: they must not outlive the machine, the product or the mapping
+/// that they are of.
+TEST(Schedule, CostsOfTheSearchAreTakenOnlyWhereTheyHold) {
+    const SatConfig config;
+    Workload w = small_network();
+    make_sparse(w, {2, 8});
+    const Schedule found = find_schedule(config, w);
+    const auto expect_as_read = [&](const SatConfig& machine, const Workload& step,
+                                    const Schedule& schedule) {
+        Schedule bare = schedule;
+        for (ProductSchedule& product : bare.products) product.costs.clear();
+        const Report quick = simulate(machine, step, schedule), slow = simulate(machine, step, bare);
+        EXPECT_EQ(to_json(quick), to_json(slow));
+        return quick.total_cycles;
+    };
+    ASSERT_FALSE(found.products[0].costs.empty());
+    const int64_t cycles = expect_as_read(config, w, found);
+    SatConfig slower = config;
+    slower.memory_peak_bytes_per_second /= 64;
+    EXPECT_GT(expect_as_read(slower, w, found), cycles);
+    Workload twice = w;
+    for (Product& product : twice.products) product.batch = 2;
+    EXPECT_GT(expect_as_read(config, twice, found), cycles);
+    Schedule edited = found;
+    for (ProductSchedule& product : edited.products)
+        for (Mapping& mapping : product.mappings) mapping.engine.interleave = 1;
+    EXPECT_GT(expect_as_read(config, w, edited), cycles);
+}
+
+TEST(Schedule, APhaseTooManyOrTooFewIsRefused) {
+    const SatConfig config;
+    const Workload w = small_network();
+    Schedule schedule = find_schedule(config, w);
+    schedule.products[0].mappings.push_back(schedule.products[0].mappings[0]);
+    EXPECT_NE(refusal([&] { simulate(config, w, schedule); }).find("conv1 FF: the schedule has 2 phases"),
+              std::string::npos);
+    schedule.products[0].mappings.clear();
+    EXPECT_NE(
+        refusal([&] { simulate(config, w, schedule); }).find("the schedule has 0 phases, the product 1"),
+        std::string::npos);
 }
 
 TEST(Schedule, FileReplaysExactly) {
@@ -231,4 +273,4 @@ TEST(Schedule, ChunksHoldWholeGroups) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

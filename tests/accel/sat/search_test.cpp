@@ -9,11 +9,11 @@
 #include "accel/sat/cost.hpp"
 #include "accel/small_network.hpp"
 #include "enmesh/accel/sat/schedule.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
 // What the search finds, held against everything else that could have been chosen.
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 /// Everything the array and the tile grid allow, without bounds, on coarse power-of-two tiles: the search may
@@ -405,4 +405,4 @@ TEST_P(MoreHardware, IsNeverSlower) {
 INSTANTIATE_TEST_SUITE_P(Machines, MoreHardware, ::testing::Range(0, 12));
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -8,7 +8,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 SoreGroup group_of(std::initializer_list<float> ranks) {
@@ -108,4 +108,4 @@ TEST(Sore, RefusesParametersOutOfRange) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

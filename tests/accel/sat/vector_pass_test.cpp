@@ -7,7 +7,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 VectorPass momentum_update() {
@@ -134,4 +134,4 @@ TEST(VectorPass, EveryBitThatMeansNothingIsRefused) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,7 +7,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 TEST(Wuve, TheTableIsSortedAndSane) {
@@ -237,4 +237,4 @@ TEST(Wuve, RefusesParametersOutOfRange) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

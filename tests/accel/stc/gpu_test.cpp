@@ -80,7 +80,7 @@ TEST(Gpu, CyclesAreIdealPlusStalls) {
             EXPECT_NEAR(ideal + r.stalls.total(), static_cast<double>(r.cycles),
                         1e-6 * static_cast<double>(r.cycles));
             EXPECT_LE(r.utilization, 1.0);
-            EXPECT_GE(r.stalls.tail, -1e-6) << r.product.layer << to_string(r.product.stage);
+            EXPECT_GE(r.stalls.of("tail"), -1e-6) << r.product.layer << to_string(r.product.stage);
             sum += r.cycles;
         }
         for (const VectorResult& r : report.vector_work) sum += r.cycles;

@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/systolic/machine.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::systolic {
 namespace {
 
 int64_t cycles(int rows, int cols, Dataflow dataflow, int64_t m, int64_t n, int64_t k) {
@@ -55,24 +55,27 @@ Workload one_product(int64_t m, int64_t n, int64_t k, int64_t batch) {
     return workload;
 }
 
-TEST(Systolic, RefusesSizesThat32BitsWouldCut) {
+Report run(const SystolicConfig& config, const Workload& workload) {
+    return accel::simulate(Machine(config), workload);
+}
+
+TEST(Systolic, RefusesArraysOutOfRange) {
     const Workload small = one_product(4, 4, 4, 1);
-    EXPECT_EQ(simulate_systolic({.rows = 4, .cols = 4}, small, "os").total_cycles, 10);
-    constexpr int64_t beyond = int64_t{1} << 32;
-    EXPECT_THROW(simulate_systolic({.rows = beyond + 4, .cols = 4}, small, "os"), Error);
-    EXPECT_THROW(simulate_systolic({.rows = 4, .cols = beyond + 4}, small, "os"), Error);
+    EXPECT_EQ(run({.rows = 4, .cols = 4, .dataflow = "os"}, small).total_cycles, 10);
+    EXPECT_THROW(run({.rows = 65537, .cols = 4, .dataflow = "os"}, small), Error);
+    EXPECT_THROW(run({.rows = 4, .cols = 0, .dataflow = "os"}, small), Error);
 }
 
 TEST(Systolic, RefusesMoreThan64BitsCount) {
     // 2^50 multiply-adds for each of 2^20.
-    EXPECT_THROW(simulate_systolic({}, one_product(1 << 20, 1 << 20, 1 << 10, 1 << 20), "os"), Error);
+    EXPECT_THROW(run({.dataflow = "os"}, one_product(1 << 20, 1 << 20, 1 << 10, 1 << 20)), Error);
     // Countable multiply-adds on an array of one element, whose folds' fill and drain count too.
     const Workload thin = one_product(1, 1, 1, (int64_t{1} << 62));
-    EXPECT_THROW(simulate_systolic({.rows = 65536, .cols = 65536}, thin, "ws"), Error);
+    EXPECT_THROW(run({.rows = 65536, .cols = 65536, .dataflow = "ws"}, thin), Error);
     Workload twice = one_product(1, 1, 1, (int64_t{1} << 62));
     twice.products.push_back(twice.products.front());
-    EXPECT_THROW(simulate_systolic({.rows = 1, .cols = 1}, twice, "os"), Error);
+    EXPECT_THROW(run({.rows = 1, .cols = 1, .dataflow = "os"}, twice), Error);
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::systolic

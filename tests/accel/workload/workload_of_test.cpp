@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "accel/workload/vector_kinds.hpp"
-#include "enmesh/accel/sat/wuve.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
+#include "enmesh/accel/workload/vector_cost.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/models/models.hpp"
 
@@ -166,6 +168,65 @@ TEST(WorkloadOf, AttentionIsBatchedPerHeadAndImage) {
         EXPECT_FALSE(p.b_is_parameter);
     }
     EXPECT_TRUE(found);
+}
+
+/// Every position that the work at `position` waits for.
+std::set<int64_t> all_needs(const Workload& workload, int64_t position) {
+    std::set<int64_t> all;
+    std::vector<int64_t> open = {position};
+    while (!open.empty()) {
+        const int64_t at = open.back();
+        open.pop_back();
+        for (const int64_t need : workload.needs.at(at))
+            if (all.insert(need).second) open.push_back(need);
+    }
+    return all;
+}
+
+TEST(WorkloadOf, NeedsAreThoseOfTheStepsGraph) {
+    for (const char* method : {"dense", "bdwp", "sdgp", "bdwp+mvue"}) {
+        const Workload workload = workload_of(step_of("resnet9", method, Pattern{2, 4}));
+        std::set<int64_t> work;
+        std::map<std::pair<std::string, Stage>, int64_t> product;
+        int64_t loss = -1;
+        for (const Product& p : workload.products) {
+            work.insert(p.position);
+            product[{p.layer, p.stage}] = p.position;
+        }
+        for (const VectorOp& op : workload.vector_ops) {
+            work.insert(op.position);
+            if (op.kind == "cross_entropy") loss = op.position;
+        }
+        for (const Update& update : workload.updates) work.insert(update.position);
+        ASSERT_EQ(workload.needs.size(), work.size());
+        for (const auto& [position, needs] : workload.needs)
+            for (const int64_t need : needs) {
+                EXPECT_LT(need, position);
+                EXPECT_TRUE(work.contains(need)) << need;
+            }
+        const int64_t first = workload.products.front().position;
+        for (const Product& p : workload.products) {
+            if (p.position == first) continue;
+            const std::set<int64_t> needs = all_needs(workload, p.position);
+            EXPECT_TRUE(needs.contains(first)) << p.layer << to_string(p.stage);
+            if (p.stage == Stage::FF) continue;
+            EXPECT_TRUE(needs.contains(product.at({p.layer, Stage::FF}))) << p.layer << to_string(p.stage);
+            // Neither gradient of a layer waits for the other.
+            const auto other = product.find({p.layer, p.stage == Stage::BP ? Stage::WG : Stage::BP});
+            if (other != product.end()) {
+                EXPECT_FALSE(needs.contains(other->second)) << p.layer;
+            }
+        }
+        EXPECT_TRUE(
+            all_needs(workload, loss).contains(product.at({workload.products.front().layer, Stage::FF})));
+        for (const Update& update : workload.updates) {
+            bool gradient = false;
+            for (const int64_t need : all_needs(workload, update.position))
+                for (const Product& p : workload.products)
+                    gradient = gradient || (p.position == need && p.stage != Stage::FF);
+            EXPECT_TRUE(gradient) << update.layer;
+        }
+    }
 }
 
 }  // namespace

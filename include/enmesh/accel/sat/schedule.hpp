@@ -16,7 +16,7 @@
 
 /// The offline scheduler: how each product of a step runs on SAT, found by exact search with the cost model
 /// of this page (docs/schedule.md).
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// Where an N:M operand gets its packed form.
 enum class Pack : uint8_t {
@@ -125,6 +125,15 @@ BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapp
 /// The mappings of one product, one per phase.
 struct ProductSchedule {
     std::vector<Mapping> mappings;
+
+    /// What a mapping costs on the machine and for the product of `key`. The search knows it, and simulate()
+    /// takes it from here as long as mapping and key are the same.
+    struct Known {
+        Mapping mapping;
+        PieceCost cost;
+    };
+    std::vector<Known> costs = {};  ///< one per phase, or none
+    std::string key = {};
 };
 
 /// The mappings of a workload's products, in their order.
@@ -165,4 +174,4 @@ Schedule read_schedule(const std::filesystem::path& file, const SatConfig& confi
 Schedule parse_schedule(std::string_view toml, const std::string& file, const SatConfig& config,
                         const Workload& workload);
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -12,7 +12,7 @@
 
 /// The SORE: SAT's online N:M reduction engine. It takes groups of M values and emits the N of largest
 /// magnitude in index order, with their indices; ties go to the lowest index (docs/sat.md).
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 struct Sore {
     int groups_per_cycle = 8;  ///< parallel selectors (ours)
@@ -88,4 +88,4 @@ struct SoreLines {
 SoreLines run_sore_lines(const Sore& sore, Pattern pattern, int64_t k, std::span<const float> ranks,
                          std::span<const Half> values);
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,7 +7,7 @@
 #include "enmesh/accel/sat/wuve.hpp"
 
 /// The words that set WUVE and SORE up for one pass (bit fields: docs/sat.md, end of "A lane").
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// What SORE compares: the FP32 masters, the FP16 values widened, or a byte of mask.
 enum class RankSource { masters, values, mask };
@@ -38,4 +38,4 @@ VectorWords encode(const VectorPass& pass);
 /// Refuses words that no pass encodes to.
 VectorPass decode(const VectorWords& words);
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "enmesh/accel/sat/sore.hpp"
+#include "enmesh/accel/workload/vector_cost.hpp"
 
 /// The WUVE: SAT's vector engine. FP32 lanes run the optimizer step on masters, gradients and momentum, and
 /// every other vector operation of the training step (docs/sat.md).
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 struct Wuve {
     int lanes = 32;          ///< FP32 multiply-add lanes (ours)
@@ -18,22 +19,6 @@ struct Wuve {
 };
 std::span<const ParameterRange<Wuve>> wuve_ranges();
 void check(const Wuve& wuve);
-
-/// What a vector operation costs, per element of its main tensor. Origin: ours, derived in docs/sat.md.
-struct VectorCost {
-    std::string_view name;
-    int passes = 1;  ///< sweeps over the tensor that cannot be merged
-    int lane_ops =
-        1;  ///< multiply-add slots over all passes; exp, division and root count `special_lane_ops`
-    int read_bytes = 0;   ///< DRAM bytes read: FP16 activations, FP32 masters, gradients and state
-    int write_bytes = 0;  ///< DRAM bytes written
-};
-inline constexpr int special_lane_ops = 8;
-
-/// The table, one row an operation, names ascending.
-std::span<const VectorCost> vector_costs();
-/// The row of `name`; refuses an unknown one with the nearest.
-const VectorCost& vector_cost(std::string_view name);
 
 /// Cycles from the end of an element's turn in a lane (the `lane_ops` cycles that are its own) to its result:
 /// lane_ops + 2, one more if they are even in number, and at least latency_cycles (docs/sat.md, "A lane").
@@ -102,4 +87,4 @@ struct PackedTile {
 PackedTile update_tile(const SgdStep& step, Pattern pattern, std::span<float> masters,
                        std::span<float> velocity, std::span<const float> diff);
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

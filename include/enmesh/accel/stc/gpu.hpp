@@ -5,12 +5,13 @@
 #include <string_view>
 #include <vector>
 
-#include "enmesh/accel/sat/config.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/common/parameters.hpp"
+#include "enmesh/accel/report/report.hpp"
+#include "enmesh/accel/workload/workload.hpp"
 
 /// A GPU with (Sparse) Tensor Cores as a model of time: what a training step costs there, and what 2:4 brings
 /// or does not.
-namespace enmesh::accel {
+namespace enmesh::accel::stc {
 
 /// parameters() documents every field. The rates are those of FP16 and BF16 operands.
 struct GpuConfig {
@@ -31,9 +32,9 @@ struct GpuConfig {
 std::vector<Parameter> parameters(GpuConfig& config);
 /// "stc-a100", "stc-h100", "stc-h200".
 std::vector<std::string> gpu_names();
-/// The named GPU, then the file (if any), then the settings.
+/// The named GPU, then the file (if any), then the settings. Refusals of a setting begin with `where`.
 GpuConfig load_gpu_config(std::string_view name, const std::string& file,
-                          std::span<const std::string> settings);
+                          std::span<const std::string> settings, std::string_view where = {});
 
 /// Whether every aligned four elements of an N:M operand hold at most two: what the 2:4 instruction takes.
 /// 1:2, 1:4, 2:4, 2:8, 1:8, 2:16 … do; other patterns run dense.
@@ -60,4 +61,15 @@ GpuProduct gpu_product(const GpuConfig& config, const Product& product, bool spa
 /// not.
 Report simulate_gpu(const GpuConfig& config, const Workload& workload);
 
+}  // namespace enmesh::accel::stc
+
+namespace enmesh::accel {
+using stc::fits_two_in_four;
+using stc::gpu_names;
+using stc::gpu_product;
+using stc::GpuConfig;
+using stc::GpuProduct;
+using stc::load_gpu_config;
+using stc::parameters;
+using stc::simulate_gpu;
 }  // namespace enmesh::accel

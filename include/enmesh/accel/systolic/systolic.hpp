@@ -2,11 +2,12 @@
 
 #include <cstdint>
 
-#include "enmesh/accel/sat/stce/stce.hpp"
+#include "enmesh/accel/common/dataflow.hpp"
+#include "enmesh/base/pattern.hpp"
 
 /// The dense systolic array in the SCALE-Sim convention, so that users can compare on their own files: every
 /// fold is charged the full array, folds never overlap, memory never stalls.
-namespace enmesh::accel {
+namespace enmesh::accel::systolic {
 
 struct Systolic {
     int rows = 32;
@@ -32,4 +33,4 @@ SystolicCycles systolic_cycles(const Systolic& array, Dataflow dataflow, int64_t
 /// SCALE-Sim's layer-wise N:M shrinks k: floor(k/M)*N + min(k mod M, N).
 int64_t systolic_compacted_k(int64_t k, Pattern pattern);
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::systolic

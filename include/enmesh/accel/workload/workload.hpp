@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -121,9 +122,12 @@ struct Workload {
     std::vector<Product> products;
     std::vector<VectorOp> vector_ops;
     std::vector<Update> updates;
+    /// Of a position in the step's order, the positions whose results it reads (reshapes and packing passed
+    /// through). Empty if unknown: then everything waits for what stands before it.
+    std::map<int64_t, std::vector<int64_t>> needs = {};
 };
 
-/// Refuses an empty workload and checks every product.
+/// Refuses a workload without any work and checks every product.
 void check(const Workload& workload);
 
 /// The FF, BP and WG products of a convolution (without `bp` for a first layer).

@@ -5,7 +5,7 @@
 #include "accel/sat/arithmetic/sat_products.hpp"
 #include "enmesh/accel/sat/stce/stce.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 class SatProducts final : public ProductProvider {
@@ -42,4 +42,4 @@ class SatProducts final : public ProductProvider {
 
 std::shared_ptr<const ProductProvider> sat_products() { return std::make_shared<SatProducts>(); }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

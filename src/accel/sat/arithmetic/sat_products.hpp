@@ -8,7 +8,7 @@
 #include "enmesh/products/product.hpp"
 
 /// The products behind accel::sat_products().
-namespace enmesh::accel::detail {
+namespace enmesh::accel::sat::detail {
 
 /// FF and BP: windows of a map meet weights; either may be the indexed operand.
 std::unique_ptr<products::Product> sat_window_product(const products::Problem& problem);
@@ -21,4 +21,4 @@ inline int64_t aligned(int64_t bytes) { return round_up(bytes, 64); }
 /// "A NaN result leaves as 0x7fc00000."
 inline float canonical_sum(float value) { return value == value ? value : __builtin_nanf(""); }
 
-}  // namespace enmesh::accel::detail
+}  // namespace enmesh::accel::sat::detail

@@ -6,7 +6,7 @@
 #include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/parallel.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 using detail::aligned;
@@ -211,4 +211,4 @@ std::unique_ptr<products::Product> detail::sat_weight_gradient(const Problem& pr
     return std::make_unique<WeightGradient>(problem);
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,7 +7,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 using detail::aligned;
@@ -421,4 +421,4 @@ std::unique_ptr<products::Product> detail::sat_window_product(const Problem& pro
     return std::make_unique<StreamedMap>(problem);
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -3,13 +3,14 @@
 #include <map>
 
 #include "accel/sat/cost.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "accel/sat/product_pieces.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 using detail::Axis;
@@ -94,31 +95,21 @@ std::vector<TiledPhase> chosen_phases(const Workload& workload, const Schedule& 
     if (schedule.products.size() != workload.products.size())
         refuse("the schedule has another number of products than the workload");
     std::vector<TiledPhase> chosen;
-    std::vector<std::string> layers;
-    for (size_t i = 0; i < workload.products.size(); ++i) {
+    for (const size_t i : chosen_products(workload, choice)) {
         const Product& product = workload.products[i];
-        layers.push_back(product.layer);
-        if (!choice.layer.empty() && product.layer != choice.layer) continue;
-        if (choice.stage.has_value() && product.stage != *choice.stage) continue;
-        const std::vector<Mapping>& mappings = schedule.products[i].mappings;
-        const std::vector<Piece> parts = pieces(product, mappings);
+        const std::vector<Mapping>& mappings = schedule.products.at(i).mappings;
+        detail::ProductPieces pieces(product);
         for (size_t p = 0; p < mappings.size(); ++p) {
             TiledPhase phase;
             phase.name = fmt::format("layer {} {}", product.layer, to_string(product.stage));
             phase.product = i;
-            phase.piece = parts[p];
+            phase.piece = pieces.at(p, mappings[p].indexed);
             phase.mapping = mappings[p];
             cut_phase(phase);
             chosen.push_back(std::move(phase));
         }
     }
-    if (!chosen.empty()) return chosen;
-    if (std::find(layers.begin(), layers.end(), choice.layer) != layers.end())
-        refuse("layer {} has no product of stage {}", choice.layer, to_string(*choice.stage));
-    std::sort(layers.begin(), layers.end());
-    layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
-    if (choice.layer.empty()) refuse("there is no product of stage {}", to_string(*choice.stage));
-    refuse("there is no layer '{}'{}", choice.layer, suggestion(choice.layer, layers));
+    return chosen;
 }
 
 template <typename Value>
@@ -276,11 +267,11 @@ bool runs_whole(const SatConfig& config, const std::vector<const TiledPhase*>& p
     const Size kinds = size_of(config, phases, false);
     if (!(kinds.element_cycles <= most))
         refuse(
-            "--exact would step {:.3g} element-cycles, more than {:.3g}, even with one buffer tile of each "
-            "kind; take a smaller --batch or network, or one --layer",
+            "the run would step {:.3g} element-cycles, more than {:.3g}, even with one buffer tile of each "
+            "kind; take a smaller batch or network, or one layer",
             kinds.element_cycles, most);
     if (!(kinds.values <= most_values))
-        refuse("--exact: a buffer tile has {:.3g} values, too many to hold; take smaller tiles or --batch",
+        refuse("a buffer tile has {:.3g} values, too many to hold; take smaller tiles or a smaller batch",
                kinds.values);
     return false;
 }
@@ -307,10 +298,11 @@ ExactRun run_exact(const SatConfig& config, const Workload& workload, const Sche
     for (const TiledPhase& phase : chosen)
         of_product[phase.product] += phase.piece.repeat * cycles.at(phase.key());
     for (const auto& [i, stepped] : of_product) {
-        if (stepped == report.products.at(i).engine_cycles) continue;
+        const int64_t reported = report.products.at(i).whole("engine_cycles");
+        if (stepped == reported) continue;
         const Product& product = workload.products[i];
         fail("layer {} {}: its buffer tiles take {} cycles in the stepped model, the report says {}",
-             product.layer, to_string(product.stage), stepped, report.products[i].engine_cycles);
+             product.layer, to_string(product.stage), stepped, reported);
     }
     ExactRun sum = runner.sum();
     sum.host_seconds = timer.seconds();
@@ -326,13 +318,13 @@ std::string registers_at(const SatConfig& config, const Workload& workload, cons
                                        ranges(phase.k).front().size, false);
     const int64_t cycles = closed_form(config.stce, p, m).cycles;
     if (!(values_of(p) <= most_values))
-        refuse("--state-at: a buffer tile of {} has {:.3g} values, too many to hold; take a smaller --batch",
-               phase.name, values_of(p));
+        refuse("a buffer tile of {} has {:.3g} values, too many to hold; take a smaller batch", phase.name,
+               values_of(p));
     if (cycle < 0 || cycle > cycles)
-        refuse("--state-at {}: the first buffer tile of {} is over in cycle {}", cycle, phase.name, cycles);
+        refuse("cycle {}: the first buffer tile of {} is over in cycle {}", cycle, phase.name, cycles);
     if (!(static_cast<double>(cycle) * static_cast<double>(config.elements()) <= most)) {
         refuse(
-            "--state-at {}: the naive machine would step more than {:g} element-cycles; take an earlier "
+            "cycle {}: the naive machine would step more than {:g} element-cycles; take an earlier "
             "cycle or a smaller array",
             cycle, most);
     }
@@ -346,4 +338,4 @@ std::string registers_at(const SatConfig& config, const Workload& workload, cons
     return text + state_at(config.stce, p, m, streamed, indexed, cycle);
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -7,7 +7,7 @@
 #include "accel/sat/stce/stce_form.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 constexpr std::array ranges = {
@@ -27,18 +27,6 @@ constexpr std::array ranges = {
 };
 
 }  // namespace
-
-std::string to_string(Dataflow dataflow) {
-    switch (dataflow) {
-        case Dataflow::ws:
-            return "ws";
-        case Dataflow::os:
-            return "os";
-        case Dataflow::is:
-            return "is";
-    }
-    return "?";
-}
 
 std::span<const ParameterRange<Stce>> stce_ranges() { return ranges; }
 
@@ -224,4 +212,4 @@ EngineCycles closed_form(const Stce& stce, const EngineProduct& product,
     return result;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

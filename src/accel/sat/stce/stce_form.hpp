@@ -4,7 +4,7 @@
 
 /// The closed form for products that differ in size only: a scheduler looks at each size of an axis once and
 /// then puts sizes together.
-namespace enmesh::accel::detail {
+namespace enmesh::accel::sat::detail {
 
 /// Times that passes, tiles and drains are made of; the only place where the closed form knows latencies.
 struct GroupTiming {
@@ -65,4 +65,4 @@ class EngineForm {
     int64_t drain_ = 0;     ///< OS: of one tile's sums
 };
 
-}  // namespace enmesh::accel::detail
+}  // namespace enmesh::accel::sat::detail

@@ -7,7 +7,7 @@
 /// The two inner loops of the STCE in software, compiled once per instruction set: a row of the stepped
 /// machine, and the software product. Plain pointers only, so that no shared inline function is compiled for
 /// the wrong processor.
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// What one row of elements works on. Columns lie side by side in vectors of `padded_cols` floats (a multiple
 /// of 8). Column j runs one cycle behind column j-1: the row is stepped in its own time, cycle c standing for
@@ -100,4 +100,4 @@ const StceKernels& stce_kernels_avx2();
 /// The widest that isa() allows.
 const StceKernels& stce_kernels();
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 typedef float Floats __attribute__((vector_size(32)));
@@ -292,4 +292,4 @@ void narrow_all(const float* from, Half* to, int64_t count) {
 constexpr StceKernels kernels = {step_row, product_block, product_panel_block, widen_all, narrow_all};
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -2,7 +2,7 @@
 
 #include "enmesh/base/isa.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 const StceKernels& stce_kernels_portable() { return kernels; }
 
@@ -10,4 +10,4 @@ const StceKernels& stce_kernels() {
     return isa() == Isa::portable ? stce_kernels_portable() : stce_kernels_avx2();
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -6,7 +6,7 @@
 
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace naive {
 
 Machine::Machine(const EnginePlan& plan, std::vector<OutputEvent>* events)
@@ -417,4 +417,4 @@ std::string state_at(const Stce& stce, const EngineProduct& product, const Engin
     return machine.render();
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

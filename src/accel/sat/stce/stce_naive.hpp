@@ -11,7 +11,7 @@
 // phases: all elements sample their neighbours' registers, then all clock. No latency is ever computed: rows
 // start on tokens, rounds wait for sums, groups wait for latches. Values carry the cycle in which they
 // entered the array, so that causality can be tested.
-namespace enmesh::accel::naive {
+namespace enmesh::accel::sat::naive {
 
 /// An FP16 value on a link or in a latch, and the cycle in which it entered the array.
 struct Operand {
@@ -172,4 +172,4 @@ class Machine {
     std::vector<OutputEvent>* events_;
 };
 
-}  // namespace enmesh::accel::naive
+}  // namespace enmesh::accel::sat::naive

@@ -5,7 +5,7 @@
 #include "enmesh/base/error.hpp"
 
 /// The naive machine's registers as text.
-namespace enmesh::accel::naive {
+namespace enmesh::accel::sat::naive {
 namespace {
 
 const char* name_of(Phase phase) {
@@ -97,4 +97,4 @@ std::string Machine::render() const {
     return lines;
 }
 
-}  // namespace enmesh::accel::naive
+}  // namespace enmesh::accel::sat::naive

@@ -4,7 +4,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 IndexedOperand empty_operand(int64_t n, int64_t k, int values, int group, int64_t groups) {
@@ -106,4 +106,4 @@ std::vector<Half> unpacked_operand(const IndexedOperand& operand) {
     return dense;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

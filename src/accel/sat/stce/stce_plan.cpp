@@ -4,7 +4,7 @@
 
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 uint32_t field(uint32_t word, int low, int bits) { return (word >> low) & ((1U << bits) - 1); }
@@ -106,4 +106,4 @@ EnginePlan::Pass EnginePlan::pass(int64_t p) const {
     return pass;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -8,7 +8,7 @@
 
 /// What the naive and the fast machine share: which values the buffers hand them, in which order passes come.
 /// No timing.
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// Refuses operands and start sums that do not have the product's shape or the mapping's groups, start sums
 /// of -0 (no chain ends there), and illegal mappings.
@@ -82,4 +82,4 @@ struct EnginePlan {
 /// Every NaN leaves as the canonical one.
 inline float canonical(float value) { return value == value ? value : std::bit_cast<float>(0x7fc00000U); }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

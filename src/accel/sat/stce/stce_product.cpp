@@ -5,7 +5,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 /// Less work than this is not worth a second thread.
@@ -70,4 +70,4 @@ void software_product(std::span<const Half> streamed, const IndexedOperand& inde
     });
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

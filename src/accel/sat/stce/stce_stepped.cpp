@@ -11,7 +11,7 @@
 // operation works on all columns of a row at once, in the row's own time (column j runs j cycles later), and
 // rows follow one another in chunks of groups, because nothing flows upwards. Every value that passes between
 // rows carries the cycle in which it can be used; a row that would use it in any other cycle fails the run.
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 constexpr int64_t chunk_bytes =
@@ -285,4 +285,4 @@ EngineRun run_stepped(const Stce& stce, const EngineProduct& product, const Engi
     return run;
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

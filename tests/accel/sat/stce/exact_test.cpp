@@ -4,10 +4,10 @@
 
 #include "accel/sat/cost.hpp"
 #include "accel/small_network.hpp"
-#include "enmesh/accel/simulate.hpp"
+#include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 SatConfig small_machine() {
@@ -100,7 +100,7 @@ TEST(Exact, StreamsAndOutputStationaryTilesAreSteppedToo) {
 
 TEST(Exact, HoldsTheReportToWhatTheTilesTook) {
     Step step(true);
-    ++step.report.products[4].engine_cycles;
+    ++std::get<int64_t>(step.report.products[4].figures.front().value);
     const Product& product = step.workload.products[4];
     try {
         run_exact(step.config, step.workload, step.schedule, step.report, 1, {product.layer, product.stage});
@@ -115,7 +115,8 @@ TEST(Exact, HoldsTheReportToWhatTheTilesTook) {
 TEST(Exact, EngineCyclesAndWaitsMakeAProductsCycles) {
     const Step step(true);
     for (const ProductResult& result : step.report.products)
-        EXPECT_EQ(static_cast<double>(result.engine_cycles) + result.stalls.bandwidth + result.stalls.packing,
+        EXPECT_EQ(static_cast<double>(result.whole("engine_cycles")) + result.stalls.of("bandwidth") +
+                      result.stalls.of("packing"),
                   static_cast<double>(result.cycles));
 }
 
@@ -148,4 +149,4 @@ TEST(Exact, RefusesASchedulesOtherNumberOfPhases) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -8,7 +8,7 @@
 #include "enmesh/accel/sat/stce/stce.hpp"
 #include "enmesh/base/random.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// A small product on a small array, with operands.
 struct StceCase {
@@ -119,4 +119,4 @@ inline std::string describe(const StceCase& c) {
            " T" + std::to_string(m.tile_m);
 }
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -10,7 +10,7 @@
 #include "enmesh/accel/sat/stce/stce.hpp"
 #include "enmesh/accel/sat/wuve.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 std::string documentation() {
@@ -165,4 +165,4 @@ TEST(StceDocumentation, TheVectorTableIsTheCodes) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

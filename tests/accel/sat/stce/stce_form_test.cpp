@@ -4,7 +4,7 @@
 #include "enmesh/accel/sat/stce/stce.hpp"
 #include "enmesh/base/error.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 int64_t cycles(const EngineProduct& product, const EngineMapping& mapping, const Stce& stce = {}) {
@@ -185,4 +185,4 @@ TEST(StceForm, RefusesWhatIsNoArrayNoProductAndNoMapping) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

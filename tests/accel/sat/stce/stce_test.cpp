@@ -11,7 +11,7 @@
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 namespace {
 
 class StceTest : public testing::Test {
@@ -344,4 +344,4 @@ TEST_F(StceTest, SoftwareProductDoesNotDependOnThreads) {
 }
 
 }  // namespace
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

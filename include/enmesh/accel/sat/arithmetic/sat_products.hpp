@@ -4,7 +4,7 @@
 
 #include "enmesh/step/product_provider.hpp"
 
-namespace enmesh::accel {
+namespace enmesh::accel::sat {
 
 /// SAT's arithmetic at software speed (docs/sat.md, "Arithmetic"): operands rounded to binary16, each output
 /// one binary32 chain over the kept products in the STCE's order (FF and BP: kernel row, kernel column,
@@ -14,4 +14,4 @@ namespace enmesh::accel {
 /// Refuses N:M operands whose channels are not a multiple of M: SAT packs whole groups.
 std::shared_ptr<const ProductProvider> sat_products();
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "enmesh/accel/common/dataflow.hpp"
 #include "enmesh/accel/common/ranges.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/pattern.hpp"
@@ -18,14 +19,7 @@
 /// *streamed* operand travels along the rows in groups of M values, of which an element picks N. Dense is the
 /// same machine with N = M = D. Which tensor plays which role is the caller's choice: multiplication
 /// commutes, so the bits do not depend on it.
-namespace enmesh::accel {
-
-enum class Dataflow : uint8_t {
-    ws,  ///< weight-stationary: packed groups stay, sums travel down
-    os,  ///< output-stationary: sums stay, both operands travel
-    is,  ///< input-stationary: only the dense `systolic` array knows it
-};
-std::string to_string(Dataflow dataflow);
+namespace enmesh::accel::sat {
 
 /// The array's parameters; stce_ranges() says what they may be. The defaults are our design (docs/sat.md),
 /// sized for 32 x 32 elements at 200 MHz.
@@ -208,4 +202,4 @@ struct DecodedWords {
 /// Refuses words that no product encodes to.
 DecodedWords decode(const EngineWords& words);
 
-}  // namespace enmesh::accel
+}  // namespace enmesh::accel::sat

@@ -1,14 +1,12 @@
-#include "enmesh/accel/sat/explore.hpp"
+#include "enmesh/accel/common/explore.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <exception>
-#include <map>
 #include <mutex>
 #include <thread>
 
-#include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
 
@@ -17,8 +15,9 @@ namespace {
 
 /// a beats b: no worse in anything, better in something.
 bool beats(const PointResult& a, const PointResult& b) {
-    const bool no_worse = a.seconds <= b.seconds && a.joules <= b.joules && a.elements <= b.elements;
-    return no_worse && (a.seconds < b.seconds || a.joules < b.joules || a.elements < b.elements);
+    const double joules_a = a.joules.value_or(0), joules_b = b.joules.value_or(0);
+    const bool no_worse = a.seconds <= b.seconds && joules_a <= joules_b && a.elements <= b.elements;
+    return no_worse && (a.seconds < b.seconds || joules_a < joules_b || a.elements < b.elements);
 }
 
 /// A logarithmic axis over the given values, with a margin.
@@ -63,6 +62,9 @@ std::string escaped(const std::string& text) {
     return result;
 }
 
+/// A refusal's beginning.
+std::string said(const std::string& where) { return where.empty() ? "" : where + " "; }
+
 std::string axes(const LogAxis& x, const LogAxis& y) {
     std::string svg = fmt::format(
         "<rect x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" fill=\"none\" "
@@ -85,17 +87,18 @@ std::string axes(const LogAxis& x, const LogAxis& y) {
 
 }  // namespace
 
-Sweep parse_sweep(std::string_view text) {
+Sweep parse_sweep(std::string_view text, const std::string& where) {
+    const std::string begin = said(where);
     const size_t equals = text.find('=');
     if (equals == std::string_view::npos || equals == 0)
-        refuse("--sweep {}: is not of the form key=value,value", text);
+        refuse("{}{}: is not of the form key=value,value", begin, text);
     Sweep sweep{std::string(text.substr(0, equals)), {}};
     for (std::string_view rest = text.substr(equals + 1);;) {
         const size_t comma = rest.find(',');
         const std::string value(rest.substr(0, comma));
-        if (value.empty()) refuse("--sweep {}: has an empty value", text);
+        if (value.empty()) refuse("{}{}: has an empty value", begin, text);
         if (std::find(sweep.values.begin(), sweep.values.end(), value) != sweep.values.end())
-            refuse("--sweep {}: has {} twice", text, value);
+            refuse("{}{}: has {} twice", begin, text, value);
         sweep.values.push_back(value);
         if (comma == std::string_view::npos) return sweep;
         rest.remove_prefix(comma + 1);
@@ -118,49 +121,59 @@ std::string DesignPoint::value(std::string_view key) const {
 
 namespace {
 
-/// The parameters that a swept key sets; none for the pattern and where --sweep's own refusal will say more.
-std::vector<std::string> targets_of(const std::string& key) {
-    if (key == "array") return {"array.rows", "array.cols"};
+/// Whether "key" stands for key.rows and key.cols together.
+bool is_grid(std::span<const Parameter> list, const std::string& key) {
+    return !key.empty() && parameters_named(list, key + ".rows").size() == 1 &&
+           parameters_named(list, key + ".cols").size() == 1;
+}
+
+/// The grids of a machine: "array", or "a.array" of an engine of a mixed one.
+std::vector<std::string> grids_of(std::span<const Parameter> list) {
+    std::vector<std::string> grids;
+    for (const Parameter& parameter : list) {
+        const std::string key = parameter.key.substr(0, parameter.key.rfind('.'));
+        const bool known = std::find(grids.begin(), grids.end(), key) != grids.end();
+        if (!known && is_grid(list, key)) grids.push_back(key);
+    }
+    return grids;
+}
+
+/// The parameters that a swept key sets; none for the pattern and where apply_setting()'s own refusal says
+/// more.
+std::vector<std::string> targets_of(std::span<const Parameter> list, const std::string& key,
+                                    const std::string& where) {
+    if (is_grid(list, key)) return {key + ".rows", key + ".cols"};
     if (key == "pattern") return {};
-    SatConfig config;
-    std::vector<std::string> targets, keys;
-    std::map<std::string, int> named;  // how many parameters a short name means
-    const auto last_part = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
-    for (const Parameter& parameter : parameters(config)) {
-        if (parameter.key == key || last_part(parameter.key) == key) targets.push_back(parameter.key);
-        keys.push_back(parameter.key);
-        ++named[last_part(parameter.key)];
+    const std::vector<const Parameter*> named = parameters_named(list, key);
+    if (named.empty()) {
+        std::vector<std::string> more = grids_of(list);
+        more.emplace_back("pattern");
+        refuse_unknown_key(list, key, where, more);
     }
-    if (!targets.empty()) return targets.size() == 1 ? targets : std::vector<std::string>{};
-    std::vector<std::string> names = {"array", "pattern"};
-    for (const std::string& name : keys) {
-        const std::string last = last_part(name);
-        const bool vector_row = name.starts_with("vector.");
-        if (key.find('.') != std::string::npos) {
-            if (!vector_row || key.starts_with("vector.")) names.push_back(name);
-        } else if (!vector_row && named[last] == 1) {
-            names.push_back(last);
-        }
-    }
-    refuse("--sweep {}: unknown key{}", key, suggestion(key, names));
+    return named.size() == 1 ? std::vector<std::string>{named.front()->key} : std::vector<std::string>{};
 }
 
 /// Two sweeps may not set the same parameter: the second would silently win.
-void check_apart(const Sweep& one, const Sweep& other) {
-    if (one.key == other.key) refuse("--sweep {}: is given twice", one.key);
-    const std::vector<std::string> targets = targets_of(other.key);
-    for (const std::string& target : targets_of(one.key))
+void check_apart(std::span<const Parameter> list, const Sweep& one, const Sweep& other,
+                 const std::string& where) {
+    const std::string begin = said(where);
+    if (one.key == other.key) refuse("{}{}: is given twice", begin, one.key);
+    const std::vector<std::string> targets = targets_of(list, other.key, where);
+    for (const std::string& target : targets_of(list, one.key, where))
         if (std::find(targets.begin(), targets.end(), target) != targets.end())
-            refuse("--sweep {} and --sweep {} both set {}", other.key, one.key, target);
+            refuse("{}{} and {}{} both set {}", begin, other.key, begin, one.key, target);
 }
 
 }  // namespace
 
-std::vector<DesignPoint> design_points(std::span<const Sweep> sweeps) {
+std::vector<DesignPoint> design_points(const Accelerator& machine, std::span<const Sweep> sweeps,
+                                       const std::string& where) {
+    const std::unique_ptr<Accelerator> copy = machine.clone();
+    const std::vector<Parameter> list = copy->parameters();
     std::vector<DesignPoint> points(1);
     for (size_t i = 0; i < sweeps.size(); ++i) {
-        targets_of(sweeps[i].key);
-        for (size_t j = 0; j < i; ++j) check_apart(sweeps[i], sweeps[j]);
+        targets_of(list, sweeps[i].key, where);
+        for (size_t j = 0; j < i; ++j) check_apart(list, sweeps[i], sweeps[j], where);
         std::vector<DesignPoint> next;
         for (const DesignPoint& point : points) {
             for (const std::string& value : sweeps[i].values) {
@@ -174,33 +187,34 @@ std::vector<DesignPoint> design_points(std::span<const Sweep> sweeps) {
     return points;
 }
 
-SatConfig config_of(const SatConfig& base, const DesignPoint& point) {
-    SatConfig config = base;
-    const std::vector<Parameter> list = parameters(config);
+std::unique_ptr<Accelerator> machine_of(const Accelerator& base, const DesignPoint& point,
+                                        const std::string& where) {
+    std::unique_ptr<Accelerator> machine = base.clone();
+    const std::vector<Parameter> list = machine->parameters();
     for (const auto& [key, value] : point.settings) {
         if (key == "pattern") continue;
-        if (key != "array") {
-            apply_setting(list, key + "=" + value, "--sweep");
+        if (!is_grid(list, key)) {
+            apply_setting(list, key + "=" + value, where);
             continue;
         }
         const size_t x = value.find('x');
-        if (x == std::string::npos) refuse("--sweep array: {} is not of the form RxC", value);
-        apply_setting(list, "array.rows=" + value.substr(0, x), "--sweep");
-        apply_setting(list, "array.cols=" + value.substr(x + 1), "--sweep");
+        if (x == std::string::npos) refuse("{}{}: {} is not of the form RxC", said(where), key, value);
+        apply_setting(list, fmt::format("{}.rows={}", key, value.substr(0, x)), where);
+        apply_setting(list, fmt::format("{}.cols={}", key, value.substr(x + 1)), where);
     }
-    check(config.stce);
-    return config;
+    machine->check();
+    return machine;
 }
 
-PointResult evaluate(const SatConfig& config, const Workload& workload, const std::string& label,
-                     ScheduleCache& cache) {
+PointResult evaluate(const Accelerator& machine, const Workload& workload, const std::string& label,
+                     PlanCache* cache) {
     PointResult result;
     result.label = label;
-    result.elements = config.elements();
+    result.elements = machine.elements();
     try {
-        const Report report = simulate(config, workload, find_schedule(config, workload, cache));
+        const Report report = machine.cost(workload, *machine.plan(workload, cache));
         result.seconds = report.seconds;
-        result.joules = report.energy.total();
+        if (!report.energy_table.empty()) result.joules = report.energy.total();
         result.total_cycles = report.total_cycles;
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::request) throw;
@@ -209,18 +223,19 @@ PointResult evaluate(const SatConfig& config, const Workload& workload, const st
     return result;
 }
 
-void explore(std::span<const DesignPoint> points, const SatConfig& base,
+void explore(std::span<const DesignPoint> points, const Accelerator& base,
              const std::function<const Workload&(const DesignPoint&)>& workload_of_point,
              const std::function<void(const PointResult&)>& done) {
     std::atomic<size_t> next{0};
-    ScheduleCache cache;
+    const std::unique_ptr<PlanCache> cache = base.plan_cache();
     std::mutex mutex;
     std::exception_ptr failure;
     const auto work = [&] {
         for (size_t i = next++; i < points.size(); i = next++) {
             try {
-                const PointResult result = evaluate(config_of(base, points[i]), workload_of_point(points[i]),
-                                                    points[i].label(), cache);
+                const std::unique_ptr<Accelerator> machine = machine_of(base, points[i]);
+                const PointResult result =
+                    evaluate(*machine, workload_of_point(points[i]), points[i].label(), cache.get());
                 const std::lock_guard lock(mutex);
                 done(result);
             } catch (...) {
@@ -248,12 +263,17 @@ void mark_pareto(std::span<PointResult> results) {
 }
 
 std::string to_svg(std::span<const PointResult> results, const std::string& title) {
-    std::vector<double> seconds, joules;
+    std::vector<double> seconds, heights;
     double most_elements = 1;
+    bool energy = true;
+    for (const PointResult& r : results) energy = energy && (!r.error.empty() || r.joules.has_value());
+    const auto height = [&](const PointResult& r) {
+        return energy ? *r.joules : static_cast<double>(r.elements);
+    };
     for (const PointResult& r : results) {
         if (!r.error.empty()) continue;
         seconds.push_back(r.seconds);
-        joules.push_back(r.joules);
+        heights.push_back(height(r));
         most_elements = std::max(most_elements, static_cast<double>(r.elements));
     }
     std::string svg =
@@ -264,25 +284,25 @@ std::string to_svg(std::span<const PointResult> results, const std::string& titl
                        escaped(title));
     if (seconds.empty())
         return svg + "<text x=\"480\" y=\"300\" text-anchor=\"middle\">no point can run</text>\n</svg>\n";
-    const LogAxis x(seconds, 70, 930), y(joules, 540, 45);
+    const LogAxis x(seconds, 70, 930), y(heights, 540, 45);
     svg += axes(x, y);
-    svg +=
+    svg += fmt::format(
         "<text x=\"500\" y=\"585\" text-anchor=\"middle\">seconds a step (simulated)</text>\n"
-        "<text x=\"18\" y=\"290\" text-anchor=\"middle\" transform=\"rotate(-90 18 290)\">joules a step "
-        "(modelled)</text>\n";
+        "<text x=\"18\" y=\"290\" text-anchor=\"middle\" transform=\"rotate(-90 18 290)\">{}</text>\n",
+        energy ? "joules a step (modelled)" : "elements");
     for (const bool pareto : {false, true}) {
         for (const PointResult& r : results) {
             if (!r.error.empty() || r.pareto != pareto) continue;
             const double radius = 3 + 9 * std::sqrt(static_cast<double>(r.elements) / most_elements);
             svg += fmt::format(
                 "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\" fill=\"{}\" fill-opacity=\"0.65\" "
-                "stroke=\"#335\"><title>{}: {:.4g} s, {:.4g} J, {} "
+                "stroke=\"#335\"><title>{}: {:.4g} s, {}{} "
                 "elements</title></circle>\n",
-                x.at(r.seconds), y.at(r.joules), radius, pareto ? "#2a6fdb" : "#cccccc", escaped(r.label),
-                r.seconds, r.joules, r.elements);
+                x.at(r.seconds), y.at(height(r)), radius, pareto ? "#2a6fdb" : "#cccccc", escaped(r.label),
+                r.seconds, energy ? fmt::format("{:.4g} J, ", *r.joules) : "", r.elements);
             if (pareto)
                 svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"9\">{}</text>\n",
-                                   x.at(r.seconds) + radius + 2, y.at(r.joules) + 3, escaped(r.label));
+                                   x.at(r.seconds) + radius + 2, y.at(height(r)) + 3, escaped(r.label));
         }
     }
     return svg + "</svg>\n";

@@ -1,7 +1,8 @@
-#include "enmesh/accel/sat/explore.hpp"
+#include "enmesh/accel/common/explore.hpp"
 
 #include <gtest/gtest.h>
 
+#include "enmesh/accel/sat/machine.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel {
@@ -9,14 +10,15 @@ namespace {
 
 std::vector<Sweep> sweeps(std::initializer_list<std::string_view> texts) {
     std::vector<Sweep> result;
-    for (const std::string_view text : texts) result.push_back(parse_sweep(text));
+    for (const std::string_view text : texts) result.push_back(parse_sweep(text, "--sweep"));
     return result;
 }
 
 std::string refusal(std::initializer_list<std::string_view> texts) {
     try {
-        const SatConfig base;
-        for (const DesignPoint& point : design_points(sweeps(texts))) config_of(base, point);
+        const sat::Machine base;
+        for (const DesignPoint& point : design_points(base, sweeps(texts), "--sweep"))
+            machine_of(base, point, "--sweep");
     } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::request);
         return error.what();
@@ -25,10 +27,12 @@ std::string refusal(std::initializer_list<std::string_view> texts) {
 }
 
 TEST(Explore, SpansTheGridOfItsSweeps) {
-    const auto points = design_points(sweeps({"array=2x4,8x8", "frequency_hz=1e8,2e8,3e8"}));
+    const sat::Machine base;
+    const auto points = design_points(base, sweeps({"array=2x4,8x8", "frequency_hz=1e8,2e8,3e8"}));
     ASSERT_EQ(points.size(), 6U);
     EXPECT_EQ(points[4].label(), "array=8x8 frequency_hz=2e8");
-    const SatConfig config = config_of({}, points[1]);
+    const std::unique_ptr<Accelerator> machine = machine_of(base, points[1]);
+    const SatConfig& config = dynamic_cast<const sat::Machine&>(*machine).config();
     EXPECT_EQ(config.stce.rows, 2);
     EXPECT_EQ(config.stce.cols, 4);
     EXPECT_EQ(config.stce.clock_hz, 2e8);
