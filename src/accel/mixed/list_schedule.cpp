@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "enmesh/accel/report/report.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel::mixed {
