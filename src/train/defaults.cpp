@@ -23,7 +23,7 @@ const std::array<TrainingDefaults, 3>& table() {
          .adamw = {.lr = 1e-3},
          .clip_norm = 1},
         {.networks = "without norms",
-         .optimizer = "sgd",
+         .optimizer = "adamw",
          .sgd = {.lr = 0.1, .nesterov = true},
          .adamw = {.lr = 3e-3},
          .clip_norm = 1},

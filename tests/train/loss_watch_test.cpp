@@ -30,7 +30,7 @@ TEST(LossWatch, SaysOnceThatTheLossHasRisen) {
 }
 
 TEST(LossWatch, ALateRiseCountsToo) {
-    EXPECT_GT(rose_at(400, 128, [](int64_t update) { return update < 300 ? 0.1 : 5.0; }), 300);
+    EXPECT_GT(rose_at(400, 128, [](int64_t update) { return update <= 300 ? 0.1 : 5.0; }), 300);
 }
 
 TEST(LossWatch, NoiseIsNoRise) {

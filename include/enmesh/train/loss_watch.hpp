@@ -10,7 +10,7 @@ namespace enmesh {
 /// The loss of the first steps is the mean over the first updates, as many as 32 images take, so that one
 /// update of a usual batch is enough and a rate that is too large from the start cannot hide in it. The loss
 /// now is an exponential average over the last 512 images or 8 updates, whichever are more. The loss has
-/// risen where the second is 15 % above the first.
+/// risen where the second is above the first by 10 % and 1 / sqrt(images of the first steps).
 struct LossWatch {
     int64_t updates = 0;  ///< seen
     double first = 0;     ///< mean loss of the first steps

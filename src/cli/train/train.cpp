@@ -152,11 +152,12 @@ std::string simulated_text(const std::optional<Simulated>& simulated) {
     return text;
 }
 
-/// What a run says whose loss does not fall.
+/// What a run says whose loss rises.
 std::string loss_rose_text(const LossWatch& watch) {
     return fmt::format(
-        "warning: at step {} the loss has risen to {:.4g} from {:.4g} in the first steps: the run does not "
-        "learn so; try a smaller --lr, a longer --warmup, or --clip 1",
+        "warning: at step {} the loss has risen to {:.4g}, above the {:.4g} of the first steps: try a "
+        "smaller "
+        "--lr, a longer --warmup, or --clip 1",
         watch.rose_at, watch.smooth, watch.first);
 }
 
