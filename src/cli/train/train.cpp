@@ -155,9 +155,8 @@ std::string simulated_text(const std::optional<Simulated>& simulated) {
 /// What a run says whose loss rises.
 std::string loss_rose_text(const LossWatch& watch) {
     return fmt::format(
-        "warning: at step {} the loss has risen to {:.4g}, above the {:.4g} of the first steps: try a "
-        "smaller "
-        "--lr, a longer --warmup, or --clip 1",
+        "warning: at step {} the loss has risen to {:.4g}, above the {:.4g} of the first steps: "
+        "try a smaller --lr, a longer --warmup, or --clip 1",
         watch.rose_at, watch.smooth, watch.first);
 }
 
