@@ -93,7 +93,7 @@ TEST(Topology, ReadsSparsityAndTreatsNofNAsDense) {
 }
 
 TEST(Topology, DepthwiseNamesBecomeEqualProducts) {
-    const Workload w = parse_topology(std::string(conv_header) + "DP1, 10, 10, 3, 3, 32, 1, 1,", "net.csv");
+    const Workload w = parse_topology(fmt::format("{}DP1, 10, 10, 3, 3, 32, 1, 1,", conv_header), "net.csv");
     EXPECT_EQ(w.products[0].batch, 32);
     EXPECT_EQ(w.products[0].k, 9);
     EXPECT_EQ(dense_multiply_adds(w.products[0]), 64 * 9 * 32);
