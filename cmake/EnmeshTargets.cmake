@@ -13,6 +13,21 @@ function(enmesh_flags target)
   endif()
 endfunction()
 
+# enmesh_together(TARGET SIZE file.cpp...): adds files that are small beside the headers that they include, and compiles
+# SIZE of them as one. Their anonymous namespaces must not collide.
+function(enmesh_together target size)
+  target_sources(${target} PRIVATE ${ARGN})
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  string(MAKE_C_IDENTIFIER ${folder} folder)
+  set(index 0)
+  foreach(file IN LISTS ARGN)
+    math(EXPR group "${index} / ${size}")
+    math(EXPR index "${index} + 1")
+    set_property(SOURCE ${CMAKE_CURRENT_SOURCE_DIR}/${file} TARGET_DIRECTORY ${target} PROPERTY UNITY_GROUP ${folder}_${group})
+  endforeach()
+endfunction()
+
 function(enmesh_library target)
   add_library(${target} STATIC)
   target_compile_features(${target} PUBLIC cxx_std_20)

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "base/edit_distance.hpp"
+#include "enmesh/base/edit_distance.hpp"
 
 namespace enmesh {
 

@@ -32,8 +32,6 @@ struct ServedInChannels {
     bool operator()(const NmSparsity& nm) const {
         return weights && (nm.axis == GroupAxis::input_channels || nm.axis == GroupAxis::output_channels);
     }
-    bool operator()(const BlockSparsity&) const { return false; }
-    bool operator()(const CsrSparsity&) const { return false; }
 };
 
 /// Whether no product has a sparse operand, N:M weights apart if these are allowed.

@@ -43,8 +43,6 @@ struct SetSparsity {
     void operator()(const NmSparsity& nm) const {
         problem.sparsity = products::NmOperand{operand, nm.pattern};
     }
-    void operator()(const BlockSparsity&) const { refuse("no product has a block-sparse operand"); }
-    void operator()(const CsrSparsity&) const { refuse("no product has a CSR operand"); }
 };
 
 void set_sparsity(const Machine& machine, const ProductCommand& c, Problem& problem) {

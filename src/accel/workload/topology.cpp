@@ -7,7 +7,7 @@
 #include <map>
 #include <span>
 
-#include "base/edit_distance.hpp"
+#include "enmesh/base/edit_distance.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 
