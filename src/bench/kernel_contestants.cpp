@@ -3,28 +3,33 @@
 #include <algorithm>
 #include <memory>
 
-#include "bench/bf16_contestants.hpp"
-#include "cpu/measure.hpp"
-#include "cpu/onednn.hpp"
-#include "cpu/spot_check.hpp"
-#include "enmesh/base/compare.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/products/trial.hpp"
 
 namespace enmesh::cli {
 namespace {
 
 using products::Conv;
+using products::Kernel;
+using products::KernelTrial;
+using products::Lanes;
 using products::Operand;
 using products::Problem;
+using products::Properties;
 using products::Stage;
+using products::TrialOperands;
 
-/// Winograd's transforms cost digits, and so do sums over a batch's pixels.
-double tolerance_of(const Problem& problem, const std::string& kernel) {
-    return kernel == "winograd" || problem.stage == Stage::wg ? 1e-4 : 1e-5;
+/// Winograd's transforms cost digits, and so do sums over a batch's pixels and bfloat16 operands.
+double tolerance_of(const Problem& problem, const Properties& properties) {
+    const bool loose =
+        properties.transforms || problem.stage == Stage::wg || problem.numbers == products::bf16_numbers;
+    return loose ? 1e-4 : 1e-5;
 }
 
 /// The kernel against the reference on the same kind of shape, cut down to what the reference does quickly.
-void check_small(Problem problem, const std::string& kernel) {
+/// Nothing where there is no reference (maps with channels in the lanes, rows, bfloat16) or the kernel
+/// declines the smaller shape.
+void check_small(const products::KernelList& kernels, const Kernel& kernel, Problem problem) {
     Conv& conv = problem.conv;
     conv.n = std::min<int64_t>(conv.n, problem.block == 1 ? 12 : problem.block);
     conv.h = std::min<int64_t>(conv.h, 16);
@@ -33,115 +38,95 @@ void check_small(Problem problem, const std::string& kernel) {
         conv.c = std::min<int64_t>(conv.c, 64);
         conv.k = std::min<int64_t>(conv.k, 64);
     }
-    const cpu::TrialOperands operands(problem);
-    cpu::KernelTrial fast(operands, kernel), reference(operands, "reference");
+    const std::vector<const Kernel*> accepting = products::accepting(kernels, problem);
+    if (accepting.empty() || !kernel.declines(problem, {}).empty()) return;
+    const Kernel& oracle = *accepting.back();
+    if (!oracle.properties(problem, {}).oracle) return;
+    const TrialOperands operands(problem);
+    KernelTrial fast(operands, kernel.plan(problem, {})), reference(operands, oracle.plan(problem, {}));
     fast.run();
     reference.run();
-    const Comparison same = compare(fast.out(), reference.out(), tolerance_of(problem, kernel));
-    if (!same.ok()) fail("{} is wrong: {}: {}", kernel, to_string(problem), same.describe());
+    const Comparison same =
+        compare(fast.out(), reference.out(), tolerance_of(problem, kernel.properties(problem, {})));
+    if (!same.ok()) fail("{} is wrong: {}: {}", kernel.name, to_string(problem), same.describe());
 }
 
-/// One of our kernels that accepts the problem, checked: all of a small product, places of the one that is
-/// timed.
-Contestant our_contestant(const Problem& problem, const std::string& kernel) {
-    check_small(problem, kernel);
-    const auto operands = std::make_shared<cpu::TrialOperands>(problem);
-    const auto trial = std::make_shared<cpu::KernelTrial>(*operands, kernel);
+std::string name_of(const Kernel& kernel, const Problem& problem) {
+    if (!kernel.library.empty()) return kernel.name;
+    return fmt::format("{} {}", problem.dense() ? "dense" : to_string(problem.pattern()),
+                       planned_name(kernel, problem));
+}
+
+Contestant contestant(const products::KernelList& kernels, const Kernel& kernel, const Problem& problem) {
+    const Properties properties = kernel.properties(problem, {});
+    check_small(kernels, kernel, problem);
+    const auto operands = std::make_shared<TrialOperands>(problem);
+    const auto trial = std::make_shared<KernelTrial>(*operands, kernel.plan(problem, {}));
     trial->run();
-    const Comparison same = cpu::spot_check(*operands, trial->out(), tolerance_of(problem, kernel));
-    if (!same.ok()) fail("{} is wrong: {}: {}", kernel, to_string(problem), same.describe());
-    Contestant contestant;
-    const bool sparse = problem.sparse != Operand::none;
-    contestant.name = fmt::format("{} {}", sparse ? to_string(problem.pattern) : "dense", kernel);
-    contestant.kind = sparse ? Contestant::Kind::sparse : Contestant::Kind::dense;
-    if (sparse) contestant.pattern = problem.pattern;
-    contestant.multiply_adds = problem.multiply_adds();
-    contestant.run = [operands, trial] { trial->run(); };
-    contestant.out = [trial] { return trial->out(); };
-    return contestant;
-}
-
-Contestant onednn_contestant(const std::string& name, const Conv& conv, std::function<void()> run,
-                             const std::shared_ptr<Buffer>& out) {
-    Contestant contestant;
-    contestant.name = name;
-    contestant.multiply_adds = conv.multiply_adds();
-    contestant.run = std::move(run);
-    contestant.out = [out] { return std::as_const(*out).as<const float>(); };
-    return contestant;
-}
-
-std::shared_ptr<Buffer> shared_floats(size_t bytes) {
-    return std::make_shared<Buffer>(cpu::random_floats(static_cast<int64_t>(bytes / sizeof(float))));
-}
-
-void add_onednn_convolutions(const Conv& conv, Stage stage, std::vector<Contestant>& contestants) {
-    for (const auto& [name, algorithm] : {std::pair{"oneDNN direct", cpu::DnnlAlgorithm::direct},
-                                          std::pair{"oneDNN winograd", cpu::DnnlAlgorithm::winograd}}) {
-        const std::shared_ptr<cpu::DnnlConvolution> plan = cpu::plan_contestant(stage, conv, algorithm);
-        if (!plan) continue;
-        const auto src = shared_floats(plan->src_bytes()), dst = shared_floats(plan->dst_bytes());
-        const auto weights = shared_floats(static_cast<size_t>(conv.weights_size()) * sizeof(float));
-        const auto prepared = std::make_shared<Buffer>(plan->prepared_bytes());
-        const auto workspace = std::make_shared<Buffer>(plan->workspace_bytes());
-        if (stage != Stage::wg) plan->prepare(weights->as<float>().data(), prepared->as<std::byte>().data());
-        const auto out = stage == Stage::ff ? dst : stage == Stage::bp ? src : weights;
-        contestants.push_back(onednn_contestant(
-            name, conv,
-            [=] {
-                plan->run({src->as<float>().data(), dst->as<float>().data(), nullptr,
-                           prepared->as<std::byte>().data(), out->as<float>().data(),
-                           workspace->as<std::byte>().data()});
-            },
-            out));
+    if (problem.lanes != Lanes::any) {
+        const int places = problem.numbers == products::bf16_numbers ? 1024 : 256;
+        const Comparison same =
+            products::spot_check(*operands, trial->out(), tolerance_of(problem, properties), places);
+        if (!same.ok()) fail("{} is wrong: {}: {}", kernel.name, to_string(problem), same.describe());
     }
+    Contestant made;
+    made.name = name_of(kernel, problem);
+    made.library = kernel.library;
+    made.direct = !properties.transforms;
+    if (!problem.dense()) made.pattern = problem.pattern();
+    made.multiply_adds = problem.multiply_adds();
+    made.run = [operands, trial] { trial->run(); };
+    made.out = [trial] { return trial->out(); };
+    return made;
 }
 
-void add_onednn_gemm(const Conv& conv, Stage stage, std::vector<Contestant>& contestants) {
-    const auto src = shared_floats(static_cast<size_t>(conv.src_size()) * sizeof(float));
-    const auto dst = shared_floats(static_cast<size_t>(conv.dst_size()) * sizeof(float));
-    const auto weights = shared_floats(static_cast<size_t>(conv.weights_size()) * sizeof(float));
-    const int64_t n = conv.n, c = conv.c, k = conv.k;
-    const auto out = stage == Stage::ff ? dst : stage == Stage::bp ? src : weights;
-    contestants.push_back(onednn_contestant(
-        "oneDNN gemm", conv,
-        [=] {
-            float* const x = src->as<float>().data();
-            float* const y = dst->as<float>().data();
-            float* const w = weights->as<float>().data();
-            if (stage == Stage::ff) cpu::gemm(false, true, n, k, c, x, c, w, c, 0, y, k);
-            if (stage == Stage::bp) cpu::gemm(false, false, n, c, k, y, k, w, c, 0, x, c);
-            if (stage == Stage::wg) cpu::gemm(true, false, k, c, n, y, k, x, c, 0, w, c);
-        },
-        out));
+/// The layouts that kernels of a dense layer may be given: what a library likes best, and what ours want.
+std::vector<Problem> dense_problems(const KernelMatch& match, DType dtype) {
+    Problem library{.conv = match.conv, .stage = match.stage};
+    library.lanes = match.linear ? Lanes::rows : Lanes::any;
+    Problem ours{.conv = match.conv, .stage = match.stage};
+    if (dtype == DType::bf16) {
+        library.numbers = ours.numbers = products::bf16_numbers;
+        ours.lanes = match.linear ? Lanes::rows : Lanes::channels;
+        ours.block = match.linear ? 1 : 16;
+    } else {
+        ours.block = match.linear ? 1 : products::best_block(match.conv.n);
+    }
+    return {library, ours};
+}
+
+/// The one of these that N:M kernels read. Groups along the reduction must be whole, except positions of a
+/// gradient, whose tail is dense.
+std::optional<Problem> sparse_problem(const Problem& dense, Pattern pattern) {
+    Problem problem = dense;
+    const bool wg = dense.stage == Stage::wg;
+    problem.sparsity = products::NmOperand{wg ? Operand::diff_dst : Operand::weights, pattern};
+    if (!wg && problem.reduction() % pattern.m != 0) return std::nullopt;
+    return problem;
 }
 
 }  // namespace
 
-std::vector<Contestant> contestants_of(const KernelMatch& match, DType dtype) {
-    if (dtype == DType::bf16) return bf16_contestants_of(match);
+std::vector<Contestant> contestants_of(const KernelMatch& match, DType dtype,
+                                       const products::KernelList& kernels) {
     std::vector<Contestant> contestants;
-    const Conv& conv = match.conv;
-    const Stage stage = match.stage;
-    if (match.linear)
-        add_onednn_gemm(conv, stage, contestants);
-    else
-        add_onednn_convolutions(conv, stage, contestants);
-    const int block = match.linear ? 1 : products::best_block(conv.n);
-    const Problem dense{conv, stage, Operand::none, {}, block};
-    for (const products::Candidate& candidate : products::candidates(dense)) {
-        if (candidate.declined.empty() && candidate.name != "reference")
-            contestants.push_back(our_contestant(dense, candidate.name));
+    std::vector<const Kernel*> seen;
+    const std::vector<Problem> dense = dense_problems(match, dtype);
+    for (const Problem& problem : dense) {
+        for (const Kernel* const kernel : accepting(kernels, problem)) {
+            if (kernel->properties(problem, {}).oracle || std::ranges::count(seen, kernel) > 0) continue;
+            seen.push_back(kernel);
+            contestants.push_back(contestant(kernels, *kernel, problem));
+        }
     }
     for (const Pattern pattern : match.patterns) {
-        Problem sparse = dense;
-        sparse.pattern = pattern;
-        sparse.sparse = stage == Stage::wg ? Operand::diff_dst : Operand::weights;
-        if (stage != Stage::wg && sparse.reduction() % sparse.pattern.m != 0) continue;
+        const std::optional<Problem> sparse = sparse_problem(dense.back(), pattern);
+        if (!sparse.has_value()) continue;
         // The list also has dense kernels to fall back to: those stand above already.
-        const std::unique_ptr<products::Product> first = products::plan(sparse);
-        if (!first->filled_in() && first->kernel() != "reference")
-            contestants.push_back(our_contestant(sparse, std::string(first->kernel())));
+        for (const Kernel* const kernel : accepting(kernels, *sparse)) {
+            if (kernel->properties(*sparse, {}).skips_zeros)
+                contestants.push_back(contestant(kernels, *kernel, *sparse));
+        }
     }
     return contestants;
 }

@@ -7,16 +7,16 @@
 #include <vector>
 
 #include "bench/bench_time.hpp"
-#include "enmesh/products/problem.hpp"
+#include "enmesh/cpu/kernels.hpp"
 #include "enmesh/tensor/dtype.hpp"
 
 namespace enmesh::cli {
 
 /// What is timed, with what it holds kept alive by its closure.
 struct Contestant {
-    enum class Kind { onednn, dense, sparse };
-    std::string name;
-    Kind kind = Kind::onednn;
+    std::string name;     ///< "oneDNN direct", "dense winograd", "2:8 broadcast"
+    std::string library;  ///< whose kernel it is; empty: ours
+    bool direct = false;  ///< no Winograd
     std::optional<Pattern> pattern;
     double multiply_adds = 0;  ///< useful ones
     std::function<void()> run;
@@ -35,8 +35,11 @@ struct KernelMatch {
     std::vector<Pattern> patterns;
 };
 
-/// oneDNN's dense product, ours, and one N:M product a pattern, each of ours checked: all of a small product,
-/// places of the one that is timed. `dtype`: f32 or bf16, the latter with AVX-512 alone.
-std::vector<Contestant> contestants_of(const KernelMatch& match, DType dtype);
+/// Every kernel of the list that accepts the product: dense in each layout that a layer may have (libraries in
+/// one of their own choice), and N:M, one a pattern and kernel that skips zeros. Each is checked where its
+/// layout is known: in full against the reference on a smaller product, if that has one, and at places of the
+/// one that is timed. `dtype`: f32 or bf16, the latter with AVX-512 alone.
+std::vector<Contestant> contestants_of(const KernelMatch& match, DType dtype,
+                                       const products::KernelList& kernels = cpu::product_kernels());
 
 }  // namespace enmesh::cli

@@ -8,12 +8,12 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
-#include "enmesh/products/product.hpp"
+#include "enmesh/cpu/kernels.hpp"
+#include "enmesh/products/kernel.hpp"
 
 namespace enmesh::cpu {
 

@@ -8,7 +8,7 @@
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/cpu/plan_file.hpp"
-#include "products/dispatch.hpp"
+#include "enmesh/products/kernel.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -26,14 +26,20 @@ bool channels_fill_blocks(const Graph& graph, int block) {
     return true;
 }
 
+/// Which sparse values the channel layout has kernels for: none, or N:M weights.
+struct ServedInChannels {
+    bool weights;
+    bool operator()(std::monostate) const { return true; }
+    bool operator()(const NmSparsity& nm) const {
+        return weights && (nm.axis == GroupAxis::input_channels || nm.axis == GroupAxis::output_channels);
+    }
+};
+
 /// Whether no product has a sparse operand, N:M weights apart if these are allowed.
 bool all_products_dense(const Graph& graph, bool but_for_weights) {
-    const auto allowed = [&](const Value& v) {
-        if (v.type.dense()) return true;
-        const GroupAxis axis = v.type.nm()->axis;
-        return but_for_weights && (axis == GroupAxis::input_channels || axis == GroupAxis::output_channels);
-    };
-    return std::all_of(graph.values().begin(), graph.values().end(), allowed);
+    return std::ranges::all_of(graph.values(), [&](const Value& value) {
+        return std::visit(ServedInChannels{but_for_weights}, value.type.sparsity);
+    });
 }
 
 bool rounds(const Options& options) { return options.dtype == DType::bf16; }

@@ -9,8 +9,8 @@
 #include "cpu/ops/runs.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/cpu/kernels.hpp"
 #include "enmesh/step/memory_plan.hpp"
-#include "products/dispatch.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -97,6 +97,10 @@ void Machine::place_values() {
     }
 }
 
+const products::KernelList& Machine::kernels() const {
+    return options_.kernels != nullptr ? *options_.kernels : product_kernels();
+}
+
 int Machine::root(int index) const {
     while (slot(index).alias >= 0) index = slot(index).alias;
     return index;
@@ -152,6 +156,7 @@ int Machine::add_rounding(int from, Layout layout) {
             });
         },
         "rounding to bfloat16");
+    commands_.back().operation = commands_.back().kernel;
     return to;
 }
 
@@ -167,6 +172,7 @@ int Machine::add_conversion(int from, Layout layout) {
             convert(data(from), source, data(to), layout, shape, width);
         },
         "layout conversion");
+    commands_.back().operation = commands_.back().kernel;
     return to;
 }
 
@@ -191,7 +197,7 @@ std::span<std::byte> Machine::keep(size_t bytes) {
 
 void Machine::reserve_rounding(int64_t floats) {
     const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
-    if (element_ == Layout::Element::f32 || bytes <= rounding_.bytes()) return;
+    if (bytes <= rounding_.bytes()) return;
     report_.prepared_bytes += static_cast<int64_t>(bytes - rounding_.bytes());
     rounding_ = Buffer(bytes);
 }
@@ -221,11 +227,7 @@ void Machine::add(const Node& node, Kind kind, std::vector<int> reads, std::vect
     command.stage = node.stage;
     command.kind = kind;
     command.layer = node.layer;
-    const bool conversion = kernel == "layout conversion" || kernel == "rounding to bfloat16";
-    command.operation = conversion ? kernel : std::string(name(node.operation));
-    // Our products tell of themselves where they are planned.
-    if (kernel.starts_with("oneDNN"))
-        products::say_dispatch(fmt::format("{} {}", to_string(node.stage), node.layer), kernel);
+    command.operation = std::string(name(node.operation));
     command.kernel = std::move(kernel);
     command.reads = std::move(reads);
     command.writes = std::move(writes);

@@ -59,7 +59,8 @@ struct Slot {
     std::unique_ptr<products::Packed> packed;  ///< for N:M values
 };
 
-/// One fused piece of work. `run` may use every pointer and the workspace, and must not allocate.
+/// One fused piece of work. `run` may use every pointer and the workspace, and allocates nothing of ours
+/// (oneDNN allocates a little for each of its calls).
 struct Command {
     Stage stage = Stage::FF;
     Kind kind = Kind::other;
@@ -109,7 +110,9 @@ class Machine {
         return element_ == Layout::Element::f32 ? Layout::Element::f32 : Layout::Element::rounded;
     }
     const Options& options() const { return options_; }
-    /// What has been chosen so far; products add themselves.
+    /// The kernels that products are chosen from.
+    const products::KernelList& kernels() const;
+    /// The kernel chosen for each product; filled in as products are lowered.
     KernelPlan& plan() { return plan_; }
     const KernelPlan& plan() const { return plan_; }
     /// Read when a choice first asks for it: the default choices never do.
@@ -127,7 +130,8 @@ class Machine {
     int in_layout(int index, Layout layout);
     int in_plain(ValueId value) { return in(value, plain_layout); }
     /// Weights as float_element() has them: themselves, or rounded into memory that the next call reuses.
-    /// reserve_rounding() books that memory (in floats) while the machine is built.
+    /// reserve_rounding() books that memory (in floats) while the machine is built: for products that need
+    /// rounded() or rounding_memory().
     void reserve_rounding(int64_t floats);
     std::span<const float> rounded(std::span<const float> weights);
     products::PackedView rounded(const products::PackedView& weights);

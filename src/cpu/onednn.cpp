@@ -4,10 +4,11 @@
 
 #include <dnnl.hpp>
 #include <optional>
+#include <vector>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
-#include "enmesh/products/product.hpp"
+#include "enmesh/products/kernel.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -156,6 +157,33 @@ dnnl::matmul::primitive_desc matmul_desc(const memory::desc& a, const memory::de
 #endif
 }
 
+/// A primitive with its operands, put together once: a run sets their addresses and allocates nothing itself.
+class Call {
+  public:
+    void set(dnnl::primitive primitive) { primitive_ = std::move(primitive); }
+    /// Adds an operand without memory; its index is for at().
+    void add(int argument, const memory::desc& desc) {
+        operands_.emplace_back(desc, engine(), nullptr);
+        arguments_.push_back({argument, operands_.back().get()});
+    }
+    void at(size_t operand, const void* data) const {
+        operands_[operand].set_data_handle(const_cast<void*>(data));
+    }
+    void execute() const {
+        dnnl::error::wrap_c_api(
+            dnnl_primitive_execute(primitive_.get(), stream_.get(), static_cast<int>(arguments_.size()),
+                                   arguments_.data()),
+            "could not execute a primitive");
+        stream_.wait();
+    }
+
+  private:
+    mutable dnnl::stream stream_{engine()};  // its own: executors run in several threads at once
+    dnnl::primitive primitive_;
+    std::vector<memory> operands_;
+    std::vector<dnnl_exec_arg_t> arguments_;
+};
+
 class Matmul final : public DnnlMatmul {
   public:
     Matmul(const MatrixShape& s, bool bias) {
@@ -168,39 +196,34 @@ class Matmul final : public DnnlMatmul {
         const memory::desc offsets = bias ? memory::desc({1, s.n}, f32, Strides{s.n, 1}) : memory::desc();
         const auto desc = matmul_desc(a, b, offsets, out);
         kernel_ = std::string("oneDNN ") + desc.impl_info_str();
-        primitive_ = dnnl::matmul(desc);
-        a_ = memory(a, engine(), nullptr);
-        b_ = memory(b, engine(), nullptr);
-        out_ = memory(out, engine(), nullptr);
-        if (bias) bias_ = memory(offsets, engine(), nullptr);
-        scratch_ = memory(desc.scratchpad_desc(), engine(), nullptr);
+        scratch_bytes_ = desc.scratchpad_desc().get_size();
+        call_.set(dnnl::matmul(desc));
+        call_.add(DNNL_ARG_SRC, a);
+        call_.add(DNNL_ARG_WEIGHTS, b);
+        call_.add(DNNL_ARG_DST, out);
+        call_.add(DNNL_ARG_SCRATCHPAD, desc.scratchpad_desc());
+        if (bias) call_.add(DNNL_ARG_BIAS, offsets);
+        bias_ = bias;
     }
 
     std::string kernel() const override { return kernel_; }
-    size_t workspace_bytes() const override { return scratch_.get_desc().get_size(); }
+    size_t workspace_bytes() const override { return scratch_bytes_; }
 
     void run(const uint16_t* a, const uint16_t* b, const float* bias, float* out,
              std::byte* workspace) const override {
         use_our_threads();
-        const auto at = [](const memory& described, const void* data) {
-            memory handle = described;
-            handle.set_data_handle(const_cast<void*>(data));
-            return handle;
-        };
-        std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, at(a_, a)},
-                                                  {DNNL_ARG_WEIGHTS, at(b_, b)},
-                                                  {DNNL_ARG_DST, at(out_, out)},
-                                                  {DNNL_ARG_SCRATCHPAD, at(scratch_, workspace)}};
-        if (bias_.has_value()) arguments.emplace(DNNL_ARG_BIAS, at(*bias_, bias));
-        primitive_.execute(stream_, arguments);
-        stream_.wait();
+        call_.at(0, a);
+        call_.at(1, b);
+        call_.at(2, out);
+        call_.at(3, workspace);
+        if (bias_) call_.at(4, bias);
+        call_.execute();
     }
 
   private:
-    mutable dnnl::stream stream_{engine()};  // its own: executors run in several threads at once
-    memory a_, b_, out_, scratch_;
-    std::optional<memory> bias_;
-    dnnl::matmul primitive_;
+    Call call_;
+    size_t scratch_bytes_ = 0;
+    bool bias_ = false;
     std::string kernel_;
 };
 
@@ -241,10 +264,11 @@ class Convolution final : public DnnlConvolution {
                 break;
             }
         }
-        plan_memories(bias, bias_desc);
+        plan_calls(bias, bias_desc);
     }
 
     std::string kernel() const override { return kernel_; }
+    bool reference() const override { return kernel_.find("ref") != std::string::npos; }
     size_t workspace_bytes() const override {
         return weights_at_ + (stage_ == products::Stage::wg ? weights_.get_size() : 0);
     }
@@ -254,58 +278,25 @@ class Convolution final : public DnnlConvolution {
 
     void prepare(const float* weights, std::byte* prepared) const override {
         use_our_threads();
-        memory from = plain_memory_, to = weights_memory_;
-        from.set_data_handle(const_cast<float*>(weights));
-        to.set_data_handle(prepared);
-        reorder_.execute(stream_, from, to);
-        stream_.wait();
+        reorder_.at(0, weights);
+        reorder_.at(1, prepared);
+        reorder_.execute();
     }
 
     void run(const Arguments& a) const override {
         use_our_threads();
-        memory src = src_memory_, dst = dst_memory_, weights = weights_memory_, scratch = scratch_memory_;
-        scratch.set_data_handle(a.workspace);
-        switch (stage_) {
-            case products::Stage::ff: {
-                src.set_data_handle(const_cast<void*>(a.src));
-                dst.set_data_handle(a.out);
-                weights.set_data_handle(const_cast<std::byte*>(a.prepared));
-                std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, src},
-                                                          {DNNL_ARG_DST, dst},
-                                                          {DNNL_ARG_WEIGHTS, weights},
-                                                          {DNNL_ARG_SCRATCHPAD, scratch}};
-                if (bias_memory_.has_value()) {
-                    memory bias = *bias_memory_;
-                    bias.set_data_handle(const_cast<float*>(a.bias));
-                    arguments.emplace(DNNL_ARG_BIAS, bias);
-                }
-                primitive_.execute(stream_, arguments);
-                break;
-            }
-            case products::Stage::bp:
-                src.set_data_handle(a.out);
-                dst.set_data_handle(const_cast<void*>(a.diff_dst));
-                weights.set_data_handle(const_cast<std::byte*>(a.prepared));
-                primitive_.execute(stream_, {{DNNL_ARG_DIFF_SRC, src},
-                                             {DNNL_ARG_DIFF_DST, dst},
-                                             {DNNL_ARG_WEIGHTS, weights},
-                                             {DNNL_ARG_SCRATCHPAD, scratch}});
-                break;
-            case products::Stage::wg: {
-                src.set_data_handle(const_cast<void*>(a.src));
-                dst.set_data_handle(const_cast<void*>(a.diff_dst));
-                weights.set_data_handle(a.workspace + weights_at_);
-                primitive_.execute(stream_, {{DNNL_ARG_SRC, src},
-                                             {DNNL_ARG_DIFF_DST, dst},
-                                             {DNNL_ARG_DIFF_WEIGHTS, weights},
-                                             {DNNL_ARG_SCRATCHPAD, scratch}});
-                memory plain = plain_memory_;
-                plain.set_data_handle(a.out);
-                reorder_.execute(stream_, weights, plain);
-                break;
-            }
+        const bool ff = stage_ == products::Stage::ff, bp = stage_ == products::Stage::bp;
+        call_.at(0, bp ? a.out : a.src);
+        call_.at(1, ff ? a.out : a.diff_dst);
+        call_.at(2, ff || bp ? a.prepared : a.workspace + weights_at_);
+        call_.at(3, a.workspace);
+        if (bias_) call_.at(4, a.bias);
+        call_.execute();
+        if (stage_ == products::Stage::wg) {
+            reorder_.at(0, a.workspace + weights_at_);
+            reorder_.at(1, a.out);
+            reorder_.execute();
         }
-        stream_.wait();
     }
 
   private:
@@ -322,31 +313,33 @@ class Convolution final : public DnnlConvolution {
         weights_ = weights;
         scratch_ = desc.scratchpad_desc();
         kernel_ = std::string("oneDNN ") + desc.impl_info_str();
-        primitive_ = std::move(primitive);
+        call_.set(std::move(primitive));
     }
 
-    void plan_memories(bool bias, const memory::desc& bias_desc) {
+    /// The operands of the product and of the reorder between its own weights and plain ones.
+    void plan_calls(bool bias, const memory::desc& bias_desc) {
+        const bool ff = stage_ == products::Stage::ff, bp = stage_ == products::Stage::bp;
+        call_.add(bp ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, src_desc_);
+        call_.add(ff ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, dst_desc_);
+        call_.add(ff || bp ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS, weights_);
+        call_.add(DNNL_ARG_SCRATCHPAD, scratch_);
+        bias_ = ff && bias;
+        if (bias_) call_.add(DNNL_ARG_BIAS, bias_desc);
+        const memory own(weights_, engine(), nullptr), plain(geometry_.plain_weights(), engine(), nullptr);
+        const bool from_own = stage_ == products::Stage::wg;
+        reorder_.set(from_own ? dnnl::reorder(own, plain) : dnnl::reorder(plain, own));
+        reorder_.add(DNNL_ARG_FROM, from_own ? weights_ : geometry_.plain_weights());
+        reorder_.add(DNNL_ARG_TO, from_own ? geometry_.plain_weights() : weights_);
         constexpr size_t alignment = Buffer::alignment;
-        src_memory_ = memory(src_desc_, engine(), nullptr);
-        dst_memory_ = memory(dst_desc_, engine(), nullptr);
-        weights_memory_ = memory(weights_, engine(), nullptr);
-        plain_memory_ = memory(geometry_.plain_weights(), engine(), nullptr);
-        scratch_memory_ = memory(scratch_, engine(), nullptr);
-        if (bias) bias_memory_ = memory(bias_desc, engine(), nullptr);
-        reorder_ = stage_ == products::Stage::wg ? dnnl::reorder(weights_memory_, plain_memory_)
-                                                 : dnnl::reorder(plain_memory_, weights_memory_);
         weights_at_ = (scratch_.get_size() + alignment - 1) / alignment * alignment;
     }
 
-    mutable dnnl::stream stream_{engine()};  // its own: executors run in several threads at once
     products::Stage stage_;
     Geometry geometry_;
     memory::desc src_desc_, dst_desc_, weights_, scratch_;
-    memory src_memory_, dst_memory_, weights_memory_, plain_memory_, scratch_memory_;
-    std::optional<memory> bias_memory_;
+    Call call_, reorder_;
+    bool bias_ = false;
     size_t weights_at_ = 0;
-    dnnl::primitive primitive_;
-    dnnl::reorder reorder_;
     std::string kernel_;
 };
 

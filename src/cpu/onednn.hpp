@@ -6,18 +6,21 @@
 #include <string>
 
 #include "cpu/lowering.hpp"
-#include "enmesh/products/problem.hpp"
+#include "enmesh/cpu/kernels.hpp"
 
 namespace enmesh::cpu {
 
 /// A dense convolution product by oneDNN on maps in our layouts; the only file that sees oneDNN's API.
-/// Planning allocates, prepare() and run() do not. Weights are KCRS outside and in the library's own layout
+/// Planning allocates; prepare() and run() do not, but for what the library itself allocates for a call. One
+/// run at a time. Weights are KCRS outside and in the library's own layout
 /// inside. Maps and weights that are read are float32, or all bfloat16 where the layout of a map says so;
 /// what is written is float32.
 class DnnlConvolution {
   public:
     virtual ~DnnlConvolution() = default;
     virtual std::string kernel() const = 0;
+    /// Whether the library has nothing but its reference implementation for it, which takes many times longer.
+    virtual bool reference() const = 0;
     virtual size_t workspace_bytes() const = 0;
     /// Bytes of the weights in the kernel's layout; 0 for WG.
     virtual size_t prepared_bytes() const = 0;
@@ -47,7 +50,7 @@ std::unique_ptr<DnnlConvolution> plan_convolution(products::Stage stage, const p
 /// Whether the library has Winograd for it: float32 alone, and unless ENMESH_WINOGRAD=0.
 bool has_winograd(products::Stage stage, const products::Conv& conv, Layout src, Layout dst);
 
-/// For comparison: the same by one algorithm and in map layouts of the library's own choice. Null where the
+/// The same by one algorithm and in map layouts of the library's own choice. Null where the
 /// library has no such algorithm for the shape and processor.
 std::unique_ptr<DnnlConvolution> plan_contestant(products::Stage stage, const products::Conv& conv,
                                                  DnnlAlgorithm algorithm,
@@ -78,8 +81,5 @@ std::unique_ptr<DnnlMatmul> plan_matmul(const MatrixShape& shape, bool bias);
 
 /// Whether plan_convolution can have Winograd at all: oneDNN 2 on AVX-512, unless ENMESH_WINOGRAD=0.
 bool onednn_has_winograd();
-
-/// "oneDNN 2.6.3".
-std::string onednn_version();
 
 }  // namespace enmesh::cpu

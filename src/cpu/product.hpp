@@ -1,7 +1,5 @@
 #pragma once
 
-#include <functional>
-#include <string>
 #include <vector>
 
 #include "cpu/lowering.hpp"
@@ -9,38 +7,18 @@
 
 namespace enmesh::cpu {
 
-/// One FF, BP or WG product of a convolution (or of a linear layer seen as one), by slots.
-struct ConvolutionCommand {
+/// One FF, BP or WG product of a convolution or a linear layer, by slots.
+struct ProductCommand {
     products::Stage stage = products::Stage::ff;
     products::Conv conv;
+    bool linear = false;  ///< its maps are row-major matrices
     int src = -1, diff_dst = -1, weights = -1, bias = -1, out = -1;
     bool relu = false;  ///< FF in the image layout: out = max(0, product)
 };
 
-/// What it reads.
-std::vector<int> operand_slots(const ConvolutionCommand& command);
-Kind kind_of(products::Stage stage);
-
-products::Conv geometry(const Conv2d& op, const Shape& src, const Shape& weights);
-
-/// Chooses who serves it (oneDNN in the channel layout, enmesh::products in the image layout or for N:M
-/// operands), books workspace and prepared weights, and appends the command.
-void add_convolution(Machine& machine, const Node& node, const ConvolutionCommand& command);
-
-using Trials =
-    std::vector<std::function<void()>>;  ///< each prepares its weights if they change, and runs once
-
-/// Which of `names` serves `product`: as planned, as measured before, or measured now with the trials that
-/// `make_trials` gives, one a name; the first where nothing is known and nothing may be measured.
-std::string choose_by_name(Machine& machine, const std::string& product,
-                           const std::vector<std::string>& names, const std::function<Trials()>& make_trials);
-
-/// To be run when `weights` (a slot) have changed: after each update, or before each run of the last command
-/// if the step itself produces them.
-void prepare_with(Machine& machine, int weights, std::function<void()> prepare);
-
-/// The same for a linear layer with an N:M operand, on row-major matrices: enmesh::products, or a dense gemm
-/// that fills the zeros in (matrix_product.hpp).
-void add_matrix_product(Machine& machine, const Node& node, const ConvolutionCommand& command);
+/// Poses the product as a products::Problem, chooses who serves it (the executor's ProductProvider if there is
+/// one, else a kernel of the list: as planned, as cached, as measured now, or the first that accepts), books
+/// workspace and prepared weights, and appends the command.
+void add_product(Machine& machine, const Node& node, ProductCommand command);
 
 }  // namespace enmesh::cpu

@@ -62,32 +62,65 @@ std::string to_string(const Conv& conv) {
     return text;
 }
 
+bool Problem::linear() const { return conv == products::linear(conv.n, conv.c, conv.k); }
+
 double Problem::multiply_adds() const {
-    const double dense = conv.multiply_adds();
-    if (sparse == Operand::none) return dense;
+    const double whole = conv.multiply_adds();
+    if (dense()) return whole;
+    const Pattern kind = pattern();
     const int64_t length = stage == Stage::wg ? conv.n * conv.out_h() * conv.out_w() : reduction();
-    const int64_t kept = length / pattern.m * pattern.n + length % pattern.m;
-    return dense * static_cast<double>(kept) / static_cast<double>(length);
+    const int64_t kept = length / kind.m * kind.n + length % kind.m;
+    return whole * static_cast<double>(kept) / static_cast<double>(length);
 }
 
 void check(const Problem& problem) {
     check(problem.conv);
-    if (problem.block < 1 || problem.conv.n % problem.block != 0) {
+    const bool lanes_of_images = problem.lanes == Lanes::images;
+    if (problem.block < 1 || (lanes_of_images && problem.conv.n % problem.block != 0)) {
         refuse("{}: block {} does not divide the batch", to_string(problem.conv), problem.block);
     }
-    if (problem.sparse == Operand::none) return;
-    check_pattern(problem.pattern);
-    if (problem.stage == Stage::ff && problem.sparse == Operand::diff_dst)
+    if (problem.lanes == Lanes::rows && !problem.linear())
+        refuse("{}: a convolution is no product of rows", to_string(problem.conv));
+    if (problem.dense()) return;
+    check_pattern(problem.pattern());
+    if (problem.stage == Stage::ff && problem.sparse() == Operand::diff_dst)
         refuse("FF has no diff_dst operand");
-    if (problem.stage == Stage::wg && problem.sparse == Operand::weights) refuse("WG has no weights operand");
+    if (problem.stage == Stage::wg && problem.sparse() == Operand::weights)
+        refuse("WG has no weights operand");
 }
 
+namespace {
+
+std::string sparsity_text(std::monostate) { return "dense"; }
+std::string sparsity_text(const NmOperand& nm) {
+    return (nm.operand == Operand::weights ? "weights " : "diff_dst ") + enmesh::to_string(nm.pattern);
+}
+
+/// Stage, geometry and sparsity.
+std::string core_text(const Problem& problem) {
+    return fmt::format("{} {} {}", to_string(problem.stage), to_string(problem.conv),
+                       std::visit([](const auto& kind) { return sparsity_text(kind); }, problem.sparsity));
+}
+
+}  // namespace
+
 std::string to_string(const Problem& problem) {
-    std::string text = to_string(problem.stage) + " " + to_string(problem.conv);
-    if (problem.sparse == Operand::none) text += " dense";
-    if (problem.sparse == Operand::weights) text += " weights " + enmesh::to_string(problem.pattern);
-    if (problem.sparse == Operand::diff_dst) text += " diff_dst " + enmesh::to_string(problem.pattern);
-    return text + fmt::format(" b{}", problem.block);
+    constexpr const char* names[] = {"", " channels", " rows", " plain", " any"};
+    return fmt::format("{} b{}{}{}{}", core_text(problem), problem.block,
+                       names[static_cast<size_t>(problem.lanes)], problem.plain_src ? " plain src" : "",
+                       problem.numbers.a == Number::bf16 ? " bf16" : "");
+}
+
+std::string plan_key(const Problem& problem) {
+    if (problem.lanes == Lanes::images) return to_string(problem);
+    if (problem.numbers.a == Number::bf16) return "bf16 " + core_text(problem) + " b1";
+    return "oneDNN " + core_text(filled_in(problem)) + " b1";
+}
+
+Problem filled_in(const Problem& problem) {
+    Problem dense = problem;
+    dense.sparsity = {};
+    return dense;
 }
 
 int best_block(int64_t n) {

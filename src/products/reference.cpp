@@ -40,28 +40,28 @@ struct Rows {
 class Reference final : public Product {
   public:
     explicit Reference(const Problem& problem) : Product(problem), threads_(threads()) {
-        if (problem.stage != Stage::wg && problem.sparse == Operand::weights) {
-            shape_ = weights_shape(problem.conv, problem.stage, problem.pattern);
+        if (problem.stage != Stage::wg && problem.sparse() == Operand::weights) {
+            shape_ = weights_shape(problem.conv, problem.stage, problem.pattern());
         }
     }
 
     std::string_view kernel() const override { return "reference"; }
 
     size_t workspace_bytes() const override {
-        if (problem().stage != Stage::bp || problem().sparse != Operand::diff_dst) return 0;
+        if (problem().stage != Stage::bp || problem().sparse() != Operand::diff_dst) return 0;
         return static_cast<size_t>(threads_ * problem().conv.c * problem().conv.h * problem().conv.w) *
                sizeof(double);
     }
 
     size_t prepared_bytes() const override {
         if (problem().stage == Stage::wg) return 0;
-        if (problem().sparse != Operand::weights)
+        if (problem().sparse() != Operand::weights)
             return static_cast<size_t>(problem().conv.weights_size()) * 4;
         return static_cast<size_t>(shape_.kept()) * 5 + static_cast<size_t>(shape_.tail_size()) * 4;
     }
 
     void prepare(const PackedView& weights, std::span<std::byte> prepared) const override {
-        if (problem().sparse != Operand::weights) return Product::prepare(weights, prepared);
+        if (problem().sparse() != Operand::weights) return Product::prepare(weights, prepared);
         if (weights.shape != shape_) fail("{}: compact weights of another shape", to_string(problem()));
         require_bytes(prepared, prepared_bytes(), "the prepared weights");
         std::byte* to = prepared.data();
@@ -71,7 +71,7 @@ class Reference final : public Product {
     }
 
     void prepare(std::span<const float> weights, std::span<std::byte> prepared) const override {
-        if (problem().sparse == Operand::weights || problem().stage == Stage::wg) {
+        if (problem().sparse() == Operand::weights || problem().stage == Stage::wg) {
             return Product::prepare(weights, prepared);
         }
         require_bytes(prepared, prepared_bytes(), "the prepared weights");
@@ -84,7 +84,7 @@ class Reference final : public Product {
         require_bytes(arguments.workspace, workspace_bytes(), "the workspace");
         if (problem().stage == Stage::ff) return forward(arguments);
         if (problem().stage == Stage::wg) return weight_gradient(arguments);
-        if (problem().sparse == Operand::diff_dst) return backward_sparse_gradient(arguments);
+        if (problem().sparse() == Operand::diff_dst) return backward_sparse_gradient(arguments);
         backward(arguments);
     }
 
@@ -94,7 +94,7 @@ class Reference final : public Product {
         Rows result;
         result.reduction = problem().reduction();
         const auto* const floats = reinterpret_cast<const float*>(prepared.data());
-        if (problem().sparse == Operand::weights) {
+        if (problem().sparse() == Operand::weights) {
             const size_t kept = static_cast<size_t>(shape_.kept()),
                          tail = static_cast<size_t>(shape_.tail_size());
             const auto* const indices = reinterpret_cast<const uint8_t*>(floats + kept + tail);
@@ -181,8 +181,8 @@ class Reference final : public Product {
                       k = conv.k / conv.groups;
         const int64_t image = conv.c * conv.h * conv.w;
         const auto* const weights = reinterpret_cast<const float*>(arguments.prepared.data());
-        const Rows gradient{.packed =
-                                packed_gradient(arguments, {problem().pattern, conv.n * oh * ow, 1, conv.k})};
+        const Rows gradient{
+            .packed = packed_gradient(arguments, {problem().pattern(), conv.n * oh * ow, 1, conv.k})};
         parallel_team([&](int thread, int team) {
             team = std::min(team, threads_);
             if (thread >= team) return;
@@ -213,10 +213,10 @@ class Reference final : public Product {
         const Conv& conv = problem().conv;
         const int64_t b = problem().block, area = conv.out_h() * conv.out_w();
         const int64_t c = conv.c / conv.groups, k = conv.k / conv.groups;
-        const bool sparse = problem().sparse == Operand::diff_dst;
+        const bool sparse = problem().sparse() == Operand::diff_dst;
         Rows gradient;
         if (sparse)
-            gradient.packed = packed_gradient(arguments, {problem().pattern, conv.k, 1, conv.n * area});
+            gradient.packed = packed_gradient(arguments, {problem().pattern(), conv.k, 1, conv.n * area});
         parallel_for(conv.k * c, 1, [&](int64_t begin, int64_t end) {
             for (int64_t item = begin; item < end; ++item) {
                 const int64_t row = item / c, channel = row / k * c + item % c;

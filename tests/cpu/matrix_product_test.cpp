@@ -1,26 +1,34 @@
-#include "cpu/matrix_product.hpp"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "cpu/measure.hpp"
 #include "enmesh/base/compare.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/cpu/kernels.hpp"
+#include "enmesh/products/trial.hpp"
 
 namespace enmesh::cpu {
 namespace {
 
+using products::NmOperand;
 using products::Operand;
 using products::Problem;
 using products::Stage;
+using products::TrialOperands;
+
+std::vector<products::Candidate> kernel_candidates(const Problem& problem) {
+    return candidates(product_kernels(), problem);
+}
+std::unique_ptr<products::Product> plan_kernel(const Problem& problem, std::string_view kernel) {
+    return plan(product_kernels(), problem, kernel);
+}
 
 std::vector<Problem> problems(const products::Conv& conv) {
     const Pattern pattern{2, 8};
-    return {{conv, Stage::ff, Operand::weights, pattern, 1},
-            {conv, Stage::bp, Operand::weights, pattern, 1},
-            {conv, Stage::bp, Operand::diff_dst, pattern, 1},
-            {conv, Stage::wg, Operand::diff_dst, pattern, 1}};
+    return {{conv, Stage::ff, NmOperand{Operand::weights, pattern}, 1},
+            {conv, Stage::bp, NmOperand{Operand::weights, pattern}, 1},
+            {conv, Stage::bp, NmOperand{Operand::diff_dst, pattern}, 1},
+            {conv, Stage::wg, NmOperand{Operand::diff_dst, pattern}, 1}};
 }
 
 TEST(MatrixProduct, GemmMatchesTheReference) {
@@ -28,7 +36,8 @@ TEST(MatrixProduct, GemmMatchesTheReference) {
          {products::linear(37, 24, 16), products::linear(5, 19, 70), products::linear(64, 8, 1)}) {
         for (const Problem& problem : problems(conv)) {
             const TrialOperands operands(problem);
-            KernelTrial gemm(operands, "gemm"), reference(operands, "reference");
+            products::KernelTrial gemm(operands, plan_kernel(problem, "gemm")),
+                reference(operands, plan_kernel(problem, "reference"));
             EXPECT_TRUE(gemm.product().filled_in());
             gemm.run();
             reference.run();
@@ -39,9 +48,9 @@ TEST(MatrixProduct, GemmMatchesTheReference) {
 }
 
 TEST(MatrixProduct, GemmAddsBiasAndCutsOff) {
-    const Problem problem{products::linear(21, 16, 12), Stage::ff, Operand::weights, {1, 4}, 1};
+    const Problem problem{products::linear(21, 16, 12), Stage::ff, NmOperand{Operand::weights, {1, 4}}, 1};
     const TrialOperands operands(problem);
-    const Buffer bias = random_floats(problem.conv.k);
+    const Buffer bias = products::random_floats(problem.conv.k);
     std::vector<std::vector<float>> results;
     for (const char* const kernel : {"gemm", "reference"}) {
         const std::unique_ptr<products::Product> product = plan_kernel(problem, kernel);
@@ -70,13 +79,14 @@ TEST(MatrixProduct, GemmStandsBehindKernelsThatSkipZeros) {
             if (!one->declined.empty() || one->name == "reference") continue;
             EXPECT_EQ(plan_kernel(problem, one->name)->filled_in(), one >= at) << one->name;
         }
-        const bool along_channels = problem.stage == Stage::bp && problem.sparse == Operand::diff_dst;
+        const bool along_channels = problem.stage == Stage::bp && problem.sparse() == Operand::diff_dst;
         EXPECT_EQ(plan_kernel(problem, "")->kernel() == "gemm", along_channels) << to_string(problem);
     }
 }
 
 TEST(MatrixProduct, GemmDeclinesMapsAndDenseOperands) {
-    const Problem maps{{.n = 8, .c = 8, .h = 4, .w = 4, .k = 8}, Stage::ff, Operand::weights, {2, 8}, 8};
+    const Problem maps{
+        {.n = 8, .c = 8, .h = 4, .w = 4, .k = 8}, Stage::ff, NmOperand{Operand::weights, {2, 8}}, 8};
     const Problem dense{products::linear(8, 8, 8), Stage::ff};
     for (const Problem& problem : {maps, dense}) {
         EXPECT_EQ(kernel_candidates(problem).size(), products::candidates(problem).size());

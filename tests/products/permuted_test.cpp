@@ -71,7 +71,7 @@ struct Inputs {
 
 // Whatever was in its memory before must not matter. The output begins `shift` floats behind a cache line;
 // what lies around it must stay as it is.
-std::vector<float> run(const PermutedProduct& product, const Problem& problem, const PackedView& weights,
+std::vector<float> run(const Product& product, const Problem& problem, const PackedView& weights,
                        const std::vector<float>& src, const float* bias = nullptr, size_t shift = 0) {
     Buffer prepared(product.prepared_bytes()), workspace(product.workspace_bytes());
     for (Buffer* const buffer : {&prepared, &workspace})
@@ -80,11 +80,12 @@ std::vector<float> run(const PermutedProduct& product, const Problem& problem, c
     std::vector<uint16_t> bits(src.size());
     std::ranges::transform(src, bits.begin(), [](float value) { return to_bfloat16(value).bits; });
     Output out(map_written(problem).size(), shift);
-    product.run({.src = bits.data(),
-                 .prepared = prepared.as<std::byte>(),
-                 .bias = bias,
+    product.run({.prepared = prepared.as<std::byte>(),
                  .out = out.data(),
-                 .workspace = workspace.as<std::byte>()});
+                 .epilogue = {.bias = bias},
+                 .workspace = workspace.as<std::byte>(),
+                 .src_bf16 = bits.data(),
+                 .diff_dst_bf16 = bits.data()});
     return out.take();
 }
 
@@ -133,7 +134,7 @@ void check_problem(const Problem& problem, Random& random) {
     const Inputs inputs(problem, random);
     const float* const bias =
         problem.stage == Stage::ff && random.below(2) == 0 ? inputs.bias.data() : nullptr;
-    const Packed packed = pack_weights(problem.conv, problem.stage, problem.pattern, inputs.weights);
+    const Packed packed = pack_weights(problem.conv, problem.stage, problem.pattern(), inputs.weights);
     const auto want = definition(problem, packed, inputs.src, bias);
     for (const PermutedLoops* loops : all_loops()) {
         std::vector<float> first;
@@ -186,7 +187,7 @@ Problem random_permuted(Random& random, Stage stage) {
     conv.groups = pick(random, {1, 1, 1, 2, 3});
     conv.c = conv.groups * pick(random, {16, 16, 32, 48});
     conv.k = conv.groups * pick(random, {16, 16, 32, 48});
-    return {conv, stage, Operand::weights, random_pattern(random)};
+    return {conv, stage, NmOperand{Operand::weights, random_pattern(random)}};
 }
 
 Conv window(int64_t n, int64_t c, int64_t k, int64_t size, int64_t taps, int64_t stride = 1) {
@@ -224,7 +225,7 @@ TEST(Permuted, PatternsMatchTheDefinition) {
           Pattern{4, 8}, Pattern{1, 16}, Pattern{2, 16}, Pattern{15, 16}, Pattern{3, 5}, Pattern{1, 3},
           Pattern{4, 11}, Pattern{1, 15}}) {
         for (const Stage stage : {Stage::ff, Stage::bp})
-            check_problem({window(1, 80, 80, 3, 1), stage, Operand::weights, pattern}, random);
+            check_problem({window(1, 80, 80, 3, 1), stage, NmOperand{Operand::weights, pattern}}, random);
     }
 }
 
@@ -233,7 +234,8 @@ TEST(Permuted, WindowsMatchTheDefinition) {
     for (const int64_t taps : {1, 3, 5, 7}) {
         for (const int64_t stride : {1, 2, 3}) {
             for (const Stage stage : {Stage::ff, Stage::bp})
-                check_problem({window(2, 32, 16, 8, taps, stride), stage, Operand::weights, {2, 8}}, random);
+                check_problem(
+                    {window(2, 32, 16, 8, taps, stride), stage, NmOperand{Operand::weights, {2, 8}}}, random);
         }
     }
 }
@@ -244,7 +246,7 @@ TEST(Permuted, LinearLayersMatchTheDefinition) {
     for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 15, 40}) {
         const Conv conv = linear(rows, pick(random, {16, 48, 64}), pick(random, {16, 32, 48, 64}));
         for (const Stage stage : {Stage::ff, Stage::bp})
-            check_problem({conv, stage, Operand::weights, random_pattern(random)}, random);
+            check_problem({conv, stage, NmOperand{Operand::weights, random_pattern(random)}}, random);
     }
 }
 
@@ -256,7 +258,7 @@ TEST(Permuted, DegenerateShapesMatchTheDefinition) {
     const Conv far{.n = 1, .c = 16, .h = 3, .w = 3, .k = 16, .r = 3, .s = 1, .pad_top = 40, .pad_left = 5};
     for (const Conv& conv : {one_pixel, skipping, far}) {
         for (const Stage stage : {Stage::ff, Stage::bp})
-            check_problem({conv, stage, Operand::weights, {2, 4}}, random);
+            check_problem({conv, stage, NmOperand{Operand::weights, {2, 4}}}, random);
     }
 }
 
@@ -265,9 +267,9 @@ TEST(Permuted, DegenerateShapesMatchTheDefinition) {
 TEST(Permuted, ManyTilesMatchTheDefinition) {
     Random random(46);
     for (const Stage stage : {Stage::ff, Stage::bp}) {
-        check_problem({window(1, 16, 32, 31, 3), stage, Operand::weights, {1, 8}}, random);
-        check_problem({window(5, 16, 16, 20, 3), stage, Operand::weights, {2, 8}}, random);
-        check_problem({linear(1000, 16, 32), stage, Operand::weights, {2, 4}}, random);
+        check_problem({window(1, 16, 32, 31, 3), stage, NmOperand{Operand::weights, {1, 8}}}, random);
+        check_problem({window(5, 16, 16, 20, 3), stage, NmOperand{Operand::weights, {2, 8}}}, random);
+        check_problem({linear(1000, 16, 32), stage, NmOperand{Operand::weights, {2, 4}}}, random);
     }
 }
 
@@ -290,9 +292,9 @@ TEST(Permuted, LoopsOnFloatsGiveTheSameBits) {
     if (isa() != Isa::avx512) GTEST_SKIP() << "needs AVX-512";
     Random random(47);
     for (const Stage stage : {Stage::ff, Stage::bp}) {
-        const Problem problem{window(1, 80, 48, 5, 3), stage, Operand::weights, {3, 5}};
+        const Problem problem{window(1, 80, 48, 5, 3), stage, NmOperand{Operand::weights, {3, 5}}};
         const Inputs inputs(problem, random);
-        const Packed packed = pack_weights(problem.conv, stage, problem.pattern, inputs.weights);
+        const Packed packed = pack_weights(problem.conv, stage, problem.pattern(), inputs.weights);
         EXPECT_EQ(run(*plan_permuted_on(permuted_portable, problem), problem, packed, inputs.src),
                   run(*plan_permuted_on(permuted_avx512, problem), problem, packed, inputs.src));
     }
@@ -304,7 +306,7 @@ TEST(Permuted, NanComesOut) {
     Random random(48);
     for (const Stage stage : {Stage::ff, Stage::bp}) {
         for (const Pattern pattern : {Pattern{2, 8}, Pattern{3, 5}, Pattern{1, 16}, Pattern{2, 11}}) {
-            const Problem problem{window(1, 48, 48, 4, 3), stage, Operand::weights, pattern};
+            const Problem problem{window(1, 48, 48, 4, 3), stage, NmOperand{Operand::weights, pattern}};
             Inputs inputs(problem, random);
             for (const int64_t channel : {0, 17, 32, 47})
                 inputs.src[map_read(problem).at(0, channel, channel % 4, channel / 16)] = nan;
@@ -323,9 +325,9 @@ TEST(Permuted, NanComesOut) {
 TEST(Permuted, ZeroWeightsGiveTheBias) {
     Random random(49);
     for (const Stage stage : {Stage::ff, Stage::bp}) {
-        const Problem problem{window(2, 48, 32, 3, 3, 2), stage, Operand::weights, {2, 8}};
+        const Problem problem{window(2, 48, 32, 3, 3, 2), stage, NmOperand{Operand::weights, {2, 8}}};
         const Inputs inputs(problem, random);
-        const Packed packed(weights_shape(problem.conv, stage, problem.pattern));
+        const Packed packed(weights_shape(problem.conv, stage, problem.pattern()));
         const float* const bias = stage == Stage::ff ? inputs.bias.data() : nullptr;
         for (const PermutedLoops* loops : all_loops()) {
             EXPECT_EQ(run(*plan_permuted_on(*loops, problem), problem, packed, inputs.src, bias),
@@ -337,10 +339,10 @@ TEST(Permuted, ZeroWeightsGiveTheBias) {
 
 // Rows of a unit matrix read the prepared weights back.
 TEST(Permuted, WeightsAreRoundedToTheNearestEven) {
-    const Problem problem{linear(16, 16, 16), Stage::ff, Operand::weights, {1, 2}};
+    const Problem problem{linear(16, 16, 16), Stage::ff, NmOperand{Operand::weights, {1, 2}}};
     std::vector<float> eye(256);
     for (size_t i = 0; i < 16; ++i) eye[17 * i] = 1;
-    Packed packed(weights_shape(problem.conv, Stage::ff, problem.pattern));
+    Packed packed(weights_shape(problem.conv, Stage::ff, problem.pattern()));
     const float ulp = 0x1p-7F;  // of bfloat16 in [1, 2)
     const std::vector<std::pair<float, float>> cases = {{1 + ulp / 2, 1},
                                                         {1 + ulp * 3 / 2, 1 + 2 * ulp},
@@ -363,8 +365,8 @@ TEST(Permuted, WeightsAreRoundedToTheNearestEven) {
 
 // The one difference of the processor's bfloat16 dot products that does not hang on rounding.
 TEST(Permuted, DenormalsAreZerosToBfloat16DotProducts) {
-    const Problem problem{linear(1, 16, 16), Stage::ff, Operand::weights, {1, 2}};
-    Packed packed(weights_shape(problem.conv, Stage::ff, problem.pattern));
+    const Problem problem{linear(1, 16, 16), Stage::ff, NmOperand{Operand::weights, {1, 2}}};
+    Packed packed(weights_shape(problem.conv, Stage::ff, problem.pattern()));
     packed.span().values[0] = 0x1p-130F;
     const std::vector<float> src(16, 0x1p100F);
     for (const PermutedLoops* loops : all_loops()) {
@@ -377,29 +379,29 @@ TEST(Permuted, DenormalsAreZerosToBfloat16DotProducts) {
 
 TEST(Permuted, DeclinesWhatItCannotServe) {
     const Conv conv = window(1, 32, 32, 4, 3);
-    EXPECT_EQ(permuted_declines({conv, Stage::ff, Operand::weights, {2, 4}}), "");
-    EXPECT_NE(permuted_declines({conv, Stage::wg, Operand::diff_dst, {2, 4}}), "");
-    EXPECT_NE(permuted_declines({conv, Stage::ff, Operand::none, {}}), "");
-    EXPECT_NE(permuted_declines({conv, Stage::bp, Operand::diff_dst, {2, 4}}), "");
+    EXPECT_EQ(permuted_declines({conv, Stage::ff, NmOperand{Operand::weights, {2, 4}}}), "");
+    EXPECT_NE(permuted_declines({conv, Stage::wg, NmOperand{Operand::diff_dst, {2, 4}}}), "");
+    EXPECT_NE(permuted_declines({conv, Stage::ff, {}}), "");
+    EXPECT_NE(permuted_declines({conv, Stage::bp, NmOperand{Operand::diff_dst, {2, 4}}}), "");
     for (const auto& [c, k, groups] : {std::tuple{24, 32, 1}, {32, 40, 1}, {32, 64, 4}, {64, 32, 4}}) {
         Conv odd = conv;
         odd.c = c, odd.k = k, odd.groups = groups;
-        const Problem problem{odd, Stage::ff, Operand::weights, {2, 4}};
+        const Problem problem{odd, Stage::ff, NmOperand{Operand::weights, {2, 4}}};
         EXPECT_NE(permuted_declines(problem), "") << to_string(problem);
         EXPECT_THROW(plan_permuted(problem), Error);
     }
-    EXPECT_THROW(plan_permuted({conv, Stage::ff, Operand::weights, {4, 4}}), Error);
+    EXPECT_THROW(plan_permuted({conv, Stage::ff, NmOperand{Operand::weights, {4, 4}}}), Error);
 }
 
 TEST(Permuted, NamesWhatItRunsOn) {
-    const Problem problem{linear(4, 16, 16), Stage::ff, Operand::weights, {2, 4}};
+    const Problem problem{linear(4, 16, 16), Stage::ff, NmOperand{Operand::weights, {2, 4}}};
     EXPECT_EQ(plan_permuted(problem, {.isa = Isa::portable})->kernel(), "permuted bf16 portable");
     EXPECT_EQ(plan_permuted(problem, {.isa = Isa::avx2})->kernel(), "permuted bf16 portable");
     EXPECT_EQ(plan_permuted(problem)->kernel(), std::string("permuted bf16 ") + all_loops().back()->name);
 }
 
 TEST(Permuted, RefusesMemoryThatIsTooSmall) {
-    const Problem problem{linear(4, 16, 16), Stage::ff, Operand::weights, {2, 4}};
+    const Problem problem{linear(4, 16, 16), Stage::ff, NmOperand{Operand::weights, {2, 4}}};
     const auto product = plan_permuted(problem);
     Buffer prepared(product->prepared_bytes());
     const Packed packed(weights_shape(problem.conv, Stage::ff, {2, 4}));

@@ -1,4 +1,4 @@
-#include "enmesh/products/product.hpp"
+#include "enmesh/products/kernel.hpp"
 
 #include <gtest/gtest.h>
 
@@ -65,8 +65,8 @@ std::vector<float> run(const Product& product, const Inputs& inputs, const Epilo
     for (Buffer* const buffer : {&prepared, &workspace})
         std::ranges::fill(buffer->as<std::byte>(), std::byte{0xff});
     if (problem.stage != Stage::wg) {
-        if (problem.sparse == Operand::weights) {
-            product.prepare(pack_weights(conv, problem.stage, problem.pattern, inputs.weights),
+        if (problem.sparse() == Operand::weights) {
+            product.prepare(pack_weights(conv, problem.stage, problem.pattern(), inputs.weights),
                             prepared.as<std::byte>());
         } else {
             product.prepare(std::span<const float>(inputs.weights), prepared.as<std::byte>());
@@ -151,10 +151,10 @@ TEST(Reference, CompactWeightsAreTheMaskedOnes) {
         for (const Stage stage : {Stage::ff, Stage::bp}) {
             const int block = best_block(conv.n);
             const auto sparse =
-                run(*plan({conv, stage, Operand::weights, {n, m}, block}, "reference"), inputs);
+                run(*plan({conv, stage, NmOperand{Operand::weights, {n, m}}, block}, "reference"), inputs);
             Inputs masked = inputs;
             unpack_weights(conv, stage, pack_weights(conv, stage, {n, m}, inputs.weights), masked.weights);
-            const auto dense = run(*plan({conv, stage, Operand::none, {}, block}, "reference"), masked);
+            const auto dense = run(*plan({conv, stage, {}, block}, "reference"), masked);
             const Comparison same = compare(sparse, dense, 1e-6);
             ASSERT_TRUE(same.ok()) << to_string(conv) << ": " << same.describe();
         }
@@ -170,9 +170,8 @@ struct Threads {
 Problem random_problem(Random& random, Stage stage) {
     Problem problem{random_conv(random), stage};
     if (stage != Stage::wg && random.below(4) != 0) {
-        problem.sparse = Operand::weights;
-        problem.pattern.m = static_cast<int>(pick(random, {2, 4, 4, 8, 8, 16, 3, 5, 11}));
-        problem.pattern.n = 1 + static_cast<int>(random.below(problem.pattern.m - 1));
+        const int m = static_cast<int>(pick(random, {2, 4, 4, 8, 8, 16, 3, 5, 11}));
+        problem.sparsity = NmOperand{Operand::weights, {1 + static_cast<int>(random.below(m - 1)), m}};
     }
     std::vector<int64_t> blocks;
     for (const int64_t block : {1, 2, 3, 4, 6, 8, 16, 32}) {
@@ -278,11 +277,11 @@ TEST(Kernels, WinogradMatchesTheReference) {
         conv.pad_right = pick(random, {conv.pad_left, 1});
         const Inputs inputs = random_inputs(conv, random);
         for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
-            check_winograd({conv, stage, Operand::none, {}, 16}, inputs, random);
+            check_winograd({conv, stage, {}, 16}, inputs, random);
             if (stage == Stage::wg) continue;
-            check_winograd(
-                {conv, stage, Operand::weights, {2, static_cast<int>(pick(random, {4, 8, 7}))}, 16}, inputs,
-                random);
+            check_winograd({conv, stage,
+                            NmOperand{Operand::weights, {2, static_cast<int>(pick(random, {4, 8, 7}))}}, 16},
+                           inputs, random);
         }
     }
 }
@@ -308,7 +307,7 @@ TEST(Kernels, WinogradInSeveralChunksMatchesTheReference) {
     const Conv conv = padded_3x3(40, 37, 16, 17);
     const Inputs inputs = random_inputs(conv, random);
     for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg})
-        check_winograd({conv, stage, Operand::none, {}, 16}, inputs, random);
+        check_winograd({conv, stage, {}, 16}, inputs, random);
 }
 
 // One kernel on an N:M diff_dst.
@@ -365,11 +364,14 @@ TEST(Kernels, SparseGradientsMatchTheReference) {
             conv.dilation_w = 1;
             const int m = static_cast<int>(pick(random, {2, 3, 4, 5, 7, 8, 9, 16}));
             served += check_packed_gradient(
-                {conv, stage, Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}, 16}, random);
+                {conv, stage, NmOperand{Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}},
+                 16},
+                random);
         }
         EXPECT_GT(served, 25) << to_string(stage);
         const Conv square = padded_3x3(8, 8, 17, 24);
-        EXPECT_GT(check_packed_gradient({square, stage, Operand::diff_dst, {2, 8}, 16}, random), 1);
+        EXPECT_GT(check_packed_gradient({square, stage, NmOperand{Operand::diff_dst, {2, 8}}, 16}, random),
+                  1);
     }
 }
 
@@ -384,7 +386,7 @@ TEST(Kernels, LinearLayersMatchTheReference) {
         for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
             Problem problem{conv, stage};
             if (stage != Stage::wg && random.below(3) != 0)
-                problem.sparse = Operand::weights, problem.pattern = {2, 8};
+                problem.sparsity = NmOperand{Operand::weights, {2, 8}};
             Epilogue epilogue;
             if (stage == Stage::ff) epilogue = {inputs.bias.data(), random.below(2) == 0};
             const auto want = run(*plan(problem, "reference"), inputs, epilogue);
@@ -411,23 +413,26 @@ TEST(Kernels, SparseGradientsOfLinearLayersMatchTheReference) {
                    1 + static_cast<int64_t>(random.below(70)));
         const int m = static_cast<int>(pick(random, {2, 3, 4, 5, 7, 8, 8, 9, 16}));
         served += check_packed_gradient(
-            {conv, Stage::wg, Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}, 1}, random);
+            {conv, Stage::wg, NmOperand{Operand::diff_dst, {1 + static_cast<int>(random.below(m - 1)), m}},
+             1},
+            random);
     }
     EXPECT_GT(served, 2 * 25);
     // Enough filters for several blocks whose sums stay in cache.
-    const Problem wide{linear(50, 130, 1100), Stage::wg, Operand::diff_dst, {2, 8}, 1};
+    const Problem wide{linear(50, 130, 1100), Stage::wg, NmOperand{Operand::diff_dst, {2, 8}}, 1};
     EXPECT_EQ(candidates(wide)[1].name, "kept_rows");
     EXPECT_EQ(candidates(wide)[1].declined, "");
     EXPECT_GT(check_packed_gradient(wide, random), 1);
-    EXPECT_NE(decline_kept_rows({padded_3x3(8, 8, 17, 24), Stage::wg, Operand::diff_dst, {2, 8}, 1},
-                                micro_portable),
-              "");
+    EXPECT_NE(
+        decline_kept_rows({padded_3x3(8, 8, 17, 24), Stage::wg, NmOperand{Operand::diff_dst, {2, 8}}, 1},
+                          micro_portable),
+        "");
 }
 
 TEST(Kernels, BitsOfKeptRowsDoNotDependOnThreads) {
     Random random(33);
     for (const Conv& conv : {linear(301, 70, 40), linear(64, 200, 300), linear(5, 3, 2)}) {
-        const Problem problem{conv, Stage::wg, Operand::diff_dst, {2, 8}, 1};
+        const Problem problem{conv, Stage::wg, NmOperand{Operand::diff_dst, {2, 8}}, 1};
         const Inputs inputs = random_inputs(conv, random);
         std::vector<float> first;
         for (const int count : {1, 2, 3, 5}) {
@@ -450,12 +455,12 @@ TEST(Kernels, NarrowBlocksKeepTheirKernels) {
         conv.n = block;
         const Inputs inputs = random_inputs(conv, random);
         for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
-            const Problem problem{conv, stage, Operand::none, {}, block};
+            const Problem problem{conv, stage, {}, block};
             const Comparison same = compare(run(*plan(problem, "winograd"), inputs),
                                             run(*plan(problem, "reference"), inputs), 1e-4);
             EXPECT_TRUE(same.ok()) << to_string(problem) << ": " << same.describe();
         }
-        const Problem sparse{conv, Stage::wg, Operand::diff_dst, {2, 8}, block};
+        const Problem sparse{conv, Stage::wg, NmOperand{Operand::diff_dst, {2, 8}}, block};
         const auto diff_dst = blocked(inputs.diff_dst, block, conv.n, conv.k, conv.out_h() * conv.out_w());
         const Packed packed = pack_diff_dst(sparse, {Selection::mvue, Random(1, 2)}, diff_dst.data());
         const Comparison same = compare(run_packed(*plan(sparse, "kept"), inputs, packed),
@@ -469,7 +474,7 @@ TEST(Kernels, NarrowBlocksHaveTheirDefaults) {
     Conv conv = padded_3x3(8, 8, 17, 24);
     const auto first = [&](int block, Isa isa) {
         conv.n = block;
-        const Candidate best = candidates({conv, Stage::ff, Operand::none, {}, block}, {isa}).front();
+        const Candidate best = candidates({conv, Stage::ff, {}, block}, {isa}).front();
         EXPECT_EQ(best.declined, "");
         return best.name;
     };
@@ -499,12 +504,11 @@ TEST(Kernels, VectorsAreAsWideAsABlockFills) {
 
 TEST(Kernels, WinogradSaysWhyItDeclines) {
     const Conv good = padded_3x3(8, 8, 16, 16);
-    EXPECT_EQ(decline_winograd({good, Stage::ff, Operand::none, {}, 16}, micro_portable), "");
+    EXPECT_EQ(decline_winograd({good, Stage::ff, {}, 16}, micro_portable), "");
     Conv strided = good;
     strided.stride_h = 2;
-    EXPECT_EQ(decline_winograd({strided, Stage::ff, Operand::none, {}, 16}, micro_portable),
-              "the stride is not 1");
-    EXPECT_NE(decline_winograd({good, Stage::wg, Operand::none, {}, 2}, micro_portable), "");
+    EXPECT_EQ(decline_winograd({strided, Stage::ff, {}, 16}, micro_portable), "the stride is not 1");
+    EXPECT_NE(decline_winograd({good, Stage::wg, {}, 2}, micro_portable), "");
 }
 
 TEST(Kernels, BitsDependNeitherOnThreadsNorOnTheRun) {
@@ -534,7 +538,7 @@ TEST(Kernels, DegenerateShapes) {
         const Inputs inputs = random_inputs(conv, random);
         for (const Stage stage : {Stage::ff, Stage::bp}) {
             for (const Pattern pattern : {Pattern{1, 2}, Pattern{2, 8}, Pattern{15, 16}}) {
-                const Problem problem{conv, stage, Operand::weights, pattern, best_block(conv.n)};
+                const Problem problem{conv, stage, NmOperand{Operand::weights, pattern}, best_block(conv.n)};
                 const auto want = run(*plan(problem, "reference"), inputs);
                 const Comparison same = compare(run(*plan(problem), inputs), want, 1e-5);
                 ASSERT_TRUE(same.ok()) << to_string(problem) << ": " << same.describe();
@@ -545,17 +549,16 @@ TEST(Kernels, DegenerateShapes) {
 
 TEST(Plan, RefusesBadRequests) {
     const Conv conv{.n = 6, .c = 4, .h = 4, .w = 4, .k = 4};
-    EXPECT_THROW(plan({conv, Stage::ff, Operand::none, {}, 4}), Error);
-    EXPECT_THROW(plan({conv, Stage::ff, Operand::weights, {4, 4}, 2}), Error);
-    EXPECT_THROW(plan({conv, Stage::ff, Operand::diff_dst, {2, 4}, 2}), Error);
+    EXPECT_THROW(plan({conv, Stage::ff, {}, 4}), Error);
+    EXPECT_THROW(plan({conv, Stage::ff, NmOperand{Operand::weights, {4, 4}}, 2}), Error);
+    EXPECT_THROW(plan({conv, Stage::ff, NmOperand{Operand::diff_dst, {2, 4}}, 2}), Error);
     EXPECT_THROW(plan({conv, Stage::ff}, "fastest"), Error);
     EXPECT_THROW(plan({Conv{.h = 2, .r = 3}, Stage::ff}), Error);
 }
 
 TEST(Plan, ListsTheReferenceLast) {
     for (const Stage stage : {Stage::ff, Stage::bp, Stage::wg}) {
-        const auto list =
-            candidates({Conv{.n = 8, .c = 8, .h = 8, .w = 8, .k = 8}, stage, Operand::none, {}, 8});
+        const auto list = candidates({Conv{.n = 8, .c = 8, .h = 8, .w = 8, .k = 8}, stage, {}, 8});
         ASSERT_FALSE(list.empty());
         EXPECT_EQ(list.back().name, "reference");
         EXPECT_TRUE(list.back().declined.empty());

@@ -175,9 +175,9 @@ TEST(PackDiffDst, LanesAndSingleGroupsAgree) {
     reblock(nchw.data(), 1, blocked.data(), 16, conv.n, conv.k, 8);
     for (const Stage stage : {Stage::bp, Stage::wg}) {
         for (const Selection how : {Selection::magnitude, Selection::mvue}) {
-            const Packed one =
-                pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 1}, {how, Random(7, 3)}, nchw.data());
-            const Packed many = pack_diff_dst({conv, stage, Operand::diff_dst, {2, 4}, 16},
+            const Packed one = pack_diff_dst({conv, stage, NmOperand{Operand::diff_dst, {2, 4}}, 1},
+                                             {how, Random(7, 3)}, nchw.data());
+            const Packed many = pack_diff_dst({conv, stage, NmOperand{Operand::diff_dst, {2, 4}}, 16},
                                               {how, Random(7, 3)}, blocked.data());
             EXPECT_TRUE(std::ranges::equal(one.view().indices, many.view().indices));
             for (size_t i = 0; i < one.view().values.size(); ++i) {
@@ -200,10 +200,11 @@ TEST(PackDiffDst, RowsOfMatricesAgreeWithSingleGroups) {
         for (const Stage stage : {Stage::bp, Stage::wg}) {
             for (const Selection how : {Selection::magnitude, Selection::mvue}) {
                 const SelectOptions options{how, Random(7, 3)};
-                const Problem of_matrix{linear(rows, 1, channels), stage, Operand::diff_dst, {2, 8}, 1};
+                const Problem of_matrix{linear(rows, 1, channels), stage,
+                                        NmOperand{Operand::diff_dst, {2, 8}}, 1};
                 const Packed lanes = pack_diff_dst(of_matrix, options, matrix.data());
-                const Packed single =
-                    pack_diff_dst({one_map, stage, Operand::diff_dst, {2, 8}, 1}, options, map.data());
+                const Packed single = pack_diff_dst({one_map, stage, NmOperand{Operand::diff_dst, {2, 8}}, 1},
+                                                    options, map.data());
                 EXPECT_TRUE(std::ranges::equal(lanes.view().indices, single.view().indices));
                 const auto near = [](float a, float b) {
                     return std::abs(a - b) <= 1e-6F * std::abs(a) || (std::isnan(a) && std::isnan(b));
@@ -213,7 +214,8 @@ TEST(PackDiffDst, RowsOfMatricesAgreeWithSingleGroups) {
 
                 std::vector<float> filled(matrix.size(), 7.0F), filled_map(matrix.size(), 7.0F);
                 unpack_diff_dst(of_matrix, lanes, filled.data());
-                unpack_diff_dst({one_map, stage, Operand::diff_dst, {2, 8}, 1}, lanes, filled_map.data());
+                unpack_diff_dst({one_map, stage, NmOperand{Operand::diff_dst, {2, 8}}, 1}, lanes,
+                                filled_map.data());
                 for (int64_t i = 0; i < rows * channels; ++i)
                     EXPECT_TRUE(near(filled[i], filled_map[i % channels * rows + i / channels]));
             }
@@ -235,7 +237,7 @@ TEST(PackDiffDst, DoesNotDependOnThreadsAndUnpacksToItsSelection) {
     const std::vector<float> gradient = random_floats(conv.dst_size(), random);
     for (const Stage stage : {Stage::bp, Stage::wg}) {
         for (const Selection how : {Selection::magnitude, Selection::mvue}) {
-            const Problem problem{conv, stage, Operand::diff_dst, {2, 4}, 2};
+            const Problem problem{conv, stage, NmOperand{Operand::diff_dst, {2, 4}}, 2};
             const int before = threads();
             set_threads(1);
             const Packed one = pack_diff_dst(problem, {how, Random(7, 3)}, gradient.data());

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "enmesh/cpu/kernel_plan.hpp"
+#include "enmesh/products/kernel.hpp"
 #include "enmesh/step/executor.hpp"
 #include "enmesh/step/product_provider.hpp"
 
@@ -31,6 +32,8 @@ struct Options {
     DType dtype = DType::f32;
     /// Computes every matrix product in place of our kernels and oneDNN's, on maps in plain NCHW.
     std::shared_ptr<const ProductProvider> products{};
+    /// What products are chosen from; product_kernels() (kernels.hpp) if null.
+    std::shared_ptr<const products::KernelList> kernels{};
     bool keep_everything = false;  ///< no buffer is reused, so that any value can be read after a run (tests)
 };
 
@@ -60,7 +63,7 @@ struct MemoryReport {
 /// at a time; it starts its own team of threads.
 ///
 /// An Executor with fused, planned CPU commands: dense products from oneDNN or ours, N:M products ours, one
-/// arena, no allocation while it runs. read() gives any resident value, any step output, and (with
+/// arena; nothing of ours is allocated while it runs. read() gives any resident value, any step output, and (with
 /// keep_everything) any result.
 class CpuExecutor : public Executor {
   public:

@@ -11,7 +11,7 @@ namespace enmesh::cpu {
 /// run computes with the same kernels and ends with the same bits.
 struct KernelPlan {
     std::string layout;                          ///< "channels" or "images"; empty: not decided
-    std::map<std::string, std::string> kernels;  ///< product (products::to_string of the problem) -> kernel
+    std::map<std::string, std::string> kernels;  ///< products::plan_key of the problem -> kernel
     friend bool operator==(const KernelPlan&, const KernelPlan&) = default;
 };
 

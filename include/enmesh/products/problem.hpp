@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 
 #include "enmesh/base/pattern.hpp"
 
@@ -43,26 +44,66 @@ void check(const Conv& conv);
 /// "n128 c64 h32 w32 k64 r3 s3 p1": what is at its default is left out.
 std::string to_string(const Conv& conv);
 
-/// Which operand of the product is N:M. It must be grouped along that product's reduction.
+/// Which operand of the product is sparse. It must be grouped along that product's reduction.
 enum class Operand {
     none,      ///< a dense product
     weights,   ///< FF: groups of input channels; BP: groups of output channels
     diff_dst,  ///< BP: groups of output channels at one position (SDGP); WG: groups of positions (MVUE)
 };
 
+/// One operand is N:M, in the compact form of packed.hpp.
+struct NmOperand {
+    Operand operand = Operand::weights;
+    Pattern pattern{};
+    friend bool operator==(const NmOperand&, const NmOperand&) = default;
+};
+/// What is sparse in a product. A new kind is a new alternative: the compiler then names each place that
+/// must know it.
+using Sparsity = std::variant<std::monostate, NmOperand>;
+
+/// Where the elements of feature maps and of their gradients lie. `block` is Problem::block.
+enum class Lanes : uint8_t {
+    images,    ///< `block` images in the vector lanes: element (n, c, h, w) at
+               ///< `((n / b * C + c) * H * W + h * W + w) * b + n % b`; b divides N, and b = 1 is NCHW
+    channels,  ///< `block` channels in the lanes: element (n, c, h, w) at
+               ///< `((n * C / b + c / b) * H * W + h * W + w) * b + c % b` (oneDNN's nChw8c, nChw16c)
+    rows,      ///< the row-major matrices of a linear layer: its dense weights are read where they lie
+    plain,     ///< NCHW, for a library's kernels; ours read it as images with block 1
+    any,       ///< as the kernel likes it best: Product::src_bytes() and dst_bytes() say how large
+};
+
+/// How numbers are stored.
+enum class Number : uint8_t { f32, bf16 };
+
+/// What the product reads and writes. `a` is the first map it reads (src; diff_dst of BP), `b` the weights or,
+/// in WG, diff_dst. Dense weights and compact operands are handed over in float32 in any case: with b = bf16
+/// prepare() rounds them to nearest, ties to even.
+struct Numbers {
+    Number a = Number::f32, b = Number::f32, out = Number::f32;
+    friend bool operator==(const Numbers&, const Numbers&) = default;
+};
+constexpr Numbers bf16_numbers{Number::bf16, Number::bf16, Number::f32};
+
 /// What is asked of a product.
-///
-/// Feature maps and their gradients are *batch-blocked*: element (n, c, h, w) of a map lies at
-/// `((n / b * C + c) * H * W + h * W + w) * b + n % b`, b = block, which divides N. b = 1 is NCHW.
 struct Problem {
     Conv conv;
     Stage stage = Stage::ff;
-    Operand sparse = Operand::none;
-    Pattern pattern{};  ///< of the sparse operand; ignored when it is none
+    Sparsity sparsity{};
     int block = 1;
+    Lanes lanes = Lanes::images;
+    bool plain_src = false;  ///< src is NCHW although the other map has channels in the lanes
+    Numbers numbers{};
 
     friend bool operator==(const Problem&, const Problem&) = default;
 
+    bool dense() const { return std::holds_alternative<std::monostate>(sparsity); }
+    const NmOperand* nm() const { return std::get_if<NmOperand>(&sparsity); }
+    /// The sparse operand.
+    Operand sparse() const { return dense() ? Operand::none : nm()->operand; }
+    /// Its pattern; {} of a dense product.
+    Pattern pattern() const { return dense() ? Pattern{} : nm()->pattern; }
+    /// Whether its maps have one pixel and its window one tap: matrices of rows.
+    bool linear() const;
     /// Output channels of this product's row operand: K for FF, C for BP.
     int64_t rows() const { return stage == Stage::bp ? conv.c : conv.k; }
     /// Channels that one output sums over: C / groups for FF, K / groups for BP.
@@ -73,7 +114,14 @@ struct Problem {
 
 /// Refuses an impossible Conv, a block that does not divide n, a bad pattern, and FF with a sparse diff_dst.
 void check(const Problem& problem);
+/// "FF n128 c64 h32 w32 k64 r3 s3 weights 2:8 b8"; after the block what differs from images in the lanes and
+/// float32: "channels", "rows", "plain", "any", "plain src", "bf16".
 std::string to_string(const Problem& problem);
+/// The problem's name in kernel plans and caches: to_string() of a product with images in the lanes, otherwise
+/// "oneDNN FF n128 c64 … dense b1" or "bf16 FF n128 c64 … weights 2:8 b1", as every plan so far has it.
+std::string plan_key(const Problem& problem);
+/// The same product with its sparse operand's zeros filled in.
+Problem filled_in(const Problem& problem);
 
 /// Where element (n, c, pixel) lies in a batch-blocked map with C channels of `area` = H * W pixels.
 inline int64_t blocked_index(int64_t n, int64_t c, int64_t pixel, int64_t channels, int64_t area,

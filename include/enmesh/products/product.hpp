@@ -1,13 +1,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "enmesh/base/isa.hpp"
 #include "enmesh/products/packed.hpp"
 #include "enmesh/products/problem.hpp"
 
@@ -19,20 +18,26 @@ struct Epilogue {
     bool relu = false;
 };
 
-/// The operands of one run, in the caller's memory. Maps are in the problem's block.
+/// The operands of one run, in the caller's memory. Maps lie as the problem says; a map that it has in
+/// bfloat16 is handed over by its 16 bits, as src_bf16 or diff_dst_bf16.
 struct Arguments {
     const float* src = nullptr;                   ///< FF, WG
     const float* diff_dst = nullptr;              ///< BP, WG, unless it is the sparse operand
     const PackedView* packed_diff_dst = nullptr;  ///< BP, WG, when it is (pack_diff_dst in select.hpp)
     std::span<const std::byte> prepared;          ///< FF, BP: what prepare() wrote
-    float* out = nullptr;                         ///< dst, diff_src, or diff_weights (KCRS); overwritten
-    Epilogue epilogue;                            ///< FF only
+    /// FF, BP of a product that reads dense weights where they lie: KCRS, instead of `prepared`.
+    const float* weights = nullptr;
+    float* out = nullptr;            ///< dst, diff_src, or diff_weights (KCRS); overwritten
+    Epilogue epilogue;               ///< FF only
     std::span<std::byte> workspace;  ///< workspace_bytes(), 64-byte aligned; contents need not survive
+    const uint16_t* src_bf16 = nullptr;
+    const uint16_t* diff_dst_bf16 = nullptr;
 };
 
-/// One product planned for one shape by one kernel. Planning allocates; prepare() and run() do not. A Product
-/// is immutable: several may share a workspace, and one may run for many prepared weights. The bits of a
-/// result depend neither on the number of threads nor on the run.
+/// One product planned for one shape by one kernel. Planning allocates; prepare() and run() of our own kernels
+/// do not. Several products may share a workspace, and one may run for many prepared weights, one run at a
+/// time. The bits of a result depend neither on the run nor, unless Properties::bits_depend_on_threads says
+/// so, on the number of threads.
 class Product {
   public:
     explicit Product(const Problem& problem) : problem_(problem) {}
@@ -41,45 +46,32 @@ class Product {
     Product& operator=(const Product&) = delete;
 
     const Problem& problem() const { return problem_; }
-    /// The name under which kernels() lists it.
+    /// Its name in kernel plans.
     virtual std::string_view kernel() const = 0;
+    /// What serves it, for reports: kernel(), or the implementation that a library picked.
+    virtual std::string description() const { return std::string(kernel()); }
     /// Whether N:M weights are multiplied with their zeros filled in: nothing is skipped.
     virtual bool filled_in() const { return false; }
 
     /// Booked for the thread count at planning time; running with more threads uses that many only.
     virtual size_t workspace_bytes() const = 0;
-    /// Size of the kernel's own form of the weights; 0 for WG.
+    /// Size of the kernel's own form of the weights; 0 for WG and where weights_in_place().
     virtual size_t prepared_bytes() const = 0;
-    /// Writes the kernel's form of compact weights (sparse == Operand::weights); once per weight update.
+    /// Whether it reads dense weights where they lie (Arguments::weights): nothing is prepared.
+    virtual bool weights_in_place() const { return false; }
+    /// Whether prepare() takes N:M weights in dense form, zeros filled in by the caller (unpack_weights).
+    virtual bool prepares_dense() const { return false; }
+    /// Bytes of the maps on either side.
+    virtual size_t src_bytes() const;
+    virtual size_t dst_bytes() const;
+    /// Writes the kernel's form of compact weights (sparse() == Operand::weights); once per weight update.
     virtual void prepare(const PackedView& weights, std::span<std::byte> prepared) const;
-    /// The same from dense KCRS weights (sparse != Operand::weights).
+    /// The same from dense KCRS weights (sparse() != Operand::weights, or prepares_dense()).
     virtual void prepare(std::span<const float> weights, std::span<std::byte> prepared) const;
     virtual void run(const Arguments& arguments) const = 0;
 
   private:
     Problem problem_;
 };
-
-struct PlanOptions {
-    Isa isa = enmesh::isa();  ///< at most what the processor has
-};
-
-/// A kernel that can serve the problem, or the reason why it cannot.
-struct Candidate {
-    std::string name;
-    std::string declined;  ///< empty if it accepts
-};
-
-/// False where ENMESH_WINOGRAD=0 rules Winograd out: ours and oneDNN's alike.
-bool winograd_allowed();
-
-/// Every kernel of the problem's product in default order, the reference last (it never declines).
-std::vector<Candidate> candidates(const Problem& problem, const PlanOptions& options = {});
-
-/// Plans with the named kernel, or with the first that accepts if the name is empty. Refuses an unknown name
-/// and one that declines. ENMESH_VERBOSE=dispatch prints one line per decline and one for the choice to
-/// standard error.
-std::unique_ptr<Product> plan(const Problem& problem, std::string_view kernel = {},
-                              const PlanOptions& options = {});
 
 }  // namespace enmesh::products

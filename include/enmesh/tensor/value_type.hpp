@@ -27,17 +27,8 @@ struct NmSparsity {
     GroupAxis axis = GroupAxis::input_channels;
     friend bool operator==(const NmSparsity&, const NmSparsity&) = default;
 };
-/// rows × cols blocks are stored whole or not at all.
-struct BlockSparsity {
-    int64_t rows = 0, cols = 0;
-    friend bool operator==(const BlockSparsity&, const BlockSparsity&) = default;
-};
-/// Compressed sparse rows with at most `capacity` stored elements.
-struct CsrSparsity {
-    int64_t capacity = 0;
-    friend bool operator==(const CsrSparsity&, const CsrSparsity&) = default;
-};
-using Sparsity = std::variant<std::monostate, NmSparsity, BlockSparsity, CsrSparsity>;
+/// A new kind is a new alternative: std::visit names each place that must know it.
+using Sparsity = std::variant<std::monostate, NmSparsity>;
 
 /// What is known of a value before anything runs. `shape` is the logical (dense) shape whatever the sparsity.
 struct ValueType {

@@ -14,12 +14,11 @@
 #include "cli/options/model_options.hpp"
 #include "cli/options/named_files.hpp"
 #include "cli/options/run_options.hpp"
-#include "cpu/onednn.hpp"
-#include "cpu/product.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/cpu/kernels.hpp"
 
 namespace enmesh::cli {
 namespace {
@@ -109,14 +108,13 @@ struct Row {
         return best;
     }
     const Contestant* direct() const {
-        return fastest(
-            [](const Contestant& one) { return one.name == "oneDNN direct" || one.name == "oneDNN gemm"; });
+        return fastest([](const Contestant& one) { return !one.library.empty() && one.direct; });
     }
     const Contestant* onednn() const {
-        return fastest([](const Contestant& one) { return one.kind == Contestant::Kind::onednn; });
+        return fastest([](const Contestant& one) { return !one.library.empty(); });
     }
     const Contestant* dense() const {
-        return fastest([](const Contestant& one) { return one.kind != Contestant::Kind::sparse; });
+        return fastest([](const Contestant& one) { return !one.pattern.has_value(); });
     }
 };
 
@@ -140,14 +138,15 @@ Means means_of(const std::vector<Row>& rows, const std::string& pattern, const s
     for (const auto& [name, unused] : opponents(Row{})) means.ratios.emplace_back(name, 0.0);
     for (const Row& row : rows) {
         if (!stage.empty() && to_string(row.stage) != stage) continue;
-        for (const Contestant& one : row.contestants) {
-            if (!one.pattern || to_string(*one.pattern) != pattern) continue;
-            means.layers += row.layer.count;
-            const auto against = opponents(row);
-            for (size_t i = 0; i < against.size(); ++i)
-                means.ratios[i].second +=
-                    row.layer.count * std::log(against[i].second->median() / one.median());
-        }
+        // Of several N:M kernels the one that runs by default.
+        const auto one = std::ranges::find_if(row.contestants, [&](const Contestant& contestant) {
+            return contestant.pattern && to_string(*contestant.pattern) == pattern;
+        });
+        if (one == row.contestants.end()) continue;
+        means.layers += row.layer.count;
+        const auto against = opponents(row);
+        for (size_t i = 0; i < against.size(); ++i)
+            means.ratios[i].second += row.layer.count * std::log(against[i].second->median() / one->median());
     }
     for (auto& [name, sum] : means.ratios) sum = std::exp(sum / std::max(1, means.layers));
     return means;
@@ -176,7 +175,7 @@ std::string row_text(const Row& row, double peak_flops) {
         text += fmt::format("    {:<18}{:>10.3f} ms{:>8.1f} GFLOP/s", one.name, one.median() * 1e3,
                             2e-9 * one.multiply_adds / one.median());
         if (peak_flops > 0) text += fmt::format("{:>6.0f} % of peak", 100 * peak_share(one, peak_flops));
-        if (one.kind != Contestant::Kind::onednn) {
+        if (one.library.empty()) {
             for (const auto& [name, opponent] : against)
                 text += fmt::format("{:>7.2f}x", opponent->median() / one.median());
         }

@@ -1,6 +1,6 @@
 #include "cpu/lowering.hpp"
-#include "cpu/onednn.hpp"
 #include "cpu/product.hpp"
+#include "enmesh/cpu/kernels.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -29,7 +29,7 @@ void lower(Machine& machine, const Node& node, const Conv2d& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv =
         geometry(op, graph.type(node.inputs[0]).shape, graph.type(node.inputs[1]).shape);
-    ConvolutionCommand command;
+    ProductCommand command;
     command.conv = conv;
     command.src = machine.in(node.inputs[0], src_layout(machine, node.inputs[0]));
     command.weights = machine.slot_of(node.inputs[1]);
@@ -37,25 +37,25 @@ void lower(Machine& machine, const Node& node, const Conv2d& op) {
     const Node* const relu = machine.relu_after(node);
     command.relu = relu != nullptr;
     command.out = machine.out(relu != nullptr ? relu->outputs[0] : node.outputs[0], machine.map_layout());
-    add_convolution(machine, node, command);
+    add_product(machine, node, command);
 }
 
 void lower(Machine& machine, const Node& node, const Conv2dBackwardData& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv = geometry(op.conv, op.src, graph.type(node.inputs[1]).shape);
-    ConvolutionCommand command;
+    ProductCommand command;
     command.stage = products::Stage::bp;
     command.conv = conv;
     command.diff_dst = diff_dst_slot(machine, node.inputs[0], machine.element());
     command.weights = machine.slot_of(node.inputs[1]);
     command.out = machine.out(node.outputs[0], machine.map_layout());
-    add_convolution(machine, node, command);
+    add_product(machine, node, command);
 }
 
 void lower(Machine& machine, const Node& node, const Conv2dBackwardWeights& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv = geometry(op.conv, graph.type(node.inputs[0]).shape, op.weights);
-    ConvolutionCommand command;
+    ProductCommand command;
     command.stage = products::Stage::wg;
     command.conv = conv;
     const bool images = reads_images(machine, node.inputs[0]);
@@ -63,7 +63,7 @@ void lower(Machine& machine, const Node& node, const Conv2dBackwardWeights& op) 
     command.diff_dst =
         diff_dst_slot(machine, node.inputs[1], images ? machine.float_element() : machine.element());
     command.out = machine.out(node.outputs[0]);
-    add_convolution(machine, node, command);
+    add_product(machine, node, command);
 }
 
 }  // namespace enmesh::cpu

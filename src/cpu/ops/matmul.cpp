@@ -1,5 +1,6 @@
 #include "cpu/onednn.hpp"
 #include "cpu/ops/runs.hpp"
+#include "enmesh/base/error.hpp"
 
 namespace enmesh::cpu {
 
@@ -12,6 +13,10 @@ void lower(Machine& machine, const Node& node, const MatMul& op) {
     const int64_t m = z[-2], n = z[-1], k = op.transpose_a ? x[-2] : x[-1];
     const int64_t batch = z.elements() / (m * n), lda = x[-1], ldb = y[-1];
     const std::shared_ptr<const ProductProvider> provider = machine.options().products;
+    // Not posed as a products::Problem: both operands are maps, nothing is prepared, and one batch entry is one
+    // thread's work, so that there is one way to do it.
+    const std::string kernel = provider != nullptr ? provider->name() : "oneDNN gemm";
+    products::say_dispatch(fmt::format("{} {}", to_string(node.stage), node.layer), kernel);
     const Kind kind = node.stage == Stage::FF ? Kind::FF : Kind::BP;
     machine.add(
         node, kind, {a, b}, {dst},
@@ -30,7 +35,7 @@ void lower(Machine& machine, const Node& node, const MatMul& op) {
                 for (int64_t i = begin; i < end; ++i) one(i);
             });
         },
-        provider != nullptr ? provider->name() : "oneDNN gemm");
+        kernel);
 }
 
 }  // namespace enmesh::cpu

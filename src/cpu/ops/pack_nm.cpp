@@ -115,8 +115,7 @@ void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) 
     problem.conv = map ? products::Conv{.n = shape[0], .h = shape[2], .w = shape[3], .k = shape[1]}
                        : products::linear(shape.elements() / shape[-1], 1, shape[-1]);
     problem.stage = op.axis == GroupAxis::positions ? products::Stage::wg : products::Stage::bp;
-    problem.sparse = products::Operand::diff_dst;
-    problem.pattern = op.pattern;
+    problem.sparsity = products::NmOperand{products::Operand::diff_dst, op.pattern};
     problem.block = slot.layout.block;
     const auto how =
         op.selection == Selection::mvue ? products::Selection::mvue : products::Selection::magnitude;

@@ -42,7 +42,7 @@ class Broadcast final : public Product {
 
     void prepare(const PackedView& weights, std::span<std::byte> prepared) const override {
         const Conv& conv = problem().conv;
-        if (problem().sparse != Operand::weights) return Product::prepare(weights, prepared);
+        if (problem().sparse() != Operand::weights) return Product::prepare(weights, prepared);
         const PackedShape shape = weights_shape(conv, problem().stage, plan_.pattern);
         if (weights.shape != shape) fail("{}: compact weights of another shape", to_string(problem()));
         fill(prepared,
@@ -58,7 +58,7 @@ class Broadcast final : public Product {
 
     void prepare(std::span<const float> weights, std::span<std::byte> prepared) const override {
         const Conv& conv = problem().conv;
-        if (problem().sparse == Operand::weights) return Product::prepare(weights, prepared);
+        if (problem().sparse() == Operand::weights) return Product::prepare(weights, prepared);
         if (weights.size() != static_cast<size_t>(conv.weights_size())) {
             fail("{}: {} dense weights, {} are needed", to_string(problem()), weights.size(),
                  conv.weights_size());

@@ -45,7 +45,7 @@ BroadcastPlan::BroadcastPlan(const Problem& asked, const MicroKernels& kernels, 
     out = ff ? Map{conv.k, conv.out_h(), conv.out_w()} : Map{conv.c, conv.h, conv.w};
     pixel_floats = lanes.pixel_floats;
     pixels = lanes.pixels;
-    pattern = problem.sparse == Operand::weights ? problem.pattern : Pattern{1, 1};
+    pattern = problem.sparse() == Operand::weights ? problem.pattern() : Pattern{1, 1};
     rows = problem.rows() / conv.groups;
     reduction = problem.reduction();
     make_phases();

@@ -29,7 +29,7 @@ class Kept final : public Product {
           threads_(threads()) {
         const int64_t area = conv_.out_h() * conv_.out_w();
         if (lanes_.pixel_floats != micro.lanes) declined_ = "an image block does not fill a vector";
-        if (area % problem.pattern.m != 0) declined_ = "groups straddle images";
+        if (area % problem.pattern().m != 0) declined_ = "groups straddle images";
         if (conv_.groups != 1) declined_ = "grouped convolution";
         if (conv_.dilation_w != 1) declined_ = "the window is dilated along its rows";
         if (!declined_.empty()) return;
@@ -77,7 +77,7 @@ class Kept final : public Product {
   private:
     // Rows of output that one tile serves: its window fits the cache, and no group straddles two tiles.
     bool choose_tile(int64_t area) {
-        const int64_t m = problem().pattern.m, ow = conv_.out_w();
+        const int64_t m = problem().pattern().m, ow = conv_.out_w();
         pixel_bytes_ = channel_vectors_ * micro_.lanes * 4;
         tile_width_ = (ow - 1) * conv_.stride_w + conv_.s;
         for (int64_t rows = conv_.out_h(); rows >= 1; --rows) {
@@ -92,7 +92,7 @@ class Kept final : public Product {
             return false;
         }
         ranges_ = conv_.out_h() / rows_;
-        kept_ = rows_ * ow / m * problem().pattern.n;
+        kept_ = rows_ * ow / m * problem().pattern().n;
         // Small images share a tile, so that a row's list is long enough to pay for its sums.
         images_ = 1;
         while (ranges_ == 1 && images_ < micro_.lanes && images_ * 2 * image_bytes_ <= tile_bytes)

@@ -46,7 +46,7 @@ class KeptRows final : public Product {
         width_ = ceil_div(vectors, ceil_div(vectors, std::min(micro.max_vectors, micro.max_sums)));
         column_blocks_ = ceil_div(vectors, width_);
         row_floats_ = width_ * micro.lanes;
-        const int64_t groups = shape_.groups(), m = problem.pattern.m;
+        const int64_t groups = shape_.groups(), m = problem.pattern().m;
         const int64_t most = std::max<int64_t>(1, tile_bytes / (row_floats_ * 4 * m));
         chunks_ = std::max<int64_t>(1, ceil_div(groups, most));
         chunk_rows_ = ceil_div(groups, chunks_) * m + shape_.tail();
@@ -56,8 +56,8 @@ class KeptRows final : public Product {
         }
         divide_filters();
         for (int64_t i = 0; i < width_; ++i) vector_offsets_[static_cast<size_t>(i)] = i * micro.lanes;
-        for (int64_t i = 0; i < ceil_div(groups, chunks_) * problem.pattern.n; ++i) {
-            const int64_t row = i / problem.pattern.n * m;
+        for (int64_t i = 0; i < ceil_div(groups, chunks_) * problem.pattern().n; ++i) {
+            const int64_t row = i / problem.pattern().n * m;
             group_offsets_.push_back(static_cast<uint16_t>(row * row_floats_ * 4));
         }
         const int64_t kept = shape_.kept() + shape_.tail_size();

@@ -100,7 +100,7 @@ int64_t tiled_images(int64_t n, int64_t pixels) {
     return std::min(n, images * std::max<int64_t>(1, max_chunk_tiles * permuted_pixels / (images * pixels)));
 }
 
-class Permuted final : public PermutedProduct {
+class Permuted final : public Product {
   public:
     Permuted(const Problem& problem, const PermutedLoops& loops);
 
@@ -122,11 +122,11 @@ class Permuted final : public PermutedProduct {
     void count_entries();
     // Output channels run unit by unit, none of which spans two groups.
     int64_t units_of_group() const { return ceil_div(group_blocks(), permuted_vectors); }
-    int64_t units() const { return problem_.conv.groups * units_of_group(); }
-    int64_t group_blocks() const { return out_.blocks / problem_.conv.groups; }
+    int64_t units() const { return problem().conv.groups * units_of_group(); }
+    int64_t group_blocks() const { return out_.blocks / problem().conv.groups; }
     Unit unit(int64_t index) const;
 
-    int64_t taps() const { return problem_.conv.taps(); }
+    int64_t taps() const { return problem().conv.taps(); }
     // uint16_t of one tap of one vector, and of all of them.
     int64_t tap_stride() const { return tap_entries_ * permuted_entry; }
     int64_t vector_stride() const { return taps() * tap_stride(); }
@@ -138,7 +138,6 @@ class Permuted final : public PermutedProduct {
                   std::pair<int64_t, int64_t> units) const;
     void run_unit(const PermutedArgs& chunk, const Arguments& arguments, int64_t index, int64_t tiles) const;
 
-    Problem problem_;
     const PermutedLoops* loops_;
     std::string name_;
     Map in_, out_;
@@ -150,7 +149,7 @@ class Permuted final : public PermutedProduct {
 };
 
 Permuted::Permuted(const Problem& problem, const PermutedLoops& loops)
-    : problem_(problem), loops_(&loops), name_(fmt::format("permuted bf16 {}", loops.name)) {
+    : Product(problem), loops_(&loops), name_(fmt::format("permuted bf16 {}", loops.name)) {
     const Conv& conv = problem.conv;
     const bool ff = problem.stage == Stage::ff;
     const Map src{conv.c / lanes, conv.h, conv.w}, dst{conv.k / lanes, conv.out_h(), conv.out_w()};
@@ -210,7 +209,7 @@ Tiling Permuted::make_tiling(const Phase& phase, int64_t images) const {
 // How many entries a block of 32 channels needs: the most that one output channel can keep of it, in pairs.
 // Groups that straddle blocks may keep theirs in either.
 void Permuted::count_entries() {
-    const int64_t m = problem_.pattern.m, n = problem_.pattern.n, reduction = problem_.reduction();
+    const int64_t m = problem().pattern().m, n = problem().pattern().n, reduction = problem().reduction();
     const int64_t grouped = reduction / m * m;
     for (int64_t begin = 0; begin < reduction; begin += width) {
         const int64_t end = std::min(begin + width, reduction);
@@ -273,11 +272,11 @@ void Permuted::prepare_vector(const PackedView& weights, const Unit& unit, int64
 
 void Permuted::prepare(const PackedView& weights, std::span<std::byte> prepared) const {
     require_bytes(prepared, prepared_bytes(), "the prepared weights");
-    const PackedShape shape = weights_shape(problem_.conv, problem_.stage, problem_.pattern);
+    const PackedShape shape = weights_shape(problem().conv, problem().stage, problem().pattern());
     if (weights.shape != shape || weights.values.size() != static_cast<size_t>(shape.kept()) ||
         weights.indices.size() != weights.values.size() ||
         weights.tail.size() != static_cast<size_t>(shape.tail_size())) {
-        fail("{}: compact weights of another shape", to_string(problem_));
+        fail("{}: compact weights of another shape", to_string(problem()));
     }
     auto* const streams = reinterpret_cast<uint16_t*>(prepared.data());
     parallel_for(units() * taps(), 1, [&](int64_t begin, int64_t end) {
@@ -298,12 +297,12 @@ void Permuted::run_unit(const PermutedArgs& chunk, const Arguments& arguments, i
     const Unit part = unit(index);
     const int64_t group = index / units_of_group();
     PermutedArgs args = chunk;
-    args.src += group * (in_.blocks / problem_.conv.groups) * args.plane;
+    args.src += group * (in_.blocks / problem().conv.groups) * args.plane;
     args.weights =
         reinterpret_cast<const uint16_t*>(arguments.prepared.data()) + part.block * vector_stride();
     args.tap_stride = part.vectors * tap_stride();
     args.out += part.block * args.out_plane;
-    if (arguments.bias != nullptr) args.bias = arguments.bias + part.block * lanes;
+    if (arguments.epilogue.bias != nullptr) args.bias = arguments.epilogue.bias + part.block * lanes;
     const PermutedFn* const multiply = loops_->multiply[part.vectors - 1];
     for (int64_t i = 0; i < tiles; ++i) {
         multiply[args.tile->pixels - 1](args);
@@ -317,6 +316,7 @@ void Permuted::run_part(const Arguments& arguments, const Phase& phase, std::pai
                         std::pair<int64_t, int64_t> units) const {
     const int64_t in_plane = in_.area() * lanes, out_plane = out_.area() * lanes;
     const int64_t whole = phase.whole.count();
+    const uint16_t* const src = problem().stage == Stage::ff ? arguments.src_bf16 : arguments.diff_dst_bf16;
     for (int64_t begin = tiles.first; begin < tiles.second;) {
         const int64_t repeat = std::min(begin / whole, phase.repeats), first = begin - repeat * whole;
         const Tiling& tiling = repeat < phase.repeats ? phase.whole : phase.rest;
@@ -327,11 +327,11 @@ void Permuted::run_part(const Arguments& arguments, const Phase& phase, std::pai
             .taps = phase.taps.data(),
             .live = tiling.live.data() + first * static_cast<int64_t>(phase.taps.size()),
             .tap_count = static_cast<int64_t>(phase.taps.size()),
-            .src = arguments.src + image * in_.blocks * in_plane,
+            .src = src + image * in_.blocks * in_plane,
             .plane = in_plane,
             .entries = entries_.data(),
-            .whole_blocks = problem_.reduction() / width,
-            .half_block = problem_.reduction() % width != 0,
+            .whole_blocks = problem().reduction() / width,
+            .half_block = problem().reduction() % width != 0,
             .out = arguments.out + image * out_.blocks * out_plane,
             .out_plane = out_plane,
             .stream = stream_ && line_aligned(arguments.out),  // all tiles begin whole lines further on
@@ -345,6 +345,7 @@ void Permuted::run_part(const Arguments& arguments, const Phase& phase, std::pai
 // Threads share the tiles; where these are few, they share single units of them.
 void Permuted::run(const Arguments& arguments) const {
     require_bytes(arguments.prepared, prepared_bytes(), "the prepared weights");
+    if (arguments.epilogue.relu) fail("{}: the permuted kernel has no relu", to_string(problem()));
     parallel_team([&](int thread, int team) {
         for (const Phase& phase : phases_) {
             const int64_t tiles = phase.tiles(), parts = tiles >= 16 * team ? 1 : units();
@@ -364,7 +365,7 @@ void Permuted::run(const Arguments& arguments) const {
 
 std::string permuted_declines(const Problem& problem) {
     const Conv& conv = problem.conv;
-    if (problem.stage == Stage::wg || problem.sparse != Operand::weights)
+    if (problem.stage == Stage::wg || problem.sparse() != Operand::weights)
         return "it multiplies N:M weights, in FF and BP only";
     if (conv.c / conv.groups % lanes != 0 || conv.k / conv.groups % lanes != 0)
         return fmt::format("channels{} are not whole blocks of {}", conv.groups > 1 ? " of a group" : "",
@@ -379,16 +380,44 @@ const PermutedLoops& permuted_loops([[maybe_unused]] Isa isa) {
     return permuted_portable;
 }
 
-std::unique_ptr<PermutedProduct> plan_permuted_on(const PermutedLoops& loops, const Problem& problem) {
+std::unique_ptr<Product> plan_permuted_on(const PermutedLoops& loops, const Problem& problem) {
     check(problem.conv);
     if (const std::string reason = permuted_declines(problem); !reason.empty())
         refuse("{}: the permuted product declines: {}", to_string(problem), reason);
-    check_pattern(problem.pattern);
+    check_pattern(problem.pattern());
     return std::make_unique<Permuted>(problem, loops);
 }
 
-std::unique_ptr<PermutedProduct> plan_permuted(const Problem& problem, const PlanOptions& options) {
+std::unique_ptr<Product> plan_permuted(const Problem& problem, const PlanOptions& options) {
     return plan_permuted_on(permuted_loops(options.isa), problem);
+}
+
+Kernel permuted_kernel() {
+    return {.name = "permuted",
+            .concerns =
+                [](const Problem& p) {
+                    // Rows of channels lie as their blocks do.
+                    return (p.lanes == Lanes::channels || p.lanes == Lanes::rows) &&
+                           p.numbers == bf16_numbers && p.sparse() == Operand::weights;
+                },
+            .declines =
+                [](const Problem& p, const PlanOptions&) {
+                    if (p.lanes == Lanes::channels && p.block != lanes)
+                        return fmt::format("a block of {} channels is not one of {}", p.block, lanes);
+                    if (p.plain_src) return std::string("src does not have its channels in the lanes");
+                    return permuted_declines(p);
+                },
+            .plan =
+                [](const Problem& p, const PlanOptions& options) {
+                    std::unique_ptr<Product> product = plan_permuted(p, options);
+                    say_dispatch(to_string(p), std::string(product->kernel()));
+                    return product;
+                },
+            .properties = [](const Problem&, const PlanOptions&) { return Properties{.skips_zeros = true}; },
+            .planned_as =
+                [](const Problem&, const PlanOptions& options) {
+                    return fmt::format("permuted bf16 {}", permuted_loops(options.isa).name);
+                }};
 }
 
 }  // namespace enmesh::products

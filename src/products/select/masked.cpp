@@ -13,7 +13,7 @@ constexpr size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 class Masked final : public Product {
   public:
     Masked(const Problem& problem, std::unique_ptr<Product> dense)
-        : Product(problem), dense_(std::move(dense)), weights_(problem.sparse == Operand::weights) {}
+        : Product(problem), dense_(std::move(dense)), weights_(problem.sparse() == Operand::weights) {}
 
     std::string_view kernel() const override { return dense_->kernel(); }
     bool filled_in() const override { return true; }
@@ -62,13 +62,6 @@ class Masked final : public Product {
 };
 
 }  // namespace
-
-Problem filled_in(const Problem& problem) {
-    Problem dense = problem;
-    dense.sparse = Operand::none;
-    dense.pattern = {};
-    return dense;
-}
 
 std::unique_ptr<Product> make_masked(const Problem& problem, std::unique_ptr<Product> dense) {
     return std::make_unique<Masked>(problem, std::move(dense));

@@ -423,14 +423,14 @@ std::vector<MvueOutcome> mvue_outcomes(std::span<const float> group, int n) {
 PackedShape diff_dst_shape(const Problem& problem) {
     const Conv& conv = problem.conv;
     const int64_t positions = conv.n * conv.out_h() * conv.out_w();
-    if (problem.stage == Stage::bp) return {problem.pattern, positions, 1, conv.k};
-    return {problem.pattern, conv.k, 1, positions};
+    if (problem.stage == Stage::bp) return {problem.pattern(), positions, 1, conv.k};
+    return {problem.pattern(), conv.k, 1, positions};
 }
 
 void pack_diff_dst(const Problem& problem, const SelectOptions& options, const float* diff_dst,
                    PackedSpan out) {
     check(problem);
-    if (problem.sparse != Operand::diff_dst || out.shape != diff_dst_shape(problem)) {
+    if (problem.sparse() != Operand::diff_dst || out.shape != diff_dst_shape(problem)) {
         fail("{}: the compact diff_dst does not fit", to_string(problem));
     }
     const Conv& conv = problem.conv;
@@ -493,7 +493,7 @@ void unpack_matrix(const PackedView& packed, int64_t channels, float* matrix) {
 
 void unpack_diff_dst(const Problem& problem, const PackedView& packed, float* diff_dst) {
     check(problem);
-    if (problem.sparse != Operand::diff_dst || packed.shape != diff_dst_shape(problem)) {
+    if (problem.sparse() != Operand::diff_dst || packed.shape != diff_dst_shape(problem)) {
         fail("{}: the compact diff_dst does not fit", to_string(problem));
     }
     const Conv& conv = problem.conv;

@@ -25,8 +25,8 @@ class WeightGradient final : public products::Product {
         channels_ = c.c / c.groups;
         columns_ = c.k / c.groups;
         positions_ = c.n * c.out_h() * c.out_w();
-        const bool sparse = problem.sparse != Operand::none;
-        chunk_ = sparse ? product_panel / problem.pattern.m * problem.pattern.m : product_panel;
+        const bool sparse = problem.sparse() != Operand::none;
+        chunk_ = sparse ? product_panel / problem.pattern().m * problem.pattern().m : product_panel;
         blocks_ = ceil_div(channels_ * c.taps(), product_rows);
         parts_ = std::min<int64_t>(columns_, ceil_div(threads_, blocks_ * c.groups));
     }
@@ -55,7 +55,7 @@ class WeightGradient final : public products::Product {
   private:
     int64_t gradient_at() const { return aligned(problem().conv.src_size() * 2); }
     int64_t gradient_bytes() const {
-        return problem().sparse == Operand::none ? aligned(problem().conv.dst_size() * 2) : 0;
+        return problem().sparse() == Operand::none ? aligned(problem().conv.dst_size() * 2) : 0;
     }
     int64_t part_columns() const { return ceil_div(columns_, parts_); }
     int64_t scratch_bytes() const {
@@ -176,7 +176,7 @@ class WeightGradient final : public products::Product {
     int64_t packed_values(const products::Arguments& arguments, int64_t first, int64_t begin, int64_t end,
                           const ProductBlock& block, float* values, int32_t* places) const {
         const PackedView& gradient = *arguments.packed_diff_dst;
-        const Pattern pattern = problem().pattern;
+        const Pattern pattern = problem().pattern();
         const int64_t groups = positions_ / pattern.m, tail = positions_ % pattern.m;
         const int64_t from = begin / pattern.m, to = std::min(ceil_div(end, pattern.m), groups);
         const bool with_tail = end == positions_ && tail > 0;

@@ -90,11 +90,12 @@ class WindowProduct : public products::Product {
                 tap += phases_.back().taps();
             }
         }
-        if (problem.sparse != Operand::none && channels_ % problem.pattern.m != 0)
+        if (problem.sparse() != Operand::none && channels_ % problem.pattern().m != 0)
             refuse("device sat: {}: its {} channels are no whole groups of {}", to_string(problem), channels_,
-                   problem.pattern.m);
-        tap_entries_ =
-            problem.sparse == Operand::none ? channels_ : channels_ / problem.pattern.m * problem.pattern.n;
+                   problem.pattern().m);
+        tap_entries_ = problem.sparse() == Operand::none
+                           ? channels_
+                           : channels_ / problem.pattern().m * problem.pattern().n;
         threads_ = threads();
     }
 
@@ -202,8 +203,8 @@ class StreamedMap final : public WindowProduct {
     }
 
     void prepare(const PackedView& weights, std::span<std::byte> prepared) const override {
-        if (problem().sparse != Operand::weights) return Product::prepare(weights, prepared);
-        const Pattern pattern = problem().pattern;
+        if (problem().sparse() != Operand::weights) return Product::prepare(weights, prepared);
+        const Pattern pattern = problem().pattern();
         fill(prepared, [&](int64_t group, int64_t row, int64_t tap, int64_t e) {
             const int64_t at = ((group * rows_ + row) * taps() + tap) * tap_entries_ + e;
             return std::pair{weights.values[static_cast<size_t>(at)],
@@ -211,7 +212,7 @@ class StreamedMap final : public WindowProduct {
         });
     }
     void prepare(std::span<const float> weights, std::span<std::byte> prepared) const override {
-        if (problem().sparse != Operand::none) return Product::prepare(weights, prepared);
+        if (problem().sparse() != Operand::none) return Product::prepare(weights, prepared);
         fill(prepared, [&](int64_t group, int64_t row, int64_t tap, int64_t e) {
             return std::pair{weights[static_cast<size_t>(weight_index(group, row, tap, e))], e};
         });
@@ -285,13 +286,13 @@ class StreamedMap final : public WindowProduct {
             });
         }
         const auto* const values = reinterpret_cast<const float*>(arguments.prepared.data());
-        const bool dense = problem().sparse == Operand::none;
+        const bool dense = problem().sparse() == Operand::none;
         ProductBlock block;
         block.streamed = rows;
         block.rows = count;
         block.k = k;
-        block.group = dense ? 1 : problem().pattern.m;
-        block.group_entries = dense ? 1 : problem().pattern.n;
+        block.group = dense ? 1 : problem().pattern().m;
+        block.group_entries = dense ? 1 : problem().pattern().n;
         block.groups = block.whole_groups = k / block.group;
         block.columns = rows_;
         block.entries = phase.taps() * tap_entries_;
@@ -370,7 +371,7 @@ class StreamedWeights final : public WindowProduct {
     void run_chunk(const products::Arguments& arguments, const Phase& phase, int64_t first,
                    std::byte* memory) const {
         const PackedView& gradient = *arguments.packed_diff_dst;
-        const Pattern pattern = problem().pattern;
+        const Pattern pattern = problem().pattern();
         const int64_t entries = phase.taps() * tap_entries_;
         const int64_t count = std::min(columns, images() * phase.pixels() - first);
         auto* const values = reinterpret_cast<float*>(memory);
@@ -417,7 +418,7 @@ class StreamedWeights final : public WindowProduct {
 }  // namespace
 
 std::unique_ptr<products::Product> detail::sat_window_product(const Problem& problem) {
-    if (problem.sparse == Operand::diff_dst) return std::make_unique<StreamedWeights>(problem);
+    if (problem.sparse() == Operand::diff_dst) return std::make_unique<StreamedWeights>(problem);
     return std::make_unique<StreamedMap>(problem);
 }
 

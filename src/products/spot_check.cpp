@@ -1,35 +1,31 @@
-#include "cpu/spot_check.hpp"
-
 #include <vector>
 
+#include "enmesh/base/error.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/products/select.hpp"
+#include "enmesh/products/trial.hpp"
 
-namespace enmesh::cpu {
+namespace enmesh::products {
 namespace {
-
-using products::Conv;
-using products::Operand;
-using products::Stage;
 
 /// The operands with zeros where nothing was kept.
 struct DenseOperands {
-    DenseOperands(const TrialOperands& o, Layout layout)
+    explicit DenseOperands(const TrialOperands& o)
         : conv(o.problem.conv),
-          maps(layout),
+          lanes(o.problem.lanes),
+          block(o.problem.lanes == Lanes::images || o.problem.lanes == Lanes::channels ? o.problem.block : 1),
           src(o.src.as<float>()),
           diff_dst(o.diff_dst.as<float>().begin(), o.diff_dst.as<float>().end()),
           weights(o.weights.as<float>().begin(), o.weights.as<float>().end()) {
-        if (o.problem.sparse == Operand::weights)
-            products::unpack_weights(conv, o.problem.stage, o.packed.view(), weights);
-        if (o.problem.sparse == Operand::diff_dst)
-            products::unpack_diff_dst(o.problem, o.packed.view(), diff_dst.data());
+        if (o.problem.sparse() == Operand::weights)
+            unpack_weights(conv, o.problem.stage, o.packed.view(), weights);
+        if (o.problem.sparse() == Operand::diff_dst)
+            unpack_diff_dst(o.problem, o.packed.view(), diff_dst.data());
     }
 
     int64_t index(int64_t n, int64_t c, int64_t pixel, int64_t channels, int64_t area) const {
-        if (maps.lanes == Layout::Lanes::images)
-            return products::blocked_index(n, c, pixel, channels, area, maps.block);
-        return ((n * channels / maps.block + c / maps.block) * area + pixel) * maps.block + c % maps.block;
+        if (lanes != Lanes::channels) return blocked_index(n, c, pixel, channels, area, block);
+        return ((n * channels / block + c / block) * area + pixel) * block + c % block;
     }
     int64_t src_index(int64_t n, int64_t c, int64_t y, int64_t x) const {
         return index(n, c, y * conv.w + x, conv.c, conv.h * conv.w);
@@ -50,7 +46,8 @@ struct DenseOperands {
     bool inside(int64_t y, int64_t x) const { return y >= 0 && y < conv.h && x >= 0 && x < conv.w; }
 
     Conv conv;
-    Layout maps;
+    Lanes lanes;
+    int block;
     std::span<const float> src;
     std::vector<float> diff_dst, weights;
 };
@@ -114,12 +111,8 @@ double wg_at(const DenseOperands& o, int64_t k, int64_t c, int64_t r, int64_t s)
 
 Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
                       int samples) {
-    return spot_check(operands, out, tolerance, samples, {Layout::Lanes::images, operands.problem.block});
-}
-
-Comparison spot_check(const TrialOperands& operands, std::span<const float> out, double tolerance,
-                      int samples, Layout maps) {
-    const DenseOperands o(operands, maps);
+    ENMESH_ASSERT(operands.problem.lanes != Lanes::any && !operands.problem.plain_src);
+    const DenseOperands o(operands);
     const Conv& conv = o.conv;
     Random random(13);
     const auto below = [&](int64_t bound) {
@@ -150,4 +143,4 @@ Comparison spot_check(const TrialOperands& operands, std::span<const float> out,
     return compare(got, want, tolerance);
 }
 
-}  // namespace enmesh::cpu
+}  // namespace enmesh::products
