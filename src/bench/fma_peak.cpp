@@ -1,4 +1,4 @@
-#include "bench/fma_peak.hpp"
+#include "enmesh/bench/fma_peak.hpp"
 
 #include <algorithm>
 #include <cstdint>

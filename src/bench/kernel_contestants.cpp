@@ -1,4 +1,4 @@
-#include "bench/kernel_contestants.hpp"
+#include "enmesh/bench/kernel_contestants.hpp"
 
 #include <algorithm>
 #include <memory>

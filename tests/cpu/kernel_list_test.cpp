@@ -5,10 +5,10 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "bench/kernel_contestants.hpp"
 #include "cpu/against_reference.hpp"
 #include "cpu/dummy_kernel.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/bench/kernel_contestants.hpp"
 #include "enmesh/cpu/kernels.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/products/trial.hpp"

@@ -4,7 +4,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "bench/bench_time.hpp"
 #include "cli/bench/bench.hpp"
 #include "cli/options/bench_options.hpp"
 #include "cli/options/model_options.hpp"
@@ -17,6 +16,7 @@
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/bench/bench_time.hpp"
 #include "enmesh/cpu/executor.hpp"
 #include "enmesh/train/checkpoint.hpp"
 #include "enmesh/train/evaluate.hpp"

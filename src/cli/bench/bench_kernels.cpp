@@ -6,9 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "bench/bench_time.hpp"
-#include "bench/fma_peak.hpp"
-#include "bench/kernel_contestants.hpp"
 #include "cli/bench/bench.hpp"
 #include "cli/options/bench_options.hpp"
 #include "cli/options/model_options.hpp"
@@ -18,6 +15,9 @@
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/bench/bench_time.hpp"
+#include "enmesh/bench/fma_peak.hpp"
+#include "enmesh/bench/kernel_contestants.hpp"
 #include "enmesh/cpu/kernels.hpp"
 
 namespace enmesh::cli {

@@ -3,7 +3,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "bench/bench_time.hpp"
 #include "cli/bench/bench.hpp"
 #include "cli/options/accel_options.hpp"
 #include "cli/options/run_options.hpp"
@@ -12,6 +11,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/bench/bench_time.hpp"
 
 namespace enmesh::cli {
 namespace {

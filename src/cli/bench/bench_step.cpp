@@ -8,7 +8,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "bench/bench_time.hpp"
 #include "cli/bench/bench.hpp"
 #include "cli/options/bench_options.hpp"
 #include "cli/options/model_options.hpp"
@@ -22,6 +21,7 @@
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
+#include "enmesh/bench/bench_time.hpp"
 #include "enmesh/cpu/executor.hpp"
 
 namespace enmesh::cli {

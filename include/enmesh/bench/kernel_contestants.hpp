@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/bench_time.hpp"
+#include "enmesh/bench/bench_time.hpp"
 #include "enmesh/cpu/kernels.hpp"
 #include "enmesh/tensor/dtype.hpp"
 
