@@ -3,6 +3,7 @@
 #define ENMESH_MAX_VECTORS 5
 #define ENMESH_DENSE_VECTORS 3
 #define ENMESH_SPREAD 1
+#define ENMESH_UNROLL  // without optimization an annotated loop is warned of
 #include "products/micro/micro_impl.hpp"
 #include "products/random_problem.hpp"
 

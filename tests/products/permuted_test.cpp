@@ -155,7 +155,7 @@ void check_problem(const Problem& problem, Random& random) {
 void check_streaming(const Problem& problem, Random& random) {
     const Inputs inputs(problem, random);
     const float* const bias = problem.stage == Stage::ff ? inputs.bias.data() : nullptr;
-    const Packed packed = pack_weights(problem.conv, problem.stage, problem.pattern, inputs.weights);
+    const Packed packed = pack_weights(problem.conv, problem.stage, problem.pattern(), inputs.weights);
     const auto planned = [&](const PermutedLoops& loops, Streaming streaming) {
         const testing::StreamingScope scope(streaming);
         return plan_permuted_on(loops, problem);
@@ -278,11 +278,12 @@ TEST(Permuted, StreamingStoresGiveTheSameBits) {
     Random random(50);
     for (const Stage stage : {Stage::ff, Stage::bp}) {
         for (const int64_t channels : {16, 32, 48, 64, 80})
-            check_streaming({window(1, channels, channels, 7, 3), stage, Operand::weights, {2, 8}}, random);
-        check_streaming({window(3, 32, 64, 9, 3, 2), stage, Operand::weights, {2, 4}}, random);
-        check_streaming({window(1, 48, 16, 5, 1, 2), stage, Operand::weights, {1, 8}}, random);
+            check_streaming({window(1, channels, channels, 7, 3), stage, NmOperand{Operand::weights, {2, 8}}},
+                            random);
+        check_streaming({window(3, 32, 64, 9, 3, 2), stage, NmOperand{Operand::weights, {2, 4}}}, random);
+        check_streaming({window(1, 48, 16, 5, 1, 2), stage, NmOperand{Operand::weights, {1, 8}}}, random);
         for (const int64_t rows : {1, 2, 3, 4, 6, 9})
-            check_streaming({linear(rows, 48, 112), stage, Operand::weights, {2, 4}}, random);
+            check_streaming({linear(rows, 48, 112), stage, NmOperand{Operand::weights, {2, 4}}}, random);
     }
 }
 

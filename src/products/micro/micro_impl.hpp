@@ -13,7 +13,9 @@
 #include <immintrin.h>
 #endif
 
+#ifndef ENMESH_UNROLL  // a test compiles these loops as they stand
 #define ENMESH_UNROLL _Pragma("GCC unroll 32")
+#endif
 
 namespace enmesh::products {
 namespace {
