@@ -378,8 +378,8 @@ TEST_F(TrainProgram, TheHeaderAndTheHelpSayTheDefaults) {
               std::string::npos)
         << help.out;
     const auto header = [&](const std::string& out, const std::vector<std::string>& more) {
-        std::vector<std::string> arguments = {"train", "--data", "digits", "--epochs",
-                                              "1",     "--out",  path(out)};
+        std::vector<std::string> arguments = {"train",     "--data", "digits", "--epochs", "1",
+                                              "--threads", "1",      "--out",  path(out)};
         arguments.insert(arguments.end(), more.begin(), more.end());
         const ProgramResult run = run_program(arguments);
         EXPECT_EQ(run.code, 0) << run.err;
