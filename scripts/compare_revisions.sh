@@ -77,7 +77,8 @@ if [ "$runs" = 1 ]; then
     # shellcheck disable=SC2086
     set -- $run
     both "train $run" out/last.safetensors train --data digits --model "$1" --method "$2" --pattern "$3" --dtype "$4" --epochs 1 \
-      --lr 0.02 --momentum 0.9 --seed 3 --threads 1 --plan default --out out
+      --optimizer sgd --lr 0.02 --momentum 0.9 --nesterov --weight-decay 5e-4 --warmup 0 --clip 0 --seed 3 --threads 1 \
+      --plan default --out out
   done
   for machine in sat systolic stc-a100 stc-h100 stc-h200; do
     for method in dense bdwp; do
