@@ -467,17 +467,6 @@ std::vector<Piece> pieces(const Product& product, Operand indexed) {
     return result;
 }
 
-std::vector<Piece> pieces(const Product& product, std::span<const Mapping> mappings) {
-    const size_t expected = phases(product).size();
-    if (mappings.size() != expected)
-        refuse("the schedule of {} {} has {} phases, the product has {}", product.layer,
-               to_string(product.stage), mappings.size(), expected);
-    std::vector<Piece> result;
-    for (size_t phase = 0; phase < mappings.size(); ++phase)
-        result.push_back(pieces(product, mappings[phase].indexed)[phase]);
-    return result;
-}
-
 BufferNeeds buffer_needs(const SatConfig& config, const Piece& piece, const Mapping& mapping) {
     const int64_t halves = config.double_buffering ? 2 : 1;
     int64_t rows = mapping.tile_m, cols = mapping.tile_n;

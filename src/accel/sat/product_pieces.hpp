@@ -9,6 +9,14 @@
 
 namespace enmesh::accel::sat::detail {
 
+/// Refuses a schedule of another number of phases than the product has.
+inline void require_phases(const Product& product, size_t scheduled) {
+    const size_t expected = phases(product).size();
+    if (scheduled != expected)
+        refuse("{} {}: the schedule has {} phases, the product {}", product.layer, to_string(product.stage),
+               scheduled, expected);
+}
+
 /// The pieces of a product for either choice of the indexed operand, each made when it is first asked for.
 class ProductPieces {
   public:

@@ -45,10 +45,8 @@ void add_busy(VectorResult& result) {
 
 /// What the phases cost; taken from the search where that has found it out.
 PieceCost cost_of(const SatConfig& config, const Product& product, const ProductSchedule& schedule) {
-    const size_t count = schedule.mappings.size(), expected = phases(product).size();
-    if (count != expected)
-        refuse("{} {}: the schedule has {} phases, the product {}", product.layer, to_string(product.stage),
-               count, expected);
+    const size_t count = schedule.mappings.size();
+    detail::require_phases(product, count);
     const bool searched = schedule.costs.size() == count && schedule.key == detail::key_of(config, product);
     detail::ProductPieces pieces(product);
     PieceCost sum;

@@ -219,12 +219,14 @@ TEST(WorkloadOf, NeedsAreThoseOfTheStepsGraph) {
         }
         EXPECT_TRUE(
             all_needs(workload, loss).contains(product.at({workload.products.front().layer, Stage::FF})));
+        // A gradient comes from the loss; but for the classifier's bias, through a product.
         for (const Update& update : workload.updates) {
-            bool gradient = false;
-            for (const int64_t need : all_needs(workload, update.position))
-                for (const Product& p : workload.products)
-                    gradient = gradient || (p.position == need && p.stage != Stage::FF);
-            EXPECT_TRUE(gradient) << update.layer;
+            const std::set<int64_t> needs = all_needs(workload, update.position);
+            EXPECT_TRUE(needs.contains(loss)) << update.layer;
+            const bool product_behind = std::ranges::any_of(workload.products, [&](const Product& p) {
+                return p.stage != Stage::FF && needs.contains(p.position);
+            });
+            EXPECT_EQ(product_behind, update.layer != "fc.bias") << update.layer;
         }
     }
 }

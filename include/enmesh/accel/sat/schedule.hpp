@@ -88,8 +88,6 @@ struct Piece {
 
 /// The pieces of a product if `indexed` is the indexed operand.
 std::vector<Piece> pieces(const Product& product, Operand indexed);
-/// The piece of each phase under its mapping. Refuses another number of mappings than the product has phases.
-std::vector<Piece> pieces(const Product& product, std::span<const Mapping> mappings);
 
 /// What a piece costs, `repeat` included. cycles = engine_cycles + bandwidth_cycles + packing_cycles.
 struct PieceCost {

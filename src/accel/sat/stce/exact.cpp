@@ -97,7 +97,8 @@ std::vector<TiledPhase> chosen_phases(const Workload& workload, const Schedule& 
     std::vector<TiledPhase> chosen;
     for (const size_t i : chosen_products(workload, choice)) {
         const Product& product = workload.products[i];
-        const std::vector<Mapping>& mappings = schedule.products.at(i).mappings;
+        const std::vector<Mapping>& mappings = schedule.products[i].mappings;
+        detail::require_phases(product, mappings.size());
         detail::ProductPieces pieces(product);
         for (size_t p = 0; p < mappings.size(); ++p) {
             TiledPhase phase;
