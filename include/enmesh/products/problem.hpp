@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "enmesh/base/pattern.hpp"
+#include "enmesh/base/strided_phases.hpp"
 
 namespace enmesh::products {
 
@@ -26,6 +27,9 @@ struct Conv {
     int64_t out_h() const { return (h + pad_top + pad_bottom - (r - 1) * dilation_h - 1) / stride_h + 1; }
     int64_t out_w() const { return (w + pad_left + pad_right - (s - 1) * dilation_w - 1) / stride_w + 1; }
     int64_t taps() const { return r * s; }
+    /// The two axes: rows of the maps and columns.
+    WindowAxis down() const { return {h, out_h(), r, stride_h, pad_top, dilation_h}; }
+    WindowAxis across() const { return {w, out_w(), s, stride_w, pad_left, dilation_w}; }
     int64_t src_size() const { return n * c * h * w; }
     int64_t dst_size() const { return n * k * out_h() * out_w(); }
     int64_t weights_size() const { return k * (c / groups) * r * s; }

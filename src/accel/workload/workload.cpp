@@ -5,45 +5,28 @@
 #include <initializer_list>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/strided_phases.hpp"
 
 namespace enmesh::accel {
 namespace {
 
-/// How many taps of one axis meet input positions congruent to `phase`, and how many such positions there
-/// are.
-struct AxisPhase {
-    int64_t positions = 0;
-    int64_t taps = 0;
-    friend bool operator==(const AxisPhase&, const AxisPhase&) = default;
-};
-
-std::vector<AxisPhase> axis_phases(int64_t size, int64_t kernel, int64_t stride, int64_t pad,
-                                   int64_t dilation) {
-    std::vector<AxisPhase> result;
-    for (int64_t phase = 0; phase < std::min(stride, size); ++phase) {
-        AxisPhase axis{(size - phase + stride - 1) / stride, 0};
-        for (int64_t tap = 0; tap < kernel; ++tap) {
-            const int64_t distance = phase + pad - tap * dilation;
-            if (((distance % stride) + stride) % stride == 0) ++axis.taps;
-        }
-        if (axis.taps > 0) result.push_back(axis);
-    }
-    return result;
-}
-
 std::vector<Phase> strided_bp_phases(const Product& product) {
     const ConvGeometry& c = *product.conv;
     std::vector<Phase> result;
-    for (const AxisPhase& y :
-         axis_phases(c.in_height, c.kernel_height, c.stride_height, c.pad_top, c.dilation_height)) {
-        for (const AxisPhase& x :
-             axis_phases(c.in_width, c.kernel_width, c.stride_width, c.pad_left, c.dilation_width)) {
-            const Phase phase{c.images * y.positions * x.positions,
-                              y.taps,
-                              x.taps,
+    const WindowAxis down{c.in_height,     c.out_height, c.kernel_height,
+                          c.stride_height, c.pad_top,    c.dilation_height};
+    const WindowAxis across{c.in_width,     c.out_width, c.kernel_width,
+                            c.stride_width, c.pad_left,  c.dilation_width};
+    const std::vector<AxisPhase> columns = backward_phases(across);
+    for (const AxisPhase& y : backward_phases(down)) {
+        for (const AxisPhase& x : columns) {
+            if (y.taps.empty() || x.taps.empty()) continue;
+            const Phase phase{c.images * y.count * x.count,
+                              std::ssize(y.taps),
+                              std::ssize(x.taps),
                               c.out_channels,
-                              y.positions,
-                              x.positions,
+                              y.count,
+                              x.count,
                               1};
             const auto same = std::find_if(result.begin(), result.end(), [&](const Phase& seen) {
                 Phase one = seen;

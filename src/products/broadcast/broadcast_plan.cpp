@@ -20,8 +20,6 @@ std::pair<int64_t, int64_t> dw_range(const std::vector<Tap>& taps) {
     return {first->dw, last->dw};
 }
 
-int64_t floor_mod(int64_t a, int64_t b) { return ((a % b) + b) % b; }
-
 int64_t tile_budget_bytes() {
     static const int64_t budget = [] {
         const long l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
@@ -61,29 +59,21 @@ BroadcastPlan::BroadcastPlan(const Problem& asked, const MicroKernels& kernels, 
 
 void BroadcastPlan::make_phases() {
     const Conv& conv = problem.conv;
-    if (problem.stage == Stage::ff) {
-        Phase phase{.out_h = out.h, .out_w = out.w, .in_h = conv.stride_h, .in_w = conv.stride_w};
-        for (int64_t tap = 0; tap < conv.taps(); ++tap) {
-            phase.taps.push_back({tap, tap / conv.s * conv.dilation_h - conv.pad_top,
-                                  tap % conv.s * conv.dilation_w - conv.pad_left});
-        }
-        add_phase(std::move(phase));
-        return;
-    }
-    for (int64_t y0 = 0; y0 < std::min(conv.stride_h, conv.h); ++y0) {
-        for (int64_t x0 = 0; x0 < std::min(conv.stride_w, conv.w); ++x0) {
-            Phase phase{.out_h = ceil_div(conv.h - y0, conv.stride_h),
-                        .out_w = ceil_div(conv.w - x0, conv.stride_w),
-                        .y0 = y0,
-                        .x0 = x0,
-                        .step_h = conv.stride_h,
-                        .step_w = conv.stride_w};
-            for (int64_t tap = 0; tap < conv.taps(); ++tap) {
-                const int64_t y = y0 + conv.pad_top - tap / conv.s * conv.dilation_h;
-                const int64_t x = x0 + conv.pad_left - tap % conv.s * conv.dilation_w;
-                if (floor_mod(y, conv.stride_h) != 0 || floor_mod(x, conv.stride_w) != 0) continue;
-                phase.taps.push_back({tap, y / conv.stride_h, x / conv.stride_w});
-            }
+    const bool ff = problem.stage == Stage::ff;
+    const std::vector<AxisPhase> columns = phases_of(conv.across(), ff);
+    for (const AxisPhase& y : phases_of(conv.down(), ff)) {
+        for (const AxisPhase& x : columns) {
+            Phase phase{.out_h = y.count,
+                        .out_w = x.count,
+                        .y0 = y.first,
+                        .x0 = x.first,
+                        .step_h = y.step,
+                        .step_w = x.step,
+                        .in_h = y.read_step,
+                        .in_w = x.read_step};
+            for (const AxisPhase::Tap& r : y.taps)
+                for (const AxisPhase::Tap& s : x.taps)
+                    phase.taps.push_back({r.index * conv.s + s.index, r.shift, s.shift});
             add_phase(std::move(phase));
         }
     }

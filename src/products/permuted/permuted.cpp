@@ -13,6 +13,7 @@
 #include "products/permuted/permuted.hpp"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "enmesh/base/arithmetic.hpp"
@@ -31,45 +32,20 @@ constexpr int64_t width = permuted_width;
 constexpr int64_t chunk_bytes = 128 << 10;
 constexpr int64_t max_chunk_tiles = 128;
 
-// One dimension of a phase: output i lies at first + i * step and reads i * in_step + shift, one shift per
-// tap.
-struct Axis {
-    struct Tap {
-        int64_t index, shift;
-    };
-    int64_t in = 0;  // pixels of the map that is read
-    int64_t count = 0, first = 0, step = 1, in_step = 1;
-    std::vector<Tap> taps = {};
-
-    int64_t reads(int64_t i, const Tap& tap) const { return i * in_step + tap.shift; }
-    bool inside(int64_t i, const Tap& tap) const { return reads(i, tap) >= 0 && reads(i, tap) < in; }
-};
-
-struct AxisShape {
-    int64_t in, out;  // pixels of the maps read and written
-    int64_t window, stride, pad, dilation;
-};
-
-// FF reads at * stride - pad + tap * dilation for output `at`; BP reads for `at` the output of which that was
-// the input. Taps that read nothing but padding are left out.
-Axis make_axis(const AxisShape& shape, Stage stage, int64_t residue) {
-    Axis axis{.in = shape.in, .in_step = shape.stride};
-    if (stage == Stage::bp) axis = {.in = shape.in, .first = residue, .step = shape.stride};
-    axis.count = ceil_div(shape.out - axis.first, axis.step);
-    for (int64_t index = 0; index < shape.window; ++index) {
-        int64_t shift = index * shape.dilation - shape.pad;
-        if (stage == Stage::bp) {
-            shift = residue - shift;
-            if (shift % shape.stride != 0) continue;
-            shift /= shape.stride;
-        }
-        const Axis::Tap tap{index, shift};
-        bool used = false;
-        for (int64_t i = 0; i < axis.count && !used; ++i) used = axis.inside(i, tap);
-        if (used) axis.taps.push_back(tap);
+// One dimension of a phase of a map whose pixels are read from `in` others. Taps that read nothing but padding
+// are left out.
+struct Axis : AxisPhase {
+    Axis(AxisPhase phase, int64_t pixels) : AxisPhase(std::move(phase)), in(pixels) {
+        std::erase_if(taps, [&](const Tap& tap) {
+            for (int64_t i = 0; i < count; ++i)
+                if (inside(i, tap)) return false;
+            return true;
+        });
     }
-    return axis;
-}
+    bool inside(int64_t i, const Tap& tap) const { return reads(i, tap) >= 0 && reads(i, tap) < in; }
+
+    int64_t in;
+};
 
 // The tiles of some images; for others of as many they are the same. Pixels are shared out evenly: the sizes
 // of tiles differ by at most one.
@@ -157,11 +133,10 @@ Permuted::Permuted(const Problem& problem, const PermutedLoops& loops)
     out_ = ff ? dst : src;
     stream_ = streams(conv.n * out_.blocks * out_.area() * lanes * static_cast<int64_t>(sizeof(float)));
     count_entries();
-    const AxisShape y{in_.h, out_.h, conv.r, conv.stride_h, conv.pad_top, conv.dilation_h};
-    const AxisShape x{in_.w, out_.w, conv.s, conv.stride_w, conv.pad_left, conv.dilation_w};
-    for (int64_t ry = 0; ry < (ff ? 1 : std::min(conv.stride_h, out_.h)); ++ry) {
-        for (int64_t rx = 0; rx < (ff ? 1 : std::min(conv.stride_w, out_.w)); ++rx) {
-            Phase phase{make_axis(y, problem.stage, ry), make_axis(x, problem.stage, rx)};
+    const std::vector<AxisPhase> columns = phases_of(conv.across(), ff);
+    for (const AxisPhase& y : phases_of(conv.down(), ff)) {
+        for (const AxisPhase& x : columns) {
+            Phase phase{Axis(y, in_.h), Axis(x, in_.w)};
             for (const Axis::Tap& r : phase.y.taps) {
                 for (const Axis::Tap& s : phase.x.taps)
                     phase.taps.push_back({r.index * conv.s + s.index, (r.shift * in_.w + s.shift) * lanes});
@@ -188,7 +163,7 @@ Tiling Permuted::make_tiling(const Phase& phase, int64_t images) const {
         for (int64_t pixel = begin; pixel < end; ++pixel) {
             const int64_t j = pixel % x.count, i = pixel / x.count % y.count, image = pixel / phase.pixels();
             const int64_t out = (y.first + i * y.step) * out_.w + x.first + j * x.step;
-            const int64_t in = i * y.in_step * in_.w + j * x.in_step;
+            const int64_t in = i * y.read_step * in_.w + j * x.read_step;
             tile.out[pixel - begin] = (image * out_.blocks * out_.area() + out) * lanes;
             tile.in[pixel - begin] = (image * in_.blocks * in_.area() + in) * lanes;
             auto at = live.begin();

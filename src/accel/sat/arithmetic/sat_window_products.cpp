@@ -6,6 +6,7 @@
 #include "enmesh/base/arithmetic.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/strided_phases.hpp"
 
 namespace enmesh::accel::sat {
 namespace {
@@ -17,41 +18,6 @@ using products::Operand;
 using products::PackedView;
 using products::Problem;
 using PStage = products::Stage;
-
-/// The output positions of one axis that `step` apart from `first` meet the same taps, and those taps.
-struct AxisPhase {
-    int64_t first = 0, step = 1, count = 0;
-    std::vector<int64_t> taps;     ///< ascending
-    std::vector<int64_t> offsets;  ///< input position of output `first` under each tap
-};
-
-/// FF: one phase. Output y under tap r reads y·stride + r·dilation − pad.
-std::vector<AxisPhase> forward_axis(int64_t out, int64_t taps, int64_t dilation, int64_t pad) {
-    AxisPhase phase{0, 1, out, {}, {}};
-    for (int64_t r = 0; r < taps; ++r) {
-        phase.taps.push_back(r);
-        phase.offsets.push_back(r * dilation - pad);
-    }
-    return {phase};
-}
-
-/// BP: a phase for each residue of the input position. Input y under tap r reads diff_dst at
-/// (y + pad − r·dilation) / stride, where that is whole.
-std::vector<AxisPhase> backward_axis(int64_t in, int64_t taps, int64_t stride, int64_t dilation,
-                                     int64_t pad) {
-    std::vector<AxisPhase> phases;
-    for (int64_t residue = 0; residue < std::min(stride, in); ++residue) {
-        AxisPhase phase{residue, stride, ceil_div(in - residue, stride), {}, {}};
-        for (int64_t r = 0; r < taps; ++r) {
-            const int64_t at = residue + pad - r * dilation;
-            if (at % stride != 0) continue;
-            phase.taps.push_back(r);
-            phase.offsets.push_back(at / stride);
-        }
-        phases.push_back(std::move(phase));
-    }
-    return phases;
-}
 
 /// A phase of FF or BP: out pixels (rows × cols of every image), a reduction over taps × channels.
 struct Phase {
@@ -77,12 +43,8 @@ class WindowProduct : public products::Product {
         in_width_ = ff ? c.w : c.out_w();
         out_height_ = ff ? c.out_h() : c.h;
         out_width_ = ff ? c.out_w() : c.w;
-        stride_height_ = ff ? c.stride_h : 1;
-        stride_width_ = ff ? c.stride_w : 1;
-        down_ = ff ? forward_axis(out_height_, c.r, c.dilation_h, c.pad_top)
-                   : backward_axis(c.h, c.r, c.stride_h, c.dilation_h, c.pad_top);
-        across_ = ff ? forward_axis(out_width_, c.s, c.dilation_w, c.pad_left)
-                     : backward_axis(c.w, c.s, c.stride_w, c.dilation_w, c.pad_left);
+        down_ = phases_of(c.down(), ff);
+        across_ = phases_of(c.across(), ff);
         int64_t tap = 0;
         for (const AxisPhase& down : down_) {
             for (const AxisPhase& across : across_) {
@@ -128,8 +90,8 @@ class WindowProduct : public products::Product {
     }
     int64_t tap_of(const Phase& phase, int64_t t) const {
         const auto width = static_cast<int64_t>(phase.across->taps.size());
-        return phase.down->taps[static_cast<size_t>(t / width)] * problem().conv.s +
-               phase.across->taps[static_cast<size_t>(t % width)];
+        return phase.down->taps[static_cast<size_t>(t / width)].index * problem().conv.s +
+               phase.across->taps[static_cast<size_t>(t % width)].index;
     }
 
     /// A dense map as Half, [image][pixel][channel].
@@ -155,10 +117,10 @@ class WindowProduct : public products::Product {
         const int64_t area = phase.pixels(), n = pixel / area;
         const int64_t i = pixel % area / phase.across->count, j = pixel % area % phase.across->count;
         int64_t t = 0;
-        for (const int64_t down : phase.down->offsets) {
-            const int64_t y = i * stride_height_ + down;
-            for (const int64_t across : phase.across->offsets) {
-                const int64_t x = j * stride_width_ + across;
+        for (const AxisPhase::Tap& down : phase.down->taps) {
+            const int64_t y = phase.down->reads(i, down);
+            for (const AxisPhase::Tap& across : phase.across->taps) {
+                const int64_t x = phase.across->reads(j, across);
                 const bool inside = y >= 0 && y < in_height_ && x >= 0 && x < in_width_;
                 body(t++, inside ? (n * in_height_ + y) * in_width_ + x : -1);
             }
@@ -185,7 +147,6 @@ class WindowProduct : public products::Product {
     const StceKernels& kernels_;
     int64_t groups_ = 1, channels_ = 0, rows_ = 0;
     int64_t in_height_ = 0, in_width_ = 0, out_height_ = 0, out_width_ = 0;
-    int64_t stride_height_ = 1, stride_width_ = 1;
     int64_t tap_entries_ = 0;  ///< of the indexed operand
     int threads_ = 1;
     std::vector<AxisPhase> down_, across_;
