@@ -1,8 +1,6 @@
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
 #include "cpu/against_reference.hpp"
@@ -12,6 +10,7 @@
 #include "enmesh/cpu/kernels.hpp"
 #include "enmesh/models/models.hpp"
 #include "enmesh/products/trial.hpp"
+#include "support/cache_folder.hpp"
 
 namespace enmesh::cpu {
 namespace {
@@ -87,24 +86,8 @@ TEST(KernelList, ANewKernelIsChosenByAPlanThatNamesIt) {
     EXPECT_GT(std::ranges::count(reports, "dummy loops", &CommandReport::kernel), 0);
 }
 
-/// A cache of its own, so that what it measures is measured now.
-class OwnCache {
-  public:
-    OwnCache() { ::setenv("ENMESH_CACHE_DIR", path_.c_str(), 1); }
-    ~OwnCache() {
-        ::unsetenv("ENMESH_CACHE_DIR");
-        std::filesystem::remove_all(path_);
-    }
-    OwnCache(const OwnCache&) = delete;
-    OwnCache& operator=(const OwnCache&) = delete;
-
-  private:
-    std::filesystem::path path_ =
-        std::filesystem::temp_directory_path() / fmt::format("enmesh-kernel-list-{}", ::getpid());
-};
-
 TEST(KernelList, ANewKernelIsMeasured) {
-    const OwnCache cache;
+    const testing::CacheFolder cache;  // empty, so that what it measures is measured now
     Options options = dummy_options(KernelChoice::measured);
     // For convolutions it is alone beside the reference, which is measured against nothing.
     products::KernelList list{test::dummy_kernel()};

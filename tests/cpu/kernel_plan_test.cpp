@@ -16,38 +16,13 @@
 #include "enmesh/cpu/executor.hpp"
 #include "enmesh/cpu/plan_file.hpp"
 #include "enmesh/models/models.hpp"
+#include "support/cache_folder.hpp"
 
 namespace enmesh::cpu {
 namespace {
 
-/// An environment variable for the length of a scope.
-class Variable {
-  public:
-    Variable(const char* name, const std::string& value) : name_(name) {
-        if (const char* const before = std::getenv(name); before != nullptr) before_ = before;
-        ::setenv(name, value.c_str(), 1);
-    }
-    ~Variable() { before_ ? ::setenv(name_, before_->c_str(), 1) : ::unsetenv(name_); }
-    Variable(const Variable&) = delete;
-    Variable& operator=(const Variable&) = delete;
-
-  private:
-    const char* name_;
-    std::optional<std::string> before_;
-};
-
-/// A cache folder that KernelCache's default path names, empty at first.
-class CacheFolder {
-  public:
-    CacheFolder() { std::filesystem::remove_all(path_); }
-    ~CacheFolder() { std::filesystem::remove_all(path_); }
-    std::filesystem::path file() const { return path_ / "kernels.json"; }
-
-  private:
-    std::filesystem::path path_ =
-        std::filesystem::temp_directory_path() / fmt::format("enmesh-kernel-cache-{}", ::getpid());
-    Variable variable_{"ENMESH_CACHE_DIR", path_.string()};
-};
+using testing::CacheFolder;
+using testing::Variable;
 
 TrainingStep small_step() {
     const ModelOptions options{.classes = 10, .image = {1, 8, 8}, .width = 1, .batch = 8};
