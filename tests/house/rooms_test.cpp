@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -23,27 +22,43 @@ using Rooms = std::map<std::string, std::set<std::string>>;
 
 /// The names in backquotes of a table cell.
 std::vector<std::string> names_in(const std::string& cell) {
-    static const std::regex name("`([a-z_]+)`");
     std::vector<std::string> names;
-    for (auto it = std::sregex_iterator(cell.begin(), cell.end(), name); it != std::sregex_iterator(); ++it)
-        names.push_back((*it)[1]);
+    for (size_t open = cell.find('`'); open != std::string::npos; open = cell.find('`', open + 1)) {
+        const size_t close = cell.find('`', open + 1);
+        if (close == std::string::npos) break;
+        names.push_back(cell.substr(open + 1, close - open - 1));
+        open = close;
+    }
     return names;
 }
 
-/// The rows "| `room` | stands on | what it holds |" of a page. "all" in the second cell means every room of
-/// the rows above.
+/// The cells of a table row "| a | b | c |"; nothing of another line.
+std::vector<std::string> cells_of(const std::string& line) {
+    std::vector<std::string> cells;
+    if (!line.starts_with('|')) return cells;
+    for (size_t from = 1, to = line.find('|', 1); to != std::string::npos; to = line.find('|', from)) {
+        cells.push_back(line.substr(from, to - from));
+        from = to + 1;
+    }
+    return cells;
+}
+
+/// The rows "| `room` | stands on | what it holds |" under the heading "| room | stands on |" of a page. "all"
+/// in the second cell means every room of the rows above.
 Rooms rooms_of(const std::string& page) {
-    static const std::regex row(R"(\|\s*(`[a-z_]+`)\s*\|([^|]*)\|[^|]*\|)");
     Rooms rooms;
     std::istringstream lines(page);
+    bool inside = false;
     for (std::string line; std::getline(lines, line);) {
-        std::smatch cells;
-        if (!std::regex_match(line, cells, row)) continue;
+        if (line.starts_with("| room | stands on |")) inside = true;
+        const std::vector<std::string> cells = cells_of(line);
+        if (cells.empty()) inside = false;
+        if (!inside || cells.size() != 3 || names_in(cells[0]).size() != 1) continue;
         std::set<std::string> below;
-        for (const std::string& name : names_in(cells[2])) below.insert(name);
-        if (cells[2].str().find("all") != std::string::npos)
+        for (const std::string& name : names_in(cells[1])) below.insert(name);
+        if (cells[1].find("all") != std::string::npos)
             for (const auto& [room, its] : rooms) below.insert(room);
-        rooms.emplace(names_in(cells[1]).front(), std::move(below));
+        rooms.emplace(names_in(cells[0]).front(), std::move(below));
     }
     return rooms;
 }
