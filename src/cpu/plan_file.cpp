@@ -14,7 +14,16 @@ namespace {
 
 constexpr const char* format = "enmesh kernel plans 1";
 
-PlanFile::Step parse_step(const nlohmann::json& json) {
+/// Refuses a key that is none of `known`.
+void require_known(const nlohmann::json& json, const std::vector<std::string>& known,
+                   const std::string& file) {
+    for (const auto& [key, value] : json.items())
+        if (std::find(known.begin(), known.end(), key) == known.end())
+            refuse("{}: unknown key '{}'{}", file, key, suggestion(key, known));
+}
+
+PlanFile::Step parse_step(const nlohmann::json& json, const std::string& file) {
+    require_known(json, {"step", "layout", "kernels"}, file);
     const nlohmann::json plan = {{"layout", json.at("layout")}, {"kernels", json.at("kernels")}};
     return {json.at("step").get<std::string>(), parse_kernel_plan(plan.dump())};
 }
@@ -57,14 +66,17 @@ PlanFile parse_plan_file(std::string_view text, const std::string& file) {
         const nlohmann::json json = nlohmann::json::parse(text);
         if (const auto said = json.at("format").get<std::string>(); said != format)
             refuse("{}: is no file of kernel plans: its format is '{}'", file, said);
+        require_known(json, {"format", "isa", "machine", "steps"}, file);
         PlanFile plans{json.at("isa").get<std::string>(), json.at("machine").get<std::string>(), {}};
-        for (const nlohmann::json& step : json.at("steps")) plans.steps.push_back(parse_step(step));
+        for (const nlohmann::json& step : json.at("steps")) plans.steps.push_back(parse_step(step, file));
         return plans;
     } catch (const Error& error) {
         const std::string message = error.what();
         refuse("{}", message.starts_with(file) ? message : file + ": " + message);
-    } catch (const nlohmann::json::exception& error) {
-        refuse("{}: is no file of kernel plans: {}", file, error.what());
+    } catch (const nlohmann::json::parse_error& error) {
+        refuse("{}: is no file of kernel plans: no JSON at byte {}", file, error.byte);
+    } catch (const nlohmann::json::exception&) {
+        refuse("{}: is no file of kernel plans (--plan-out writes one)", file);
     }
 }
 
@@ -81,7 +93,7 @@ KernelPlan plan_for(const PlanFile& plans, const TrainingStep& step, DType dtype
 }
 
 void require_used(const KernelPlan& asked, const KernelPlan& used, const std::string& file) {
-    if (!asked.layout.empty() && asked.layout != used.layout)
+    if (asked.layout != used.layout)
         refuse("{}: the layout {} is not available here, {} is", file, asked.layout, used.layout);
     for (const auto& [product, kernel] : asked.kernels) {
         const auto found = used.kernels.find(product);
@@ -91,6 +103,9 @@ void require_used(const KernelPlan& asked, const KernelPlan& used, const std::st
             refuse("{}: the kernel '{}' of {} is not available here, '{}' is", file, kernel, product,
                    found->second);
     }
+    for (const auto& [product, kernel] : used.kernels)
+        if (!asked.kernels.contains(product))
+            refuse("{}: names no kernel for the product '{}'", file, product);
 }
 
 std::string other_machine(const PlanFile& plans, const std::string& file) {

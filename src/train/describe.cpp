@@ -134,7 +134,7 @@ Json describe(const Progress& progress) {
 
 namespace {
 
-/// Checkpoints of before the watch have none: it begins where they go on.
+/// Checkpoints of before the watch have none: a run that goes on from one is not watched.
 LossWatch loss_watch_from(const Json& progress) {
     const auto found = progress.find("loss_watch");
     if (found == progress.end()) return {};

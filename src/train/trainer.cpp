@@ -41,6 +41,7 @@ void TrainerState::resume_from(const std::filesystem::path& file, const Checkpoi
     if (running == nullptr) {
         plan = info.plan;
         running = options.backend.make(step, plan);
+        plan_changed = options.backend.plan && !plan.empty() && plan_text() != plan;
     }
     load_checkpoint(file, *running);
     progress = info.progress;
@@ -119,6 +120,8 @@ void Trainer::save(const std::filesystem::path& path) const {
 }
 
 std::optional<SimulatedCost> Trainer::simulated_cost() { return state_->simulated_cost(); }
+
+bool Trainer::plan_changed() const { return state_->plan_changed; }
 
 std::string Trainer::plan() const {
     state_->executor();

@@ -16,6 +16,7 @@ struct TrainerState {
     TrainerOptions options;
     TrainingStep step;
     std::string plan{};
+    bool plan_changed = false;  ///< resumed with other kernels than the checkpoint's
     std::unique_ptr<Executor> running{};
     std::unique_ptr<Executor> inference{};
     std::optional<std::filesystem::path> init_file{};

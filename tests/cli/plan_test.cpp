@@ -137,6 +137,12 @@ TEST_F(PlanProgram, KeptPlansThatDoNotFitAreRefusedInOneLine) {
     changed = plan;
     changed["steps"][0]["layout"] = "bananas";
     expect_refused(with(changed), "changed.json");
+    changed = plan;
+    changed["steps"][0]["kernel"] = "x";
+    expect_refused(with(changed), "unknown key 'kernel' (did you mean 'kernels'?)");
+    changed = plan;
+    changed["steps"][0]["kernels"].erase(changed["steps"][0]["kernels"].begin());
+    expect_refused(with(changed), "names no kernel for the product");
     write_file(folder_ / "changed.json", "garbage");
     expect_refused(train("refused", path("changed.json")), "changed.json: is no file of kernel plans");
     // Another processor of the same instruction set is named, not refused.
@@ -156,6 +162,25 @@ TEST_F(PlanProgram, AResumedRunKeepsItsCheckpointsPlan) {
     ASSERT_EQ(run(train("cached", "cached", {"--plan-out", path("cached.json")}), "hostile").code, 0);
     expect_refused(train("run", path("cached.json"), {"--resume"}), "of its checkpoint, which is another");
     EXPECT_EQ(run(train("run", path("plan.json"), {"--resume"})).code, 0);
+}
+
+TEST_F(PlanProgram, AResumedRunSaysWhereItCannotFollowItsCheckpoint) {
+    ASSERT_EQ(run(train("run", "default", {"--plan-out", path("plan.json")})).code, 0);
+    const std::string hash =
+        cpu::plan_hash(cpu::parse_plan_file(file("plan.json"), "plan.json").steps.at(0).plan);
+    std::vector<std::string> longer = train("run", "default", {"--resume"});
+    *(std::find(longer.begin(), longer.end(), "--epochs") + 1) = "2";
+    const ProgramResult resumed =
+        run_program(longer, {"ENMESH_CACHE_DIR=" + path("empty"), "ENMESH_WINOGRAD=0"});
+    if (resumed.code == 2) {  // a kernel that the plan names is switched off
+        EXPECT_TRUE(is_one_error_line(resumed.err)) << resumed.err;
+        EXPECT_NE(resumed.err.find("declines: ENMESH_WINOGRAD=0"), std::string::npos) << resumed.err;
+        return;
+    }
+    ASSERT_EQ(resumed.code, 0) << resumed.err;
+    const bool same = resumed.out.find("kernel plan " + hash) != std::string::npos;
+    EXPECT_EQ(resumed.out.find("(of the checkpoint") != std::string::npos, same) << resumed.out;
+    EXPECT_EQ(resumed.out.find("(not the checkpoint's") == std::string::npos, same) << resumed.out;
 }
 
 TEST_F(PlanProgram, BenchStepNamesKeepsAndRepeatsPlans) {

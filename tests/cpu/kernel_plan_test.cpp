@@ -212,6 +212,12 @@ TEST(KernelPlan, KeptPlansOfAnotherStepOrProcessorAreRefusedOrNamed) {
     asked.kernels["ff of nothing"] = "reference";
     EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
     asked = used;
+    asked.kernels.erase(asked.kernels.begin());
+    EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
+    asked = used;
+    asked.layout.clear();
+    EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
+    asked = used;
     asked.layout = "channels";
     EXPECT_THROW(require_used(asked, used, "plans.json"), Error);
 }

@@ -128,6 +128,8 @@ class Trainer {
     std::optional<SimulatedCost> simulated_cost();
     /// Which kernels serve: the backend's text, the one that checkpoints carry.
     std::string plan() const;
+    /// Whether a resumed run's kernels differ from those of its checkpoint, which this machine does not have.
+    bool plan_changed() const;
     /// The whole checkpoint.
     void save(const std::filesystem::path& path) const;
     const Executor& executor() const;

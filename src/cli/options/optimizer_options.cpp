@@ -72,8 +72,9 @@ void add_optimizer_options(CLI::App& command, OptimizerRequest& request) {
     group(command.add_option("--lr", request.lr, "Learning rate (by the network)"));
     group(command.add_option("--momentum", request.momentum, "Of sgd (0.9)"));
     group(command.add_flag_function(
-        "--nesterov", [&request](int64_t count) { request.nesterov = count > 0; },
-        "Nesterov's momentum (with sgd); --nesterov=false is plain momentum"));
+              "--nesterov", [&request](int64_t count) { request.nesterov = count > 0; },
+              "Nesterov's momentum (with sgd); --nesterov=false is plain momentum"))
+        ->check(CLI::IsMember({"true", "false"}));
     group(command.add_option("--weight-decay", request.weight_decay,
                              "Not of norms and biases (sgd 0.0005, adamw 0.05)"));
     group(

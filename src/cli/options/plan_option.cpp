@@ -23,8 +23,10 @@ bool is_choice(const std::string& text) {
     return std::find(choices().begin(), choices().end(), text) != choices().end();
 }
 
-std::string origin(const std::string& asked, bool resumed) {
-    if (resumed) return "of the checkpoint";
+std::string origin(const std::string& asked, PlanSource source) {
+    if (source == PlanSource::checkpoint) return "of the checkpoint";
+    if (source == PlanSource::instead_of_checkpoint)
+        return "not the checkpoint's, which is not available here: the bits will be others";
     if (asked == "default") return "default: the same in every run";
     if (asked == "cached") return "cached: what was measured on this machine, else the default";
     if (asked == "measure") return "measured on this machine";
@@ -54,15 +56,16 @@ RequestedPlan requested_plan(const std::string& text) {
     std::error_code ignored;
     const bool looks_like_a_file = text.find_first_of("/.") != std::string::npos;
     if (!looks_like_a_file && !std::filesystem::exists(text, ignored)) {
-        refuse("unknown plan '{}'{}: default, cached, measure or a file that --plan-out wrote", text,
+        refuse("unknown plan '{}'{}; a file that --plan-out wrote is one, too", text,
                suggestion(text, choices()));
     }
     return {.file = text, .kept = cpu::parse_plan_file(read_file(text, size_t{1} << 26), text)};
 }
 
 std::string plan_text(const cpu::KernelPlan& plan, const std::string& asked, const std::string& plan_out,
-                      bool resumed) {
-    const std::string name = fmt::format("kernel plan {} ({})", cpu::plan_hash(plan), origin(asked, resumed));
+                      PlanSource source) {
+    const bool resumed = source != PlanSource::asked;
+    const std::string name = fmt::format("kernel plan {} ({})", cpu::plan_hash(plan), origin(asked, source));
     if (!plan_out.empty()) return fmt::format("{}; --plan {} repeats it\n", name, plan_out);
     if (asked == "default" && !resumed) return name + "\n";
     if (!resumed && !is_choice(asked)) return name + "\n";

@@ -28,10 +28,12 @@ RequestedPlan requested_plan(const std::string& text);
 /// The file that --plan names; "" for a choice.
 std::string plan_file(const std::string& text);
 
+/// Where the plan that serves comes from: --plan, the checkpoint of a resumed run, or neither because this machine
+/// cannot follow the checkpoint's.
+enum class PlanSource { asked, checkpoint, instead_of_checkpoint };
 /// "kernel plan 0123456789abcdef (cached: …)": which plan serves and how to have it again, one line.
-/// `resumed`: it is the checkpoint's.
 std::string plan_text(const cpu::KernelPlan& plan, const std::string& asked, const std::string& plan_out,
-                      bool resumed = false);
+                      PlanSource source = PlanSource::asked);
 /// To standard error, where kept plans are another machine's.
 void note_other_machine(const RequestedPlan& plan);
 /// Refuses, before the work, a --plan-out that cannot be written; standard output is none.

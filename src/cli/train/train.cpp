@@ -244,7 +244,10 @@ void tell_kernel_plan(std::FILE* stream, const TrainArguments& arguments, const 
     }
     note_other_machine(asked);
     write_plans(arguments.plan_out, {{cpu::step_key(trainer.step(), dtype), plan}});
-    std::fputs(plan_text(plan, arguments.run.plan, arguments.plan_out, resumed).c_str(), stream);
+    const PlanSource source = !resumed                 ? PlanSource::asked
+                              : trainer.plan_changed() ? PlanSource::instead_of_checkpoint
+                                                       : PlanSource::checkpoint;
+    std::fputs(plan_text(plan, arguments.run.plan, arguments.plan_out, source).c_str(), stream);
     std::fflush(stream);
 }
 
