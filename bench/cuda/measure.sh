@@ -24,7 +24,7 @@ Exit code: 0 done; 1 a result was wrong, or the work failed; 2 the request was w
 END
 }
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" >/dev/null && pwd)
 
 refuse() {
   echo "measure.sh: error: $1" >&2
@@ -115,11 +115,57 @@ finish_all() {
   done
 }
 
+# What a build writes into its folder, and nothing else.
+is_built_file() { # NAME
+  case $1 in
+    measure_stc | measure.sh | plan.json | ptxas.log | libstc_cusparselt.so) ;;
+    libcublasLt.so.[0-9]* | libcusparseLt.so.[0-9]*) ;;
+    *) return 1 ;;
+  esac
+}
+
+# Refuses a folder that holds anything but a build: results, say.
+refuse_other_files() { # FOLDER
+  local folder=$1 file
+  if [ ! -e "$folder" ]; then return 0; fi
+  [ -d "$folder" ] || refuse "$folder is no folder"
+  while IFS= read -r -d '' file; do
+    if [ -d "$file" ] || ! is_built_file "$(basename -- "$file")" || [ ! -x "$folder/measure_stc" ]; then
+      refuse "$folder holds '$(basename -- "$file")', which no build wrote: move it, or build another folder"
+    fi
+  done < <(find "$folder" -mindepth 1 -maxdepth 1 -print0)
+}
+
+# Puts the new folder in the old one's place. The old one lies beside it until then and comes back if the script is
+# interrupted; of it only what a build writes is deleted.
+replace() { # NEW FOLDER
+  local new=$1 folder=$2 file
+  if [ ! -e "$folder" ]; then
+    mv -T -- "$new" "$folder"
+    return 0
+  fi
+  replaced=$folder
+  aside=$(mktemp -d -- "$folder.old-XXXX")
+  trap 'put_back; rm -rf -- "$work"' EXIT
+  mv -T -- "$folder" "$aside"
+  mv -T -- "$new" "$folder"
+  for file in "$aside"/*; do
+    if [ -f "$file" ] && is_built_file "$(basename -- "$file")"; then rm -f -- "$file"; fi
+  done
+  rmdir -- "$aside" 2>/dev/null || echo "measure.sh: the old folder's other files are in $aside" >&2
+}
+
+put_back() {
+  if [ ! -e "$replaced" ]; then
+    mv -T -- "$aside" "$replaced"
+  else
+    rmdir -- "$aside" 2>/dev/null || true
+  fi
+}
+
 build() { # FOLDER
   local folder=$1 nvcc root version major include libs cublas sparse=""
-  if [ -e "$folder" ] && [ ! -x "$folder/measure_stc" ] && [ -n "$(ls -A "$folder" 2>/dev/null)" ]; then
-    refuse "$folder holds something else"
-  fi
+  refuse_other_files "$folder"
   [ -f "$here/measure_stc.cpp" ] || refuse "--build needs the sources; this is a built folder"
   nvcc=$(find_nvcc) || fail "no nvcc here: build the folder where CUDA 12.5 or later is, and bring it"
   root=$(dirname "$(dirname "$nvcc")")
@@ -133,8 +179,10 @@ build() { # FOLDER
   cublas=$(ls "$libs"/libcublasLt.so.[0-9][0-9] 2>/dev/null | tail -n 1 || true)
   [ -n "$cublas" ] || fail "no libcublasLt in $libs"
 
-  work=$(mktemp -d "$(dirname "$folder")/.stc-XXXXXX")
-  trap 'rm -rf "$work"' EXIT
+  mkdir -p -- "$(dirname -- "$folder")" 2>/dev/null || refuse "$(dirname -- "$folder") cannot be made"
+  work=$(mktemp -d -- "$(dirname -- "$folder")/.stc-XXXXXX" 2>/dev/null) ||
+    refuse "$(dirname -- "$folder") cannot be written into"
+  trap 'rm -rf -- "$work"' EXIT
   mkdir "$work/stc"
   case $cusparselt in
     none) ;;
@@ -159,9 +207,8 @@ build() { # FOLDER
   cp "$here/measure.sh" "$work/stc/measure.sh"
   cp "$here/stc_plan.json" "$work/stc/plan.json"
   cat "$work"/*.cu.log >"$work/stc/ptxas.log"
-  rm -rf "$folder"
-  mv "$work/stc" "$folder"
-  rm -rf "$work"
+  replace "$work/stc" "$folder"
+  rm -rf -- "$work"
   trap - EXIT
   echo "built $folder with nvcc $version, cuSPARSELt: ${sparse:-not found, its columns stay empty}"
 }
@@ -220,8 +267,7 @@ run() {
   if [ ! -x "$folder/measure_stc" ]; then
     folder=$here/../../build/stc
     if [ ! -x "$folder/measure_stc" ]; then
-      mkdir -p "$(dirname "$folder")"
-      build "$folder"
+      build "$(readlink -m -- "$folder")"
     fi
   fi
   use_libraries_elsewhere "$folder"
@@ -264,8 +310,7 @@ case $libraries in
 esac
 if [ -n "$target" ]; then
   [ -z "$run_option" ] || refuse "$run_option does not go with --build"
-  mkdir -p "$(dirname "$target")"
-  build "$(cd "$(dirname "$target")" && pwd)/$(basename "$target")"
+  build "$(readlink -m -- "$target")"
 else
   [ -z "$build_option" ] || refuse "$build_option goes with --build only"
   if [ -n "$plan" ] && [ ! -r "$plan" ]; then refuse "'$plan' cannot be read"; fi
