@@ -307,6 +307,9 @@ int run(const Request& request) {
     results.facts = facts_of(*device, monitor, cusparselt, request);
     for (const auto& [name, text] : results.facts) fmt::print("{}: {}\n", name, text);
     results.predicted_gpu = predicted_gpu(plan, device->name);
+    if (!request.check)
+        fmt::print("predictions: {} for {}\n", results.predicted_gpu.empty() ? "none" : results.predicted_gpu,
+                   device->name);
     check_small(results, cusparselt);
     for (const std::string& line : results.checks) fmt::print("{}\n", line);
     if (request.check) return finish(results);
