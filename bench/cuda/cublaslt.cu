@@ -14,6 +14,21 @@ void check(cublasStatus_t status, const char* what) {
         throw std::runtime_error(std::string("cuBLASLt: ") + what + ": " + cublasLtGetStatusString(status));
 }
 
+/// A handle that goes with its owner, also if the owner's constructor throws.
+template <typename Handle, cublasStatus_t (*destroy)(Handle)>
+struct Owned {
+    Owned() = default;
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() {
+        if (handle != nullptr) destroy(handle);
+    }
+    operator Handle() const { return handle; }
+
+    Handle handle = nullptr;
+};
+using Matrix = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+
 /// cuBLASLt's matrices are column-major: dst[cols][rows] is its rows x cols matrix weights · srcᵀ.
 class Dense {
   public:
@@ -21,33 +36,26 @@ class Dense {
         dst_data_ = o.dst.get();
         const Size& s = o.size;
         const cudaDataType_t type = o.type == Type::f16 ? CUDA_R_16F : CUDA_R_16BF;
-        check(cublasLtCreate(&handle_), "handle");
-        check(cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "product");
+        check(cublasLtCreate(&handle_.handle), "handle");
+        check(cublasLtMatmulDescCreate(&product_.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F), "product");
         const cublasOperation_t of_weights = s.depth_major ? CUBLAS_OP_N : CUBLAS_OP_T;
         const cublasOperation_t of_src = s.depth_major ? CUBLAS_OP_T : CUBLAS_OP_N;
         set(CUBLASLT_MATMUL_DESC_TRANSA, of_weights);
         set(CUBLASLT_MATMUL_DESC_TRANSB, of_src);
-        weights_ = s.depth_major ? matrix(type, s.rows, s.depth) : matrix(type, s.depth, s.rows);
-        src_ = s.depth_major ? matrix(type, s.cols, s.depth) : matrix(type, s.depth, s.cols);
-        dst_ = matrix(type, s.rows, s.cols);
+        weights_.handle = s.depth_major ? matrix(type, s.rows, s.depth) : matrix(type, s.depth, s.rows);
+        src_.handle = s.depth_major ? matrix(type, s.cols, s.depth) : matrix(type, s.depth, s.cols);
+        dst_.handle = matrix(type, s.rows, s.cols);
         workspace_ = DeviceMemory<unsigned char>(workspace_bytes);
     }
     Dense(const Dense&) = delete;
     Dense& operator=(const Dense&) = delete;
-    ~Dense() {
-        cublasLtMatrixLayoutDestroy(dst_);
-        cublasLtMatrixLayoutDestroy(weights_);
-        cublasLtMatrixLayoutDestroy(src_);
-        cublasLtMatmulDescDestroy(product_);
-        cublasLtDestroy(handle_);
-    }
 
     void run() const { run(algorithm_); }
 
     /// The fastest of what the heuristic proposes; the first where nothing is timed.
     void choose(const std::function<double(const Run&)>& timed) {
-        cublasLtMatmulPreference_t preference = nullptr;
-        check(cublasLtMatmulPreferenceCreate(&preference), "preference");
+        Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> preference;
+        check(cublasLtMatmulPreferenceCreate(&preference.handle), "preference");
         const auto bytes = static_cast<size_t>(workspace_bytes);
         check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                    &bytes, sizeof bytes),
@@ -62,7 +70,6 @@ class Dense {
         check(cublasLtMatmulAlgoGetHeuristic(handle_, product_, weights_, src_, dst_, dst_, preference,
                                              static_cast<int>(found.size()), found.data(), &count),
               "heuristic");
-        cublasLtMatmulPreferenceDestroy(preference);
         if (count == 0) throw std::runtime_error("cuBLASLt: no algorithm for the product");
         algorithm_ = found[0].algo;
         if (timed) choose_fastest({found.data(), static_cast<size_t>(count)}, timed);
@@ -112,9 +119,9 @@ class Dense {
 
     const uint16_t *weights_data_, *src_data_;
     uint16_t* dst_data_ = nullptr;
-    cublasLtHandle_t handle_ = nullptr;
-    cublasLtMatmulDesc_t product_ = nullptr;
-    cublasLtMatrixLayout_t src_ = nullptr, weights_ = nullptr, dst_ = nullptr;
+    Owned<cublasLtHandle_t, cublasLtDestroy> handle_;
+    Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy> product_;
+    Matrix src_, weights_, dst_;
     DeviceMemory<unsigned char> workspace_;
     cublasLtMatmulAlgo_t algorithm_{};
 };

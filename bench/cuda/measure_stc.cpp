@@ -87,6 +87,16 @@ void write(const fs::path& path, const std::string& text) {
     fs::rename(part, path);
 }
 
+/// Makes the folder and writes into it, so that a bad one is found before minutes of measuring.
+void require_writable(const fs::path& folder) {
+    const fs::path probe = folder / "stc.probe";
+    std::error_code code;
+    fs::create_directories(folder, code);
+    const bool written = !code && (std::ofstream(probe) << "probe").flush();
+    fs::remove(probe, code);
+    if (!written) throw RequestError(fmt::format("--out '{}' cannot be written into", folder.string()));
+}
+
 const char* name_of(const Measured& measured) { return measured.median ? "right" : measured.why_not.c_str(); }
 
 void note_failure(Results& results, const std::string& what, const Measured& measured) {
@@ -290,16 +300,19 @@ int run(const Request& request) {
         fmt::print("skipped: no GPU with Sparse Tensor Cores here ({})\n", reason);
         return 77;
     }
+    if (!request.check) require_writable(request.out);
     const Monitor monitor;
     const Cusparselt cusparselt;
     Results results;
     results.facts = facts_of(*device, monitor, cusparselt, request);
     for (const auto& [name, text] : results.facts) fmt::print("{}: {}\n", name, text);
     results.predicted_gpu = predicted_gpu(plan, device->name);
+    if (!request.check)
+        fmt::print("predictions: {} for {}\n", results.predicted_gpu.empty() ? "none" : results.predicted_gpu,
+                   device->name);
     check_small(results, cusparselt);
     for (const std::string& line : results.checks) fmt::print("{}\n", line);
     if (request.check) return finish(results);
-    fs::create_directories(request.out);
     results = Measurement(request, plan, std::move(results), cusparselt, monitor, begin).run();
     fmt::print("\n{}", to_markdown(plan, results));
     return finish(results);

@@ -106,6 +106,13 @@ std::string lower(std::string text) {
     return text;
 }
 
+/// Whether a word of `text` begins with `word`: "NVIDIA H200 NVL" has "h200", "NVIDIA GH200 480GB" has not.
+bool has_word(const std::string& text, const std::string& word) {
+    for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1))
+        if (at == 0 || std::isalnum(static_cast<unsigned char>(text[at - 1])) == 0) return true;
+    return false;
+}
+
 /// One object a line, so that a change of the model shows as changed lines.
 std::string lines(const char* name, const std::vector<Json>& objects) {
     std::string text = fmt::format("\"{}\": [", name);
@@ -153,7 +160,7 @@ std::string predicted_gpu(const Plan& plan, const std::string& device) {
         for (const auto& [gpu, times] : product.predicted) names.insert(gpu);
     for (const std::string& name : names) {
         // "stc-h200" is asked for as "h200".
-        if (name.size() > 4 && lower(device).find(name.substr(4)) != std::string::npos) return name;
+        if (name.size() > 4 && has_word(lower(device), name.substr(4))) return name;
     }
     return "";
 }

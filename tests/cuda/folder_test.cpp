@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -78,7 +79,10 @@ TEST(StcMeasure, RefusesBadRequests) {
           std::string(" --plan /no/such/plan.json"), std::string(" --libraries some --build x"),
           std::string(" --libraries none"), std::string(" --cusparselt none"),
           std::string(" --fetch-cusparselt"), std::string(" --build x --seconds 5"),
-          std::string(" --build x --check"), " --build " + quoted(other.path())}) {
+          std::string(" --build x --check"), std::string(" --check --out results"),
+          std::string(" --seconds 5 --check"), std::string(" --build x --libraries none --fetch-cusparselt"),
+          std::string(" --build x --fetch-cusparselt --cusparselt none"), std::string(" --build mine.txt"),
+          " --build " + quoted(other.path())}) {
         const Ran ran = run("cd " + quoted(other.path()) + " && " + measure + options);
         EXPECT_EQ(ran.code, 2) << options << ": " << ran.text;
         EXPECT_TRUE(ran.text.starts_with("measure.sh: error: ")) << options << ran.text;
@@ -90,6 +94,136 @@ TEST(StcMeasure, RefusesBadRequests) {
     EXPECT_EQ(help.code, 0);
     for (const char* const word : {"--build", "--seconds", "--plan", "77"})
         EXPECT_NE(help.text.find(word), std::string::npos) << word;
+}
+
+/// CUDA's layout with programs that write their output file and nothing in it that runs on a GPU: what
+/// measure.sh does with folders needs no compiler.
+class FakeCuda {
+  public:
+    FakeCuda() {
+        const std::string write_output =
+            "#!/bin/sh\nwhile [ $# -gt 1 ]; do\n  if [ \"$1\" = -o ]; then\n"
+            "    printf '#!/bin/sh\\necho measured by \"$0\"\\n' >\"$2\"\n    chmod +x \"$2\"\n  fi\n  "
+            "shift\ndone\n";
+        script("cuda/bin/nvcc",
+               "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'release 13.0, V13.0.1'; exit 0; fi\n" +
+                   write_output.substr(write_output.find('\n') + 1));
+        script("bin/compiler", write_output);
+        testing::save(root_ / "cuda/lib/libcublasLt.so.13", "a library");
+        for (const char* const name : {"measure.sh", "stc_plan.json"})
+            copy(sources / name, root_ / ("tree/bench/cuda/" + std::string(name)));
+        testing::save(root_ / "tree/bench/cuda/measure_stc.cpp", "// a source");
+        testing::save(root_ / "tree/include/enmesh/base/half.hpp", "// a header");
+    }
+    fs::path operator/(const std::string& name) const { return root_ / name; }
+
+    static void copy(const fs::path& from, const fs::path& to) {
+        fs::create_directories(to.parent_path());
+        fs::copy_file(from, to, fs::copy_options::overwrite_existing);
+    }
+    void script(const std::string& name, const std::string& text) const {
+        testing::save(root_ / name, text);
+        fs::permissions(root_ / name, fs::perms::owner_all);
+    }
+    /// The copied measure.sh; CXX is of two words.
+    std::string measure(const std::string& environment = "") const {
+        return "unset CUDA_PATH; CUDA_HOME=" + quoted(root_ / "cuda") + " CXX=\"env " +
+               (root_ / "bin/compiler").string() + "\" CCACHE_DISABLE=1 " + environment + " " +
+               quoted(root_ / "tree/bench/cuda/measure.sh");
+    }
+    Ran build(const std::string& where) const {
+        return run(measure() + " --cusparselt none --build " + quoted(root_ / where));
+    }
+
+  private:
+    testing::TemporaryFolder root_;
+};
+
+void expect_one_line(const Ran& ran, int code, const std::string& part) {
+    EXPECT_EQ(ran.code, code) << ran.text;
+    EXPECT_TRUE(ran.text.starts_with("measure.sh: error: ")) << ran.text;
+    EXPECT_NE(ran.text.find(part), std::string::npos) << ran.text;
+    EXPECT_EQ(std::count(ran.text.begin(), ran.text.end(), '\n'), 1) << ran.text;
+}
+
+std::set<std::string> names_in(const fs::path& path) {
+    std::set<std::string> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path))
+        names.insert(entry.path().filename());
+    return names;
+}
+
+TEST(StcMeasure, ReplacesAFolderThatItBuiltAndNoOther) {
+    const FakeCuda cuda;
+    const std::set<std::string> built = {"libcublasLt.so.13", "measure.sh", "measure_stc", "plan.json",
+                                         "ptxas.log"};
+    for (int round = 0; round < 2; ++round) {
+        const Ran ran = cuda.build("out/stc");
+        EXPECT_EQ(ran.code, 0) << ran.text;
+        EXPECT_EQ(names_in(cuda / "out/stc"), built);
+        EXPECT_EQ(names_in(cuda / "out"), std::set<std::string>{"stc"});
+    }
+    testing::save(cuda / "out/stc/stc-results/stc.json", "mine");
+    expect_one_line(cuda.build("out/stc"), 2, "'stc-results'");
+    EXPECT_EQ(testing::slurp(cuda / "out/stc/stc-results/stc.json"), "mine");
+    testing::save(cuda / "other/plan.json", "mine");
+    expect_one_line(cuda.build("other"), 2, "'plan.json'");
+    EXPECT_EQ(testing::slurp(cuda / "other/plan.json"), "mine");
+    testing::save(cuda / "file", "mine");
+    expect_one_line(cuda.build("file"), 2, "is no folder");
+    expect_one_line(cuda.build("file/stc"), 2, "cannot be made");
+}
+
+TEST(StcMeasure, AFailedBuildLeavesTheOldFolder) {
+    const FakeCuda cuda;
+    ASSERT_EQ(cuda.build("out/stc").code, 0);
+    const std::set<std::string> built = names_in(cuda / "out/stc");
+    cuda.script("bin/compiler", "#!/bin/sh\nexit 1\n");
+    EXPECT_EQ(cuda.build("out/stc").code, 1);
+    EXPECT_EQ(names_in(cuda / "out/stc"), built);
+    EXPECT_EQ(names_in(cuda / "out"), std::set<std::string>{"stc"});
+}
+
+TEST(StcMeasure, SaysInOneLineWhatItCannotBuildWith) {
+    const FakeCuda cuda;
+    expect_one_line(run(cuda.measure("CXX=no-such-compiler") + " --build " + quoted(cuda / "out")), 1,
+                    "no-such-compiler");
+    cuda.script("bin/python3", "#!/bin/sh\necho first >&2\necho 'the last line' >&2\nexit 1\n");
+    expect_one_line(run(cuda.measure("PATH=" + quoted(cuda / "bin") + ":$PATH") +
+                        " --fetch-cusparselt --build " + quoted(cuda / "out")),
+                    1, "the last line");
+    fs::remove(cuda / "cuda/lib/libcublasLt.so.13");
+    expect_one_line(cuda.build("out"), 1, "no libcublasLt");
+    cuda.script("cuda/bin/nvcc", "#!/bin/sh\necho 'a wrapper'\n");
+    expect_one_line(cuda.build("out"), 1, "cannot be read");
+    EXPECT_FALSE(fs::exists(cuda / "out"));
+}
+
+TEST(StcMeasure, BuildsAStaleFolderAgainAndIsFoundThroughLinks) {
+    const FakeCuda cuda;
+    // Where no GPU is, any device file has to do.
+    const fs::path script = cuda / "tree/bench/cuda/measure.sh";
+    std::string text = testing::slurp(script);
+    const size_t at = text.find("/dev/nvidiactl");
+    ASSERT_NE(at, std::string::npos);
+    testing::save(script, text.replace(at, 14, "/dev/null"));
+    fs::create_symlink(script, cuda / "bin/measure");
+    fs::create_directories(cuda / "elsewhere/bin");
+    const std::string measure = "cd " + quoted(cuda.operator/("")) +
+                                " && export CDPATH=" + quoted(cuda / "elsewhere") + " && " +
+                                cuda.measure().substr(0, cuda.measure().rfind(" '")) + " bin/measure --check";
+    const auto ran = [&] { return run(measure).text; };
+    const std::string first = ran();
+    EXPECT_TRUE(first.starts_with("built ")) << first;
+    EXPECT_NE(first.find("measured by"), std::string::npos) << first;
+    EXPECT_TRUE(fs::exists(cuda / "tree/build/stc/measure_stc"));
+    // Of the build before: nothing is newer.
+    for (const char* const name : {"tree/bench/cuda/measure_stc.cpp", "tree/include/enmesh/base/half.hpp"}) {
+        EXPECT_TRUE(ran().starts_with("measured by")) << name;
+        fs::last_write_time(cuda / name, fs::last_write_time(cuda / "tree/build/stc/measure_stc") +
+                                             std::chrono::milliseconds(1));
+        EXPECT_TRUE(ran().starts_with("built ")) << name;
+    }
 }
 
 TEST(StcFolder, RunsFromAnywhereAndSaysThatThereIsNoGpu) {

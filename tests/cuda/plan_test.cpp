@@ -208,6 +208,7 @@ TEST(StcPlan, IsReadAsItWasWritten) {
     EXPECT_EQ(predicted_gpu(made(), "NVIDIA A100-SXM4-40GB"), "stc-a100");
     EXPECT_EQ(predicted_gpu(made(), "NVIDIA H100 80GB HBM3"), "stc-h100");
     EXPECT_EQ(predicted_gpu(made(), "NVIDIA L4"), "");
+    EXPECT_EQ(predicted_gpu(made(), "NVIDIA GH200 480GB"), "");
 }
 
 TEST(StcPlan, RefusesWhatIsNoPlan) {
