@@ -13,8 +13,9 @@
 namespace enmesh::accel {
 namespace {
 
-/// a beats b: no worse in anything, better in something.
+/// a beats b: no worse in anything, better in something. Never where only one of them has an energy.
 bool beats(const PointResult& a, const PointResult& b) {
+    if (a.joules.has_value() != b.joules.has_value()) return false;
     const double joules_a = a.joules.value_or(0), joules_b = b.joules.value_or(0);
     const bool no_worse = a.seconds <= b.seconds && joules_a <= joules_b && a.elements <= b.elements;
     return no_worse && (a.seconds < b.seconds || joules_a < joules_b || a.elements < b.elements);
