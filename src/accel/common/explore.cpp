@@ -148,6 +148,10 @@ std::vector<std::string> targets_of(std::span<const Parameter> list, const std::
     const std::vector<const Parameter*> named = parameters_named(list, key);
     if (named.empty()) {
         std::vector<std::string> more = grids_of(list);
+        std::string meant;
+        for (const std::string& grid : more)
+            if (grid.ends_with("." + key)) meant += (meant.empty() ? "" : " or ") + grid;
+        if (!meant.empty()) refuse("{}{}: names no machine: write {}", said(where), key, meant);
         more.emplace_back("pattern");
         refuse_unknown_key(list, key, where, more);
     }
