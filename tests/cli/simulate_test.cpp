@@ -145,6 +145,13 @@ TEST_F(SimulateCli, ExactRunsAWholeNetworkValueByValue) {
     EXPECT_NE(large.err.find("--exact"), std::string::npos) << large.err;
 }
 
+TEST_F(SimulateCli, ARefusedRunLeavesNoFiles) {
+    const std::string lenet = "simulate --model lenet5 --batch 1 --out " + path("out") + " --exact ";
+    expect_refused(lenet + "--layer conv7", "--exact: there is no layer 'conv7'");
+    expect_refused(lenet + "--stage XX", "enmesh: error: --stage XX: no such stage");
+    EXPECT_FALSE(fs::exists(path("out")));
+}
+
 TEST_F(SimulateCli, RunsOneLayerAndShowsItsRegisters) {
     const std::string model = "simulate --model lenet5 --batch 1 --set rows=2 --set cols=2 ";
     const testing::ProgramResult exact = run(model + "--exact --layer conv2 --stage FF --json -");
@@ -465,6 +472,8 @@ TEST_F(SimulateCli, TwoEnginesShareAStep) {
          "--schedule does not go with --accel systolic: there is nothing to schedule"},
     }};
     for (const auto& [arguments, message] : bad) expect_refused(arguments, message);
+    EXPECT_EQ(run("simulate " + step + "--accel sat+stc-a100 --dataflow ws --set wg=sat --json -").code, 0)
+        << "one engine has dataflows";
     const testing::ProgramResult explored =
         run("explore " + step + two + "--sweep sat.array=8x8,16x16 --sweep systolic.rows=8,16 --out " +
             path("e") + " --json " + path("e.json"));

@@ -50,6 +50,14 @@ std::string Accelerator::registers(const Workload& /*workload*/, const Schedule&
     refuse_facility(*this, Facility::registers);
 }
 
+std::string Accelerator::note_on(const Workload& workload) const {
+    const Abilities able = abilities();
+    const bool any_dense = std::any_of(
+        workload.products.begin(), workload.products.end(),
+        [&](const Product& product) { return product.is_sparse() && !able.skips_zeros(product); });
+    return any_dense ? able.otherwise : "";
+}
+
 std::string config_text(const Accelerator& machine) { return to_toml(machine.clone()->parameters()); }
 
 void configure(Accelerator& machine, const std::string& file, const std::vector<std::string>& settings,
@@ -71,14 +79,6 @@ SchedulePtr read_schedule(const Accelerator& machine, const std::string& file, c
 
 Report simulate(const Accelerator& machine, const Workload& workload) {
     return machine.cost(workload, *machine.plan(workload));
-}
-
-std::string note_on(const Accelerator& machine, const Workload& workload) {
-    const Abilities abilities = machine.abilities();
-    const bool any_dense = std::any_of(
-        workload.products.begin(), workload.products.end(),
-        [&](const Product& product) { return product.is_sparse() && !abilities.skips_zeros(product); });
-    return any_dense ? abilities.otherwise : "";
 }
 
 }  // namespace enmesh::accel

@@ -13,8 +13,9 @@
 namespace enmesh::accel {
 namespace {
 
-/// a beats b: no worse in anything, better in something.
+/// a beats b: no worse in anything, better in something. Never where only one of them has an energy.
 bool beats(const PointResult& a, const PointResult& b) {
+    if (a.joules.has_value() != b.joules.has_value()) return false;
     const double joules_a = a.joules.value_or(0), joules_b = b.joules.value_or(0);
     const bool no_worse = a.seconds <= b.seconds && joules_a <= joules_b && a.elements <= b.elements;
     return no_worse && (a.seconds < b.seconds || joules_a < joules_b || a.elements < b.elements);
@@ -147,6 +148,10 @@ std::vector<std::string> targets_of(std::span<const Parameter> list, const std::
     const std::vector<const Parameter*> named = parameters_named(list, key);
     if (named.empty()) {
         std::vector<std::string> more = grids_of(list);
+        std::string meant;
+        for (const std::string& grid : more)
+            if (grid.ends_with("." + key)) meant += (meant.empty() ? "" : " or ") + grid;
+        if (!meant.empty()) refuse("{}{}: names no machine: write {}", said(where), key, meant);
         more.emplace_back("pattern");
         refuse_unknown_key(list, key, where, more);
     }

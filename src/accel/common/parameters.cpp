@@ -134,7 +134,7 @@ std::string value_text(const Parameter& parameter) {
     if (int64_t* const* whole = std::get_if<int64_t*>(&parameter.field)) return fmt::format("{}", **whole);
     if (double* const* real = std::get_if<double*>(&parameter.field)) return fmt::format("{:.10g}", **real);
     if (bool* const* flag = std::get_if<bool*>(&parameter.field)) return **flag ? "true" : "false";
-    return fmt::format("\"{}\"", *std::get<std::string*>(parameter.field));
+    return toml_string(*std::get<std::string*>(parameter.field));
 }
 
 }  // namespace

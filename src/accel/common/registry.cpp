@@ -38,7 +38,7 @@ std::unique_ptr<Accelerator> make_one(std::string_view name) {
     std::vector<std::string> known;
     for (const RegisteredAccelerator& machine : machines()) known.push_back(machine.name);
     std::sort(known.begin(), known.end());
-    refuse("{}: no such accelerator{}", name, suggestion(name, known));
+    refuse("{}: no such accelerator{}", name.empty() ? "''" : name, suggestion(name, known));
 }
 
 }  // namespace
@@ -57,6 +57,10 @@ void register_accelerator(RegisteredAccelerator machine) {
 std::unique_ptr<Accelerator> make_accelerator(std::string_view name) {
     const size_t plus = name.find('+');
     if (plus == std::string_view::npos) return make_one(name);
+    if (name.find('+', plus + 1) != std::string_view::npos)
+        refuse("{}: a mixed machine is made of two engines, A+B", name);
+    if (plus == 0 || plus + 1 == name.size())
+        refuse("{}: the name of an engine is missing: a mixed machine is made of two engines, A+B", name);
     return mixed::machine(make_one(name.substr(0, plus)), make_one(name.substr(plus + 1)));
 }
 

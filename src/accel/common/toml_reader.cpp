@@ -16,6 +16,20 @@ toml::table parse_toml(std::string_view text, const std::string& file) {
     }
 }
 
+std::string toml_string(std::string_view text) {
+    std::string quoted = "\"";
+    for (const char c : text) {
+        const auto code = static_cast<unsigned char>(c);
+        if (code < 0x20 || code == 0x7f) {
+            quoted += fmt::format("\\u{:04x}", code);
+            continue;
+        }
+        if (c == '"' || c == '\\') quoted += '\\';
+        quoted += c;
+    }
+    return quoted + '"';
+}
+
 TomlReader::TomlReader(const toml::table& table, std::string where, const std::vector<std::string>& keys,
                        const std::vector<std::string>& optional_keys)
     : table_(table), where_(std::move(where)) {

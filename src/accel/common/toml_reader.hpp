@@ -7,11 +7,14 @@
 #include <string_view>
 #include <vector>
 
-/// What the readers of TOML files have in common; for .cpp files only.
+/// What the readers and writers of TOML files have in common; for .cpp files only.
 namespace enmesh::accel {
 
 /// Refuses a text that is not TOML, naming file, line and column.
 toml::table parse_toml(std::string_view text, const std::string& file);
+
+/// A basic string with its quotes, which reads back as `text`.
+std::string toml_string(std::string_view text);
 
 /// A table that must hold certain keys and no others; refusals begin with `where`.
 class TomlReader {

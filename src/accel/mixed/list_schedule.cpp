@@ -1,7 +1,6 @@
 #include "accel/mixed/list_schedule.hpp"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -58,7 +57,7 @@ class Planner {
   private:
     const Task& task(size_t i) const { return tasks_[order_[i]]; }
 
-    /// Where `i` stands in the step's order: the tasks before it that it waits for.
+    /// The tasks that task `i` waits for.
     std::vector<size_t> find_before(size_t i) const {
         std::vector<size_t> before;
         if (i > 0 && (needs_.empty() || task(i - 1).position == task(i).position)) before.push_back(i - 1);

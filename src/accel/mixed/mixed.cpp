@@ -106,6 +106,7 @@ class Mixed : public Accelerator {
     std::vector<Parameter> parameters() override;
     Abilities abilities() const override;
     std::string lacks(Facility facility) const override;
+    std::string note_on(const Workload& workload) const override;
 
     SchedulePtr plan(const Workload& workload, PlanCache* cache) const override;
     std::unique_ptr<PlanCache> plan_cache() const override;
@@ -167,7 +168,6 @@ Abilities Mixed::abilities() const {
             ability.stage = stage;
             all.nm.push_back(std::move(ability));
         }
-        if (all.otherwise.empty()) all.otherwise = part.otherwise;
     }
     return all;
 }
@@ -194,6 +194,14 @@ std::array<Share, 2> Mixed::shares_of(const Workload& workload) const {
     between.vector_ops = workload.vector_ops;
     between.updates = workload.updates;
     return shares;
+}
+
+std::string Mixed::note_on(const Workload& workload) const {
+    const std::array<Share, 2> shares = shares_of(workload);
+    const std::string first = parts_[0]->note_on(shares[0].workload),
+                      second = parts_[1]->note_on(shares[1].workload);
+    if (first == second) return first;
+    return first + (first.empty() || second.empty() ? "" : "; ") + second;
 }
 
 SchedulePtr Mixed::plan(const Workload& workload, PlanCache* cache) const {
@@ -247,7 +255,8 @@ SchedulePtr Mixed::read_schedule(const ScheduleSource& source, const Workload& w
         const std::string& engine = parts_[i]->name();
         const toml::table& table = reader.table(engine);
         const std::string where = fmt::format("{}:{}: [{}]", source.file, table.source().begin.line, engine);
-        schedule->parts[i] = parts_[i]->read_schedule({table, source.file, where}, shares[i].workload);
+        schedule->parts[i] = parts_[i]->read_schedule({table, source.file, where, "another step or machine"},
+                                                      shares[i].workload);
     }
     return schedule;
 }
@@ -328,7 +337,10 @@ Report Mixed::cost(const Workload& workload, const Schedule& schedule) const {
     report.products.resize(workload.products.size());
     std::string without_energy;
     for (size_t i = 0; i < 2; ++i) {
-        if (!shares[i].has_work()) continue;
+        if (!shares[i].has_work()) {
+            report.engines.push_back({parts_[i]->name(), parts_[i]->elements(), parts_[i]->clock_hz(), 0});
+            continue;
+        }
         Report part = parts_[i]->cost(shares[i].workload, *of_two(schedule).parts[i]);
         const bool modelled = !part.energy_table.empty();
         if (!modelled) without_energy = parts_[i]->name();
@@ -340,13 +352,14 @@ Report Mixed::cost(const Workload& workload, const Schedule& schedule) const {
     }
     place(report, workload);
     add_notes(report, workload, shares);
-    // Whatever is drawn at any time is drawn during the whole step, by either engine.
+    // Both engines draw static power during the whole step.
     report.energy.fixed = report.static_watts * report.seconds;
     if (!without_energy.empty() && !report.energy_table.empty())
         report.notes.push_back(
             fmt::format("the step's energy is unknown: {} does not model its own", without_energy));
     if (!without_energy.empty()) {
         report.energy = {};
+        report.static_watts = 0;
         report.energy_table.clear();
     }
     return report;

@@ -63,9 +63,10 @@ Mapping read_mapping(const toml::node& node, const std::string& where) {
     return mapping;
 }
 
-void expect(const std::string& where, const char* what, const std::string& got, const std::string& want) {
+void expect(const std::string& where, const std::string& another, const char* what, const std::string& got,
+            const std::string& want) {
     if (got != want)
-        refuse("{}: the schedule is for another network: {} is {} there and {} here", where, what, got, want);
+        refuse("{}: the schedule is for {}: {} is {} there and {} here", where, another, what, got, want);
 }
 
 std::string place(const std::string& file, const toml::node& node, const Product& product) {
@@ -89,24 +90,27 @@ void check_product(const SatConfig& config, const Product& product, const std::v
     }
 }
 
-ProductSchedule read_product(const toml::node& node, const Product& product, const std::string& file,
+ProductSchedule read_product(const toml::node& node, const Product& product, const ScheduleSource& source,
                              const SatConfig& config) {
     const toml::table* table = node.as_table();
-    const std::string where = place(file, node, product);
+    const std::string where = place(source.file, node, product);
     if (table == nullptr) refuse("{}: must be a table", where);
     const TomlReader reader(*table, where, {"layer", "stage", "m", "n", "k", "batch", "pattern", "phases"});
-    expect(where, "the layer", reader.text("layer"), product.layer);
-    expect(where, "the stage", reader.text("stage"), std::string(to_string(product.stage)));
-    expect(where, "m", std::to_string(reader.whole("m")), std::to_string(product.m));
-    expect(where, "n", std::to_string(reader.whole("n")), std::to_string(product.n));
-    expect(where, "k", std::to_string(reader.whole("k")), std::to_string(product.k));
-    expect(where, "batch", std::to_string(reader.whole("batch")), std::to_string(product.batch));
-    expect(where, "the pattern", reader.text("pattern"), pattern_text(product));
+    const auto expect_same = [&](const char* what, const std::string& got, const std::string& want) {
+        expect(where, source.another, what, got, want);
+    };
+    expect_same("the layer", reader.text("layer"), product.layer);
+    expect_same("the stage", reader.text("stage"), std::string(to_string(product.stage)));
+    expect_same("m", std::to_string(reader.whole("m")), std::to_string(product.m));
+    expect_same("n", std::to_string(reader.whole("n")), std::to_string(product.n));
+    expect_same("k", std::to_string(reader.whole("k")), std::to_string(product.k));
+    expect_same("batch", std::to_string(reader.whole("batch")), std::to_string(product.batch));
+    expect_same("the pattern", reader.text("pattern"), pattern_text(product));
     ProductSchedule schedule;
     std::vector<std::string> places;
     for (const toml::node& phase : reader.array("phases")) {
         places.push_back(
-            fmt::format("{} phase {}", place(file, phase, product), schedule.mappings.size() + 1));
+            fmt::format("{} phase {}", place(source.file, phase, product), schedule.mappings.size() + 1));
         schedule.mappings.push_back(read_mapping(phase, places.back()));
     }
     places.push_back(where);
@@ -114,9 +118,10 @@ ProductSchedule read_product(const toml::node& node, const Product& product, con
     return schedule;
 }
 
-[[noreturn]] void refuse_count(const std::string& where, size_t there, const Workload& workload) {
-    refuse("{}: the schedule is for another network: it has {} products, {} has {}", where, there,
-           workload.name, workload.products.size());
+[[noreturn]] void refuse_count(const std::string& where, const std::string& another, size_t there,
+                               const Workload& workload) {
+    refuse("{}: the schedule is for {}: it has {} products, {} has {}", where, another, there, workload.name,
+           workload.products.size());
 }
 
 }  // namespace
@@ -124,7 +129,7 @@ ProductSchedule read_product(const toml::node& node, const Product& product, con
 void check(const SatConfig& config, const Workload& workload, const Schedule& schedule,
            const std::string& file) {
     if (schedule.products.size() != workload.products.size())
-        refuse_count(file, schedule.products.size(), workload);
+        refuse_count(file, "another network", schedule.products.size(), workload);
     for (size_t i = 0; i < workload.products.size(); ++i) {
         const Product& product = workload.products[i];
         const std::vector<Mapping>& mappings = schedule.products[i].mappings;
@@ -150,15 +155,10 @@ std::string detail::to_toml(const SatConfig& config, const Workload& workload, c
     const std::string inside = table.empty() ? "" : table + ".";
     for (size_t i = 0; i < workload.products.size(); ++i) {
         const Product& p = workload.products[i];
-        std::string layer;
-        for (const char c : p.layer) {
-            if (c == '"' || c == '\\') layer += '\\';
-            layer += c;
-        }
         text += fmt::format(
-            "\n[[{}product]]\nlayer = \"{}\"\nstage = \"{}\"\nm = {}\nn = {}\nk = {}\nbatch = {}\npattern = "
+            "\n[[{}product]]\nlayer = {}\nstage = \"{}\"\nm = {}\nn = {}\nk = {}\nbatch = {}\npattern = "
             "\"{}\"\nphases = [\n",
-            inside, layer, to_string(p.stage), p.m, p.n, p.k, p.batch, pattern_text(p));
+            inside, toml_string(p.layer), to_string(p.stage), p.m, p.n, p.k, p.batch, pattern_text(p));
         for (const Mapping& mapping : schedule.products[i].mappings) text += phase_line(mapping);
         text += "]\n";
     }
@@ -176,15 +176,16 @@ Schedule detail::parse_schedule(const ScheduleSource& source, const SatConfig& c
         refuse("{}: version {} is unknown; this program reads version 1", source.where,
                reader.whole("version"));
     const toml::array& products = reader.array("product");
-    if (products.empty()) refuse_count(source.where, 0, workload);
+    if (products.empty()) refuse_count(source.where, source.another, 0, workload);
     Schedule schedule;
     const size_t both = std::min(products.size(), workload.products.size());
     for (size_t i = 0; i < both; ++i)
-        schedule.products.push_back(read_product(products[i], workload.products[i], source.file, config));
+        schedule.products.push_back(read_product(products[i], workload.products[i], source, config));
     if (products.size() != workload.products.size()) {
         // The first product that is too much, or the last before those that are missing.
         const toml::node& node = products[std::min(both, products.size() - 1)];
-        refuse_count(fmt::format("{}:{}", source.file, node.source().begin.line), products.size(), workload);
+        refuse_count(fmt::format("{}:{}", source.file, node.source().begin.line), source.another,
+                     products.size(), workload);
     }
     return schedule;
 }

@@ -45,7 +45,8 @@ std::string key_of(const Product& product) {
 
 }  // namespace
 
-/// Dense products know nothing of SORE, and none of the vector engine or of energy.
+/// A dense product's cost does not depend on SORE; no product's depends on the vector engine or the energy
+/// table.
 std::string key_of(const SatConfig& config, const Product& product) {
     const auto& [stce, sore, wuve, input, weight, output, peak, efficiency, double_buffering, interleaving,
                  pregeneration, dataflow, energy, vector] = config;

@@ -54,8 +54,9 @@ accel::SchedulePtr schedule_of(const Options& options, const accel::Accelerator&
 void print_registers(const Options& options, const accel::Accelerator& machine) {
     const accel::Workload workload = load_workload(options.accel);
     const accel::SchedulePtr schedule = schedule_of(options, machine, workload);
+    const accel::ProductChoice choice = chosen(options);
     const std::string text = in_the_name_of(fmt::format("--state-at {}", *options.state_at), [&] {
-        return machine.registers(workload, *schedule, seed_of(options), chosen(options), *options.state_at);
+        return machine.registers(workload, *schedule, seed_of(options), choice, *options.state_at);
     });
     write_result("-", text);
 }
@@ -80,33 +81,42 @@ accel::ExactRun run_exact(const Options& options, const accel::Accelerator& mach
         meter.show(fmt::format("exact: {:.3g} of {:.3g} element-cycles, {} left", done, all,
                                report::format_duration(timer.seconds() * (all / done - 1))));
     };
+    const accel::ProductChoice choice = chosen(options);
     return in_the_name_of("--exact", [&] {
         return machine.execute(workload, schedule, report,
-                               {.seed = seed_of(options), .choice = chosen(options), .progress = progress});
+                               {.seed = seed_of(options), .choice = choice, .progress = progress});
     });
 }
 
-accel::Report run_machine(const Options& options, const accel::Accelerator& machine) {
+/// What a run leaves: written at the end, so that a refused one leaves nothing.
+struct Outcome {
+    accel::Report report;
+    std::string schedule, config;  ///< texts for --out; "" if the machine has no scheduler
+};
+
+Outcome run_machine(const Options& options, const accel::Accelerator& machine) {
     const accel::Workload workload = load_workload(options.accel);
     print_note(machine, workload);
     const accel::SchedulePtr schedule = schedule_of(options, machine, workload);
+    Outcome outcome{machine.cost(workload, *schedule), {}, {}};
     if (!options.out.empty() && keeps_its_setting(machine)) {
-        make_writable_directory(options.out);
-        write_file(options.out + "/schedule.toml", machine.schedule_text(workload, *schedule));
-        write_file(options.out + "/config.toml", accel::config_text(machine));
+        outcome.schedule = machine.schedule_text(workload, *schedule);
+        outcome.config = accel::config_text(machine);
     }
-    accel::Report report = machine.cost(workload, *schedule);
     if (options.exact) {
-        const accel::ExactRun exact = run_exact(options, machine, workload, *schedule, report);
+        const accel::ExactRun exact = run_exact(options, machine, workload, *schedule, outcome.report);
         std::fputs(exact_text(exact).c_str(), stderr);
-        report.exact = exact;
+        outcome.report.exact = exact;
     }
-    return report;
+    return outcome;
 }
 
-void write_all(const Options& options, const accel::Report& report) {
+void write_all(const Options& options, const Outcome& outcome) {
+    const accel::Report& report = outcome.report;
     if (!options.out.empty()) {
         make_writable_directory(options.out);
+        if (!outcome.schedule.empty()) write_file(options.out + "/schedule.toml", outcome.schedule);
+        if (!outcome.config.empty()) write_file(options.out + "/config.toml", outcome.config);
         write_file(options.out + "/report.json", accel::to_json(report));
         write_file(options.out + "/report.csv", accel::to_csv(report));
         write_file(options.out + "/trace.json", accel::to_trace(report));

@@ -162,6 +162,7 @@ std::string to_table(const std::vector<Row>& rows, const std::string& subject) {
 void run(Request request) {
     if (request.rounds < 1) refuse("--rounds is {}, at least 1 is expected", request.rounds);
     require_apart({{"--json", request.json}}, input_files(request.accel));
+    require_writable_results({request.json});
     set_threads(1);
     std::string subject = "a topology file";
     if (request.accel.topology.empty()) {

@@ -94,6 +94,9 @@ bool has(std::span<const std::string> names, const std::string& name) {
 void set_dataflow(accel::Accelerator& machine, const std::string& dataflow) {
     require_facility(machine, accel::Facility::dataflow, "--dataflow");
     const std::vector<accel::Parameter> rows = dataflows_of(machine);
+    ENMESH_ASSERT(!rows.empty());  // a machine that has the facility has the parameter
+    for (const accel::Parameter& row : rows)
+        ENMESH_ASSERT(std::holds_alternative<std::string*>(row.field) && !row.choices.empty());
     if (rows.size() > 1)
         refuse("--dataflow: {} has two engines: set {} or {}", machine.name(), rows[0].key, rows[1].key);
     if (!has(rows.front().choices, dataflow)) refuse_dataflow(machine, dataflow, rows.front().choices);
@@ -124,7 +127,7 @@ void require_facility(const accel::Accelerator& machine, accel::Facility facilit
 }
 
 void print_note(const accel::Accelerator& machine, const accel::Workload& workload) {
-    const std::string note = accel::note_on(machine, workload);
+    const std::string note = machine.note_on(workload);
     if (!note.empty()) fmt::print(stderr, "note: {}\n", note);
 }
 

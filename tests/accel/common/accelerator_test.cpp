@@ -88,6 +88,17 @@ TEST(Accelerators, AreFoundByName) {
         EXPECT_NE(refusal([&] { register_accelerator({name, "", make}); }), "(accepted)") << name;
 }
 
+TEST(Accelerators, ConfigurationsKeepStringsOfAnyCharacters) {
+    const std::string odd = "a \"quoted\"\\name\twith\ncontrols\x7f";
+    std::string field = odd;
+    const std::vector<Parameter> list = {{"energy.table", "", "", "", &field, 0, 0, {"fpga"}, true}};
+    const std::string text = to_toml(list);
+    field.clear();
+    apply_toml(list, text, "m.toml");
+    EXPECT_EQ(field, odd) << text;
+    EXPECT_EQ(to_toml(list), text);
+}
+
 TEST(Accelerators, AMachineByValueIsSimulated) {
     const Workload step = small_network();
     const SatConfig config{.stce = {.rows = 16, .cols = 8}};
@@ -97,13 +108,16 @@ TEST(Accelerators, AMachineByValueIsSimulated) {
 
 TEST(Accelerators, SayWhatTheyRunDense) {
     Workload step = small_network();
-    const auto note = [&](const char* name) { return note_on(*make_accelerator(name), step); };
+    const auto note = [&](const char* name) { return make_accelerator(name)->note_on(step); };
     EXPECT_EQ(note("systolic"), "");
     make_sparse(step, {2, 8});
     EXPECT_EQ(note("systolic"), "the systolic array is dense; N:M columns are not used");
     EXPECT_EQ(note("sat"), "");
     EXPECT_EQ(note("sat+systolic"), "") << "its weight gradients are dense";
     EXPECT_EQ(note("systolic+sat"), "the systolic array is dense; N:M columns are not used");
+    make_sparse(step, {3, 4});
+    EXPECT_EQ(note("stc-a100+systolic"), "") << "the systolic array has the dense weight gradients alone";
+    EXPECT_EQ(note("systolic+stc-a100"), "the systolic array is dense; N:M columns are not used");
     const Abilities gpu = make_accelerator("stc-a100")->abilities();
     EXPECT_TRUE(gpu.skips_zeros({.sparse = Operand::a, .pattern = {2, 4}}));
     EXPECT_FALSE(gpu.skips_zeros({.sparse = Operand::a, .pattern = {3, 4}}));

@@ -77,5 +77,18 @@ TEST(Explore, MarksWhatNothingBeats) {
     EXPECT_NE(to_svg(results, "test").find("<svg"), std::string::npos);
 }
 
+TEST(Explore, DoesNotComparePointsWithAndWithoutEnergy) {
+    std::vector<PointResult> results(4);
+    results[0] = {.label = "known", .seconds = 2, .joules = 4, .elements = 64};
+    results[1] = {.label = "unknown", .seconds = 1, .elements = 16};
+    results[2] = {.label = "unknown, beaten", .seconds = 2, .elements = 16};
+    results[3] = {.label = "known, beaten", .seconds = 2, .joules = 5, .elements = 64};
+    mark_pareto(results);
+    EXPECT_TRUE(results[0].pareto);
+    EXPECT_TRUE(results[1].pareto);
+    EXPECT_FALSE(results[2].pareto);
+    EXPECT_FALSE(results[3].pareto);
+}
+
 }  // namespace
 }  // namespace enmesh::accel

@@ -84,6 +84,14 @@ TEST(Mixed, EachEngineCanRunEachStage) {
         }
         EXPECT_FALSE(report.vector_work.empty());
     }
+    const Report idle = simulate(*both({"mixed.wg=sat", "systolic.rows=8"}), step);
+    ASSERT_EQ(idle.engines.size(), 2U);
+    EXPECT_EQ(idle.engines[0].busy_cycles, idle.total_cycles);
+    EXPECT_EQ(idle.engines[1].name, "systolic");
+    EXPECT_EQ(idle.engines[1].elements, 8 * 32);
+    EXPECT_EQ(idle.engines[1].busy_cycles, 0);
+    EXPECT_GT(idle.static_watts, 0);
+    EXPECT_EQ(simulate(*both(), step).static_watts, 0) << "unknown, as the step's energy";
     const Report none = simulate(*both({"mixed.vector=systolic"}), step);
     EXPECT_TRUE(none.vector_work.empty());
     EXPECT_NE(none.notes.at(1).find("left out: systolic does not model them"), std::string::npos)
@@ -209,7 +217,7 @@ TEST(Mixed, ItsScheduleIsAFileOfBothParts) {
     const auto refused = [&](const Accelerator& other, const std::string& broken) {
         return refusal([&] { parse_schedule(other, broken, "s.toml", step); });
     };
-    EXPECT_NE(refused(*both(), text).find("the schedule is for another network"), std::string::npos);
+    EXPECT_NE(refused(*both(), text).find("the schedule is for another step or machine: the stage is "), std::string::npos);
     EXPECT_EQ(refused(*machine, "version = 1\n"), "s.toml: key 'sat' is missing");
     std::string broken = text;
     broken.replace(broken.find("[[sat.product]]"), 15, "[[sat.prodcut]]");
@@ -300,6 +308,8 @@ TEST(Mixed, ExplorationsSweepEitherEngine) {
               "sat.array and sat.rows both set sat.array.rows");
     EXPECT_EQ(refusal([&] { design_points(*machine, sweeps({"rows=4"})); }),
               "rows: names no machine: write sat.rows or systolic.rows");
+    EXPECT_EQ(refusal([&] { design_points(*machine, sweeps({"array=8x8"})); }),
+              "array: names no machine: write sat.array or systolic.array");
     EXPECT_NE(refusal([&] { design_points(*machine, sweeps({"sat.arry=4x4"})); }).find("'sat.array'"),
               std::string::npos);
 }
@@ -329,7 +339,12 @@ TEST(Mixed, RefusesWhatIsNotTwoEngines) {
               "sat+sat: a mixed machine is made of two different engines");
     EXPECT_EQ(refusal([] { make_accelerator("sat+systolc"); }),
               "systolc: no such accelerator (did you mean 'systolic'?)");
-    EXPECT_NE(refusal([] { make_accelerator("sat+systolic+stc-a100"); }), "(accepted)");
+    EXPECT_EQ(refusal([] { make_accelerator("sat+systolic+stc-a100"); }),
+              "sat+systolic+stc-a100: a mixed machine is made of two engines, A+B");
+    for (const std::string name : {"sat+", "+sat", "+"})
+        EXPECT_EQ(refusal([&] { make_accelerator(name); }),
+                  name + ": the name of an engine is missing: a mixed machine is made of two engines, A+B");
+    EXPECT_TRUE(refusal([] { make_accelerator(""); }).starts_with("'': no such accelerator (known: sat, "));
     EXPECT_NE(refusal([] {
                   mixed::machine(make_accelerator("sat+systolic"), make_accelerator("stc-a100"));
               }).find("not of another mixed one"),

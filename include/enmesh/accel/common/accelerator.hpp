@@ -125,6 +125,9 @@ class Accelerator {
     virtual std::string registers(const Workload& workload, const Schedule& schedule, uint64_t seed,
                                   const ProductChoice& choice, int64_t cycle) const;
 
+    /// What a user should know before the figures: N:M products that run dense. "" if nothing.
+    virtual std::string note_on(const Workload& workload) const;
+
     /// For `enmesh bench simulate`: parts of the model to time, and sweeps that explore it.
     virtual std::vector<ModelBenchmark> benchmarks() const { return {}; }
     virtual std::vector<std::string> sample_sweeps() const { return {}; }
@@ -143,9 +146,6 @@ SchedulePtr parse_schedule(const Accelerator& machine, std::string_view text, co
 
 /// The step under the schedule that the machine finds.
 Report simulate(const Accelerator& machine, const Workload& workload);
-
-/// What a user should know before the figures: N:M products that this machine runs dense. "" if nothing.
-std::string note_on(const Accelerator& machine, const Workload& workload);
 
 /// A line of the list of machines.
 struct RegisteredAccelerator {

@@ -65,7 +65,8 @@ void explore(std::span<const DesignPoint> points, const Accelerator& base,
              const std::function<const Workload&(const DesignPoint&)>& workload_of_point,
              const std::function<void(const PointResult&)>& done);
 
-/// Marks the results that no other beats in time, energy (where it is modelled) and elements at once.
+/// Marks the results that no other beats in time, energy and elements at once. Points with and without energy
+/// are not compared; points without are compared in time and elements.
 void mark_pareto(std::span<PointResult> results);
 
 /// Time against energy, both logarithmic; the area of a mark grows with the elements; the Pareto front is

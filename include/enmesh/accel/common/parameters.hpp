@@ -35,7 +35,8 @@ struct Parameter {
 void apply_toml(std::span<const Parameter> parameters, std::string_view toml, const std::string& file);
 
 /// Applies "key=value", where the key is "section.name" or, if that is unambiguous, "name". Of a mixed
-/// machine both begin with the engine's name; a key without it is refused with those that it may mean.
+/// machine the keys of an engine begin with its name; without it they are refused with those that they may
+/// mean. The mixed machine's own keys, "mixed.wg", have no owner: "wg" is enough.
 /// Refusals begin with `where` (an option of the command line, say).
 void apply_setting(std::span<const Parameter> parameters, std::string_view setting,
                    std::string_view where = {});
