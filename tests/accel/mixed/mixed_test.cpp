@@ -217,7 +217,8 @@ TEST(Mixed, ItsScheduleIsAFileOfBothParts) {
     const auto refused = [&](const Accelerator& other, const std::string& broken) {
         return refusal([&] { parse_schedule(other, broken, "s.toml", step); });
     };
-    EXPECT_NE(refused(*both(), text).find("the schedule is for another step or machine: the stage is "), std::string::npos);
+    EXPECT_NE(refused(*both(), text).find("the schedule is for another step or machine: the stage is "),
+              std::string::npos);
     EXPECT_EQ(refused(*machine, "version = 1\n"), "s.toml: key 'sat' is missing");
     std::string broken = text;
     broken.replace(broken.find("[[sat.product]]"), 15, "[[sat.prodcut]]");
