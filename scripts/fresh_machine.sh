@@ -100,7 +100,7 @@ clean_up() {
   fi
   [ -n "$work" ] || return 0
   if [ "$keep" = 1 ] && [ -e "$work/root/bin/sh" ]; then
-    echo "fresh_machine: kept: $work/root (enter it by: chroot $work/root; the clone is in /root/enmesh)"
+    echo "fresh_machine: kept: $work/root (enter it by: chroot $work/root; the clone is in /srv/enmesh)"
     return 0
   fi
   # What was killed may still be ending, and writing.
@@ -171,12 +171,12 @@ mount_root() {
 }
 
 clone() {
-  git clone -q --no-hardlinks --no-checkout "$source" "$root/root/enmesh"
-  git -C "$root/root/enmesh" checkout -q --detach "$(git -C "$source" rev-parse HEAD)"
+  git clone -q --no-hardlinks --no-checkout "$source" "$root/srv/enmesh"
+  git -C "$root/srv/enmesh" checkout -q --detach "$(git -C "$source" rev-parse HEAD)"
   if [ -d "$source/../shared" ]; then
-    mkdir "$root/root/shared"
-    mount --bind "$source/../shared" "$root/root/shared"
-    mount -o remount,bind,ro "$root/root/shared"
+    mkdir "$root/srv/shared"
+    mount --bind "$source/../shared" "$root/srv/shared"
+    mount -o remount,bind,ro "$root/srv/shared"
   fi
 }
 
@@ -187,7 +187,7 @@ in_clone() {
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     ${TERM:+"TERM=$TERM"} ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
     ${no_proxy:+"no_proxy=$no_proxy"} ${ENMESH_JOBS:+"ENMESH_JOBS=$ENMESH_JOBS"} \
-    sh -c 'cd /root/enmesh && exec "$@"' sh "$@"
+    sh -c 'cd /srv/enmesh && exec "$@"' sh "$@"
 }
 
 run_inside() {
