@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "accel/refusal.hpp"
 #include "accel/small_network.hpp"
 #include "enmesh/accel/sat/machine.hpp"
 #include "enmesh/accel/sat/simulate.hpp"
@@ -12,16 +13,6 @@
 
 namespace enmesh::accel {
 namespace {
-
-std::string refusal(const auto& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::request);
-        return error.what();
-    }
-    return "(accepted)";
-}
 
 TEST(Accelerators, EveryMachineKeepsTheInterfacesPromises) {
     Workload step = small_network();

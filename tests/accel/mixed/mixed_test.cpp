@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "accel/refusal.hpp"
 #include "accel/small_network.hpp"
 #include "enmesh/accel/common/explore.hpp"
 #include "enmesh/accel/sat/machine.hpp"
@@ -20,16 +21,6 @@ namespace enmesh::accel {
 namespace {
 
 using Settings = std::vector<std::string>;
-
-std::string refusal(const auto& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::request);
-        return error.what();
-    }
-    return "(accepted)";
-}
 
 std::unique_ptr<Accelerator> both(const Settings& settings = {}) {
     auto machine = make_accelerator("sat+systolic");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "accel/refusal.hpp"
 #include "enmesh/accel/report/energy.hpp"
 #include "enmesh/accel/systolic/machine.hpp"
 #include "enmesh/base/error.hpp"
@@ -9,16 +10,6 @@
 
 namespace enmesh::accel::sat {
 namespace {
-
-std::string refusal(const auto& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::request);
-        return error.what();
-    }
-    return "(accepted)";
-}
 
 std::string toml_refusal(const std::string& text) {
     return refusal([&] {

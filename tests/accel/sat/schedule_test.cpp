@@ -4,22 +4,13 @@
 
 #include <algorithm>
 
+#include "accel/refusal.hpp"
 #include "accel/small_network.hpp"
 #include "enmesh/accel/sat/simulate.hpp"
 #include "enmesh/base/error.hpp"
 
 namespace enmesh::accel::sat {
 namespace {
-
-std::string refusal(const auto& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::request);
-        return error.what();
-    }
-    return "(accepted)";
-}
 
 TEST(Schedule, CacheKnowsWhatASearchDependsOn) {
     ScheduleCache cache;
