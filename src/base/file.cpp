@@ -1,6 +1,7 @@
 #include "enmesh/base/file.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,6 +54,26 @@ int probe(const fs::path& folder) {
     return 0;
 }
 
+/// The longest name that every file system in use takes.
+constexpr size_t longest_name = 255;
+
+/// `path` with `end` behind its name, which is cut where the whole would be too long.
+fs::path temporary_beside(const fs::path& path, const std::string& end) {
+    const std::string name = path.filename().string();
+    return path.parent_path() / (name.substr(0, longest_name - std::min(longest_name, end.size())) + end);
+}
+
+/// What replaces a file has its mode and, where this process may give files away, its owner and group.
+void keep_access(const fs::path& replaced, int descriptor) {
+    struct stat before {};
+    if (::stat(replaced.c_str(), &before) != 0) return;
+    // Before the mode: a change of owner takes set-user-ID bits away. Most users may not, and keep what is theirs.
+    if (::fchown(descriptor, before.st_uid, before.st_gid) != 0 &&
+        ::fchown(descriptor, static_cast<uid_t>(-1), before.st_gid) != 0)
+        errno = 0;
+    if (::fchmod(descriptor, before.st_mode & 07777) != 0) errno = 0;
+}
+
 bool is_a_wrong_place(int reason) {
     constexpr std::array reasons = {EACCES, EPERM, EROFS,        ENOENT, ENOTDIR, EISDIR,
                                     EEXIST, ELOOP, ENAMETOOLONG, EINVAL, ENXIO,   ETXTBSY};
@@ -98,8 +119,12 @@ AtomicFile::AtomicFile(fs::path path) : path_(behind_links(std::move(path))) {
         descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
     } else {
         static std::atomic<int> files{0};  // threads may write the same file at once
-        temporary_ = path_.string() + fmt::format(".tmp{}-{}", ::getpid(), ++files);
-        descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        temporary_ = temporary_beside(path_, fmt::format(".tmp{}-{}", ::getpid(), ++files));
+        // Nobody may read a part of what only some may read.
+        const bool replaces = fs::is_regular_file(status);
+        descriptor_ =
+            ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, replaces ? 0600 : 0666);
+        if (descriptor_ >= 0 && replaces) keep_access(path_, descriptor_);
     }
     if (descriptor_ < 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
 }

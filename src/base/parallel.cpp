@@ -3,19 +3,22 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
-#include <thread>
+
+#include "enmesh/base/processors.hpp"
 
 namespace enmesh {
 namespace {
 
 std::atomic<int>& thread_count() {
-    static std::atomic<int> count{static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))};
+    static std::atomic<int> count{processor_limits().standard()};
     return count;
 }
 
 }  // namespace
 
-void set_threads(int threads) { thread_count() = std::max(1, threads); }
+void set_threads(int threads) {
+    thread_count() = std::clamp(threads, 1, std::max(1, processor_limits().most()));
+}
 
 void ThrownInTeam::keep(int thread) noexcept {
     static std::mutex mutex;

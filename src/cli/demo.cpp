@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cli/commands.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -122,7 +123,7 @@ void run_demo(const DemoArguments& arguments) {
                                             {"bdwp", summary_of(sparse)},
                                             {"accuracy_gap", dense.test_accuracy - sparse.test_accuracy},
                                             {"multiply_adds_ratio", ratio_of(dense, sparse)}};
-    const std::string text = summary.dump(2) + "\n";
+    const std::string text = json_document(summary, 2);
     write_file(arguments.out / "summary.json", text);
     write_result(arguments.json, text);
 }

@@ -1,6 +1,12 @@
+#include <fcntl.h>
+
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <filesystem>
+#include <iostream>
 #include <new>
 
 #include <CLI/CLI.hpp>
@@ -15,9 +21,29 @@ int report(const char* message, int code) {
     return code;
 }
 
+/// A file that is opened takes the lowest descriptor that is free: with standard output closed (>&-) it would get what is printed.
+void hold_standard_descriptors() {
+    for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+        if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", O_RDWR);
+    }
+}
+
+/// What was printed may not have arrived: a full disk shows when the rest is written.
+int printed(int code) {
+    std::cout.flush();
+    errno = 0;
+    const bool arrived = std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good();
+    if (arrived || code != 0) return code;
+    return report(errno != 0
+                      ? fmt::format("standard output cannot be written ({})", std::strerror(errno)).c_str()
+                      : "standard output could not be written in whole",
+                  1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    hold_standard_descriptors();
     // A file that may not grow further is an error like a full disk, not a signal.
     std::signal(SIGXFSZ, SIG_IGN);
     CLI::App app{"enmesh: N:M sparse training, from algorithm to silicon"};
@@ -28,17 +54,19 @@ int main(int argc, char** argv) {
     try {
         enmesh::cli::refuse_empty_arguments({argv, static_cast<size_t>(argc)});
         app.parse(argc, argv);
-        return 0;
+        return printed(0);
     } catch (const enmesh::cli::Exit& exit) {
-        return exit.code;
+        return printed(exit.code);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0) return app.exit(error);
+        if (error.get_exit_code() == 0) return printed(app.exit(error));
         return report(enmesh::cli::explain(app, error).c_str(), 2);
     } catch (const enmesh::Error& error) {
         return report(error.what(), error.kind() == enmesh::ErrorKind::request ? 2 : 1);
     } catch (const std::bad_alloc&) {
         return report("out of memory", 1);
+    } catch (const std::filesystem::filesystem_error& error) {
+        return report(fmt::format("{}: {}", error.path1().string(), error.code().message()).c_str(), 1);
     } catch (const std::exception& error) {
-        return report(error.what(), 1);
+        return report(fmt::format("internal error: {}", error.what()).c_str(), 1);
     }
 }

@@ -1,5 +1,7 @@
 #include "enmesh/cpu/executor.hpp"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -10,6 +12,7 @@
 #include "cpu/layout.hpp"
 #include "cpu/lowering.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
 
 namespace enmesh::cpu {
@@ -60,12 +63,14 @@ class Executor final : public CpuExecutor {
     Tensor read(ValueId value) const override { return machine_.read(value); }
 
     void gradients(const RunContext& context) override {
+        require_planned_team();
         for (Command& command : machine_.commands()) {
             if (command.stage != Stage::WU) run(command, context);
         }
     }
 
     void update(const RunContext& context) override {
+        require_planned_team();
         for (Command& command : machine_.commands()) {
             if (command.stage == Stage::WU) run(command, context);
         }
@@ -73,6 +78,7 @@ class Executor final : public CpuExecutor {
     }
 
     void refresh() override {
+        require_planned_team();
         // A mask that is there stays, whatever its period: only an update renews it.
         const RunContext between_updates{.update = 1};
         for (Command& command : machine_.commands()) {
@@ -82,6 +88,7 @@ class Executor final : public CpuExecutor {
     }
 
     std::string first_non_finite(const RunContext& context) override {
+        require_planned_team();
         for (const StepParameter& parameter : step().parameters) {
             if (!finite(parameter.weights))
                 return fmt::format("parameter '{}'", step().graph.value(parameter.weights).name);
@@ -134,6 +141,18 @@ class Executor final : public CpuExecutor {
     KernelPlan plan() const override { return machine_.plan(); }
 
   private:
+    /// Kernels divide their work, and their memory, among a team of fixed size, and some wait for all of it.
+    void require_planned_team() const {
+        if (threads() != threads_)
+            refuse("the executor was made for {} threads, and set_threads() says {} now", threads_,
+                   threads());
+        if (threads_ > 1 && omp_in_parallel() != 0)
+            refuse(
+                "the executor was made for {} threads and runs inside of a parallel region, which has one to "
+                "give",
+                threads_);
+    }
+
     bool finite(ValueId value) {
         const Tensor tensor = machine_.read(value);
         return simd().all_finite(tensor.f32().data(), tensor.elements());
@@ -162,6 +181,7 @@ class Executor final : public CpuExecutor {
     }
 
     mutable Machine machine_;
+    int threads_ = threads();
     bool profiling_ = false;
 };
 

@@ -38,7 +38,7 @@ Sections read_sections(const std::filesystem::path& path) {
 class CacheLock {
   public:
     explicit CacheLock(const std::filesystem::path& cache)
-        : descriptor_(::open((cache.string() + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+        : descriptor_(::open((cache.string() + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
         while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
         }
     }
@@ -65,8 +65,10 @@ KernelPlan parse_kernel_plan(std::string_view text) {
         if (!layout.empty() && layout != "channels" && layout != "images")
             refuse("the kernel plan cannot be read: unknown layout '{}'", layout);
         return {layout, parsed.at("kernels").get<std::map<std::string, std::string>>()};
-    } catch (const json::exception& error) {
-        refuse("the kernel plan cannot be read: {}", error.what());
+    } catch (const json::exception&) {
+        refuse(
+            "the kernel plan cannot be read: it is no JSON object with \"layout\" and \"kernels\", product "
+            "to kernel");
     }
 }
 

@@ -25,9 +25,12 @@ const dnnl::engine& engine() {
     return made;
 }
 
-/// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's.
+/// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's. The runtime must not give it fewer (OMP_DYNAMIC):
+/// a team smaller than planned waits for the missing threads for ever.
 void use_our_threads() {
-    if (!omp_in_parallel()) omp_set_num_threads(threads());
+    if (omp_in_parallel()) return;
+    omp_set_dynamic(0);
+    omp_set_num_threads(threads());
 }
 
 using Element = Layout::Element;

@@ -8,6 +8,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "enmesh/base/buffer.hpp"
@@ -97,10 +98,18 @@ struct Loader::State {
             slot.labels = Buffer(static_cast<size_t>(options.batch) * sizeof(int32_t));
         }
         const SignalsBlocked blocked;
-        for (int thread = 0; thread < options.threads; ++thread) threads.emplace_back([this] { run(); });
+        try {
+            for (int thread = 0; thread < options.threads; ++thread) threads.emplace_back([this] { run(); });
+        } catch (const std::system_error& failed) {
+            stop();
+            fail("a thread that loads images cannot be started ({}): the limit of processes is reached",
+                 failed.code().message());
+        }
     }
 
-    ~State() {
+    ~State() { stop(); }
+
+    void stop() {
         {
             const std::lock_guard lock(mutex);
             stopping = true;

@@ -13,7 +13,7 @@ namespace enmesh::report {
 
 AppendFile::AppendFile(const std::filesystem::path& path, uint64_t keep_bytes)
     : path_(path), bytes_(keep_bytes) {
-    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail("{}: cannot be written ({})", path_.string(), std::strerror(errno));
     const auto end = static_cast<off_t>(bytes_);
     if (::ftruncate(descriptor_, end) != 0 || ::lseek(descriptor_, end, SEEK_SET) != end) {

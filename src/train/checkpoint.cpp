@@ -126,8 +126,13 @@ CheckpointInfo read_checkpoint_info(const SafetensorsReader& file, const fs::pat
         if (!training.is_object()) refuse("enmesh.training is no object");
         if (info.progress.epoch < 0 || info.progress.batches < 0 || info.progress.update < 0)
             refuse("its progress is negative");
-    } catch (const std::exception& error) {
+    } catch (const Error& error) {
         refuse("{}: the checkpoint's metadata cannot be read ({})", path.string(), error.what());
+    } catch (const std::exception&) {
+        refuse(
+            "{}: the checkpoint's metadata cannot be read: an entry is missing or has another form; it was "
+            "not written by this program, or is damaged",
+            path.string());
     }
     info.is_checkpoint = true;
     return info;

@@ -3,6 +3,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/folder_lock.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/data/loader.hpp"
 #include "train/batch.hpp"
@@ -95,6 +96,10 @@ class Fit {
     /// The weights: of the checkpoint that is resumed, or of the start.
     void start() {
         if (!options_.out.empty()) files_.emplace(options_.out);
+        // Before its checkpoint is read: whoever writes there may be about to replace it.
+        std::error_code ignored;
+        if (files_.has_value() && std::filesystem::is_directory(options_.out, ignored))
+            lock_.emplace(options_.out);
         if (!options_.resume || !files_.has_value() || !std::filesystem::exists(files_->last())) {
             state_.executor();
             return;
@@ -112,9 +117,18 @@ class Fit {
     }
 
     void open_files() {
-        if (files_.has_value()) make_writable_directory(options_.out);
+        if (files_.has_value()) {
+            make_writable_directory(options_.out);
+            if (!lock_.has_value()) lock_.emplace(options_.out);
+        }
         if (options_.on_start) options_.on_start(progress());
-        if (files_.has_value()) files_->open(progress());
+        if (!files_.has_value()) return;
+        const int64_t cut = files_->open(progress());
+        if (cut > 0 && progress().update > 0 && options_.on_note) {
+            options_.on_note(fmt::format(
+                "metrics.jsonl: the lines after step {} are cut off ({}): the checkpoint stands there",
+                progress().update, cut));
+        }
     }
 
     void run_epoch() {
@@ -275,6 +289,7 @@ class Fit {
     data::Loader loader_;
     RunLength length_;
     std::optional<RunFiles> files_;
+    std::optional<FolderLock> lock_;
     BatchWriter writer_;
     Tensor scalar_{Shape{}};
     FitReport report_;

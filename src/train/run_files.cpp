@@ -80,7 +80,7 @@ std::vector<std::filesystem::path> run_files(const std::filesystem::path& out) {
     return files;
 }
 
-void RunFiles::open(const Progress& progress) {
+int64_t RunFiles::open(const Progress& progress) {
     remove_temporaries(directory_);
     std::error_code ignored;
     std::filesystem::remove(summary(), ignored);
@@ -93,6 +93,7 @@ void RunFiles::open(const Progress& progress) {
     }
     metrics_file_.emplace(metrics(), resume_step);
     events_.emplace(directory_, resume_step);
+    return metrics_file_->cut_lines();
 }
 
 void RunFiles::add(const StepReport& report) {
@@ -168,7 +169,7 @@ void RunFiles::write_summary(const TrainingStep& step, const ModelDescription& m
     }
     json.update(products_of(step));
     json["left_dense"] = left_dense(step);
-    write_file(summary(), json.dump(2) + "\n");
+    write_file(summary(), json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
 }
 
 }  // namespace enmesh

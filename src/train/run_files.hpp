@@ -26,7 +26,8 @@ class RunFiles {
 
     /// Opens metrics and events and drops from them what was written after `progress`: everything, at the
     /// start of a run, and then the checkpoints of an earlier one too.
-    void open(const Progress& progress);
+    /// Returns how many lines of metrics that is.
+    int64_t open(const Progress& progress);
     void add(const StepReport& report);
     void add(const EpochReport& report);
     /// Returns when metrics and events are on the disk.

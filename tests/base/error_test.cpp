@@ -23,7 +23,8 @@ TEST(Pattern, ReadsWhatItPrints) {
 }
 
 TEST(Pattern, RefusesTheImpossible) {
-    for (const char* text : {"", "2", "2:", ":8", "2:8x", "0:4", "-1:4", "4:4", "5:4", "2:17", "2:99999999999"}) {
+    for (const char* text :
+         {"", "2", "2:", ":8", "2:8x", "0:4", "-1:4", "4:4", "5:4", "2:17", "2:99999999999"}) {
         EXPECT_THROW(parse_pattern(text), Error) << text;
     }
 }

@@ -183,5 +183,37 @@ TEST_F(Files, ThreadsThatWriteTheSameFileEachWriteAWholeOne) {
     EXPECT_EQ(entries(), 1U);
 }
 
+mode_t mode_of(const fs::path& file) {
+    struct stat status {};
+    EXPECT_EQ(::stat(file.c_str(), &status), 0);
+    return status.st_mode & 07777;
+}
+
+TEST_F(Files, ANewFileHasTheModeOfTheUmask) {
+    const mode_t before = ::umask(002);
+    write_file(folder_ / "group", "x");
+    ::umask(077);
+    write_file(folder_ / "own", "x");
+    ::umask(before);
+    EXPECT_EQ(mode_of(folder_ / "group"), 0664U);
+    EXPECT_EQ(mode_of(folder_ / "own"), 0600U);
+}
+
+TEST_F(Files, AReplacedFileKeepsItsMode) {
+    write_file(folder_ / "a", "secret");
+    for (const mode_t mode : {0600U, 0640U, 0664U}) {
+        ASSERT_EQ(::chmod((folder_ / "a").c_str(), mode), 0);
+        write_file(folder_ / "a", "more secret");
+        EXPECT_EQ(mode_of(folder_ / "a"), mode);
+    }
+}
+
+TEST_F(Files, TheLongestNameThatAFileCanHaveIsWritten) {
+    const std::string longest(255, 'n');
+    write_file(folder_ / longest, "x");
+    EXPECT_EQ(read_file(folder_ / longest), "x");
+    EXPECT_EQ(entries(), 1U);
+}
+
 }  // namespace
 }  // namespace enmesh

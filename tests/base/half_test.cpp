@@ -20,9 +20,9 @@ TEST(Half, EveryValueSurvivesTheRoundTrip) {
 }
 
 TEST(Half, RoundsToNearestEven) {
-    EXPECT_EQ(to_half(1.0F + 0x1p-11F).bits, 0x3c00);               // halfway: to even
-    EXPECT_EQ(to_half(1.0F + 0x1p-11F + 0x1p-20F).bits, 0x3c01);    // just above halfway
-    EXPECT_EQ(to_half(1.0F + 3 * 0x1p-11F).bits, 0x3c02);           // halfway: to even, upwards
+    EXPECT_EQ(to_half(1.0F + 0x1p-11F).bits, 0x3c00);             // halfway: to even
+    EXPECT_EQ(to_half(1.0F + 0x1p-11F + 0x1p-20F).bits, 0x3c01);  // just above halfway
+    EXPECT_EQ(to_half(1.0F + 3 * 0x1p-11F).bits, 0x3c02);         // halfway: to even, upwards
     EXPECT_EQ(to_half(65519.0F).bits, 0x7bff);
     EXPECT_EQ(to_half(65520.0F).bits, 0x7c00);
     EXPECT_EQ(to_half(-0.0F).bits, 0x8000);

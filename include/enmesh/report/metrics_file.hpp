@@ -29,10 +29,13 @@ class MetricsFile {
     /// Starts the file anew; with `resume_step` keeps the lines up to that step instead and drops the rest.
     explicit MetricsFile(const std::filesystem::path& path, std::optional<int64_t> resume_step = {});
 
+    /// Lines that the file had and lost when it was opened.
+    int64_t cut_lines() const { return cut_lines_; }
     void append(const EpochMetrics& metrics);
     void sync() { file_.sync(); }
 
   private:
+    int64_t cut_lines_ = 0;  // before the file, which sets it
     AppendFile file_;
 };
 

@@ -74,12 +74,13 @@ struct FitOptions {
     data::Augmentation augmentation{};
     int loader_threads = 1;
     /// Where metrics.jsonl, last.safetensors, best.safetensors, summary.json and TensorBoard events go;
-    /// empty: nothing is written.
+    /// empty: nothing is written. Refused while another process trains into it.
     std::filesystem::path out{};
     bool resume = false;           ///< go on from out/last.safetensors where there is one
     int64_t checkpoint_every = 0;  ///< updates between checkpoints within an epoch; 0: only after epochs
     /// Once everything has been checked and the weights are there, before anything is written.
     std::function<void(const Progress&)> on_start{};
+    std::function<void(const std::string&)> on_note{};  ///< what else a user should know, a line each
     std::function<void(const StepReport&)> on_step{};
     std::function<void(const EpochReport&)> on_epoch{};
     std::function<bool()> stop{};  ///< asked after each update: true writes a checkpoint and returns

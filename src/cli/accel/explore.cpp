@@ -11,10 +11,13 @@
 
 #include "cli/commands.hpp"
 #include "cli/options/accel_options.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/run_options.hpp"
+#include "cli/options/team.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/fnv.hpp"
+#include "enmesh/base/folder_lock.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/report/line_meter.hpp"
@@ -62,8 +65,10 @@ class PointFile {
               std::map<std::string, std::string> tables)
         : path_(folder + "/points.jsonl"), tables_(std::move(tables)) {
         make_writable_directory(folder);
-        if (std::filesystem::exists(path_)) read(subject);
-        std::string kept = Json{{"subject", subject}}.dump() + "\n";
+        lock_.emplace(folder);
+        const std::string first_line = json_document(Json{{"subject", subject}}, -1);
+        if (std::filesystem::exists(path_)) read(Json::parse(first_line).at("subject").get<std::string>());
+        std::string kept = first_line;
         for (const accel::PointResult& r : finished) kept += line_of(r) + "\n";
         write_file(path_, kept);
         stream_.open(path_, std::ios::app);
@@ -109,7 +114,9 @@ class PointFile {
         Json json = to_json(result);
         if (const auto table = tables_.find(result.label); table != tables_.end())
             json["energy_table"] = table->second;
-        return json.dump();
+        std::string line = json_document(json, -1);
+        line.pop_back();
+        return line;
     }
 
     accel::PointResult read_point(const Json& json, size_t number) {
@@ -138,6 +145,7 @@ class PointFile {
 
     std::string path_;
     std::map<std::string, std::string> tables_;
+    std::optional<FolderLock> lock_;
     std::ofstream stream_;
 };
 
@@ -295,8 +303,7 @@ void check_files(const Options& options, const accel::Accelerator& base,
 }
 
 void run(const Options& options) {
-    if (options.threads < 0) refuse("--threads {}: must be at least 1", options.threads);
-    if (options.threads > 0) set_threads(options.threads);
+    use_threads(options.threads);
     std::vector<accel::Sweep> sweeps;
     for (const std::string& text : options.sweeps) sweeps.push_back(accel::parse_sweep(text, "--sweep"));
     for (const accel::Sweep& sweep : sweeps) {
@@ -322,7 +329,7 @@ void run(const Options& options) {
             json.push_back(to_json(r));
             json.back()["pareto"] = r.pareto;
         }
-        write_result(options.json, Json{{"points", json}}.dump(1) + "\n");
+        write_result(options.json, json_document(Json{{"points", json}}, 1));
     }
     if (options.json != "-") print_front(results);
 }

@@ -4,6 +4,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/options/accel_options.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/run_options.hpp"
 #include "enmesh/accel/simulate.hpp"
 #include "enmesh/base/error.hpp"
@@ -46,7 +47,7 @@ void run(const Options& options) {
                                              {"total_cycles", report.total_cycles},
                                              {"seconds", report.seconds},
                                              {"joules", joules}};
-        write_result(options.json, json.dump(1) + "\n");
+        write_result(options.json, json_document(json, 1));
     }
     std::fprintf(stderr, "%zu products scheduled in %.3f s: %lld cycles, %.6g s a step (simulated)\n",
                  workload.products.size(), seconds, static_cast<long long>(report.total_cycles),

@@ -5,6 +5,7 @@
 
 #include "cli/bench/bench.hpp"
 #include "cli/options/accel_options.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/run_options.hpp"
 #include "enmesh/accel/common/explore.hpp"
 #include "enmesh/accel/simulate.hpp"
@@ -187,7 +188,7 @@ void run(Request request) {
         Json json = {
             {"cpu", cpu_description()}, {"subject", subject}, {"threads", 1}, {"rows", Json::array()}};
         for (const Row& row : rows) json["rows"].push_back(to_json(row));
-        write_result(request.json, json.dump(1) + "\n");
+        write_result(request.json, json_document(json, 1));
     }
     if (request.json != "-") write_result("-", to_table(rows, subject));
 }

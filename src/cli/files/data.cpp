@@ -11,6 +11,8 @@
 #include <string>
 
 #include "cli/commands.hpp"
+#include "cli/options/interrupt.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -20,31 +22,6 @@
 
 namespace enmesh::cli {
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void on_interrupt(int) { interrupted = 1; }
-
-/// Ctrl-C ends a download cleanly while this lives.
-class InterruptGuard {
-  public:
-    InterruptGuard() {
-        struct sigaction action {};
-        action.sa_handler = on_interrupt;
-        sigaction(SIGINT, &action, &before_int_);
-        sigaction(SIGTERM, &action, &before_term_);
-    }
-    ~InterruptGuard() {
-        sigaction(SIGINT, &before_int_, nullptr);
-        sigaction(SIGTERM, &before_term_, nullptr);
-    }
-    InterruptGuard(const InterruptGuard&) = delete;
-    InterruptGuard& operator=(const InterruptGuard&) = delete;
-
-  private:
-    struct sigaction before_int_ {};
-    struct sigaction before_term_ {};
-};
 
 /// Progress on standard error: one line that is rewritten on a terminal; elsewhere a line per file, and now
 /// and then one of a long one.
@@ -60,7 +37,7 @@ class DownloadMeter {
                 std::fprintf(stderr, "downloading %s\n", file_.c_str());
         }
         if (!progress.present && line_.due()) line_.show(text(progress));
-        return interrupted == 0;
+        return InterruptGuard::signal() == 0;
     }
     void finish() { line_.finish(); }
 
@@ -167,7 +144,7 @@ void run_info(const InfoArguments& arguments) {
     if (!arguments.image.empty()) options.image = parse_image(arguments.image);
     const data::Dataset dataset = data::load(spec, options);
     if (arguments.json != "-") print_info(spec, dataset);
-    write_result(arguments.json, describe(spec, dataset).dump(2) + "\n");
+    write_result(arguments.json, json_document(describe(spec, dataset), 2));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/model_options.hpp"
 #include "cli/options/named_files.hpp"
 #include "cli/options/run_options.hpp"
@@ -286,7 +287,7 @@ void run(const Options& options) {
     require_apart({{"--json", options.json}, {"--dot", options.dot}},
                   {{"--model", onnx_file(options.request)}});
     const Inspection inspection = inspect(options.request);
-    write_result(options.json, to_json(options, inspection).dump(2) + "\n");
+    write_result(options.json, json_document(to_json(options, inspection), 2));
     write_result(options.dot, dot(inspection.step.graph));
     if (options.step) return write_result("-", print(inspection.step));
     if (printed == 0) write_result("-", human(options, inspection));

@@ -12,6 +12,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/files/pack_source.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/named_files.hpp"
 #include "cli/options/run_options.hpp"
 #include "cli/train/checkpoint_network.hpp"
@@ -278,7 +279,7 @@ void run_pack(const PackArguments& arguments) {
     notes.print();
     print_underflow(file, arguments);
     if (arguments.json != "-") print_table(words, file, arguments.out);
-    write_result(arguments.json, to_json(file).dump(2) + "\n");
+    write_result(arguments.json, json_document(to_json(file), 2));
 }
 
 }  // namespace

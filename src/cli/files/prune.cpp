@@ -10,6 +10,7 @@
 #include "cli/files/prune_report.hpp"
 #include "cli/options/named_files.hpp"
 #include "cli/options/run_options.hpp"
+#include "cli/options/team.hpp"
 #include "cli/train/checkpoint_network.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
@@ -165,8 +166,7 @@ PruneReport pruned(const PruneArguments& arguments) {
 }
 
 void run_prune(const PruneArguments& arguments) {
-    require_between("--threads", arguments.threads, 0, 4096);
-    if (arguments.threads > 0) set_threads(arguments.threads);
+    use_threads(arguments.threads);
     prune_options(arguments);
     if (!arguments.dry_run) require_writable_target(arguments.out);
     require_writable_target(arguments.json);

@@ -65,7 +65,7 @@ std::string json_text(const PruneReport& report) {
             unpermuted.push_back({{"name", input.weights}, {"reason", input.reason}});
         json["unpermuted"] = unpermuted;
     }
-    return json.dump(2);
+    return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 void print_table(std::FILE* stream, const PruneReport& report) {

@@ -14,6 +14,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/files/pack_source.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/named_files.hpp"
 #include "cli/options/run_options.hpp"
 #include "cli/train/checkpoint_network.hpp"
@@ -181,7 +182,7 @@ void run_unpack(const UnpackArguments& arguments) {
     if (!arguments.check) save_safetensors(arguments.out, file);
     if (!arguments.against.file.empty()) counts.rounded = compare(file, arguments);
     if (arguments.json != "-") fmt::print(words, "{}\n", sentence(arguments, counts));
-    write_result(arguments.json, to_json(arguments, counts).dump(2) + "\n");
+    write_result(arguments.json, json_document(to_json(arguments, counts), 2));
 }
 
 }  // namespace

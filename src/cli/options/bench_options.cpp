@@ -4,7 +4,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "cli/options/json_text.hpp"
 #include "cli/options/run_options.hpp"
+#include "cli/options/team.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
@@ -22,7 +24,7 @@ void add_bench_options(CLI::App& command, BenchOptions& options, const std::stri
 void begin_bench(const BenchOptions& options) {
     if (options.rounds < 1) refuse("--rounds is {}, at least 1 is expected", options.rounds);
     require_writable_target(options.json);
-    if (options.threads > 0) set_threads(options.threads);
+    use_threads(options.threads);
 }
 
 std::string threads_text() { return threads() == 1 ? "1 thread" : fmt::format("{} threads", threads()); }
@@ -34,7 +36,7 @@ void answer_requests(const std::function<double()>& run) {
 
 void write_rows(const BenchOptions& options, nlohmann::ordered_json rows) {
     for (auto& row : rows) row["cpu"] = cpu_description();
-    write_result(options.json, rows.dump(2) + "\n");
+    write_result(options.json, json_document(rows, 2));
 }
 
 }  // namespace enmesh::cli

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <array>
 #include <csignal>
 
 namespace enmesh::cli {
 
-/// While it lives, the first SIGINT or SIGTERM only raises a flag; the second acts as if it did not live.
+/// While it lives, the first signal that asks a program to end only raises a flag; the second acts as if it did not live. These signals are
+/// SIGINT, SIGTERM, SIGHUP (the terminal is closed; not where it is ignored, as under nohup) and SIGUSR1 (batch systems send it some
+/// time before they end a job).
 class InterruptGuard {
   public:
     InterruptGuard();
@@ -16,8 +19,8 @@ class InterruptGuard {
     static int signal();
 
   private:
-    struct sigaction before_int_ {};
-    struct sigaction before_term_ {};
+    static constexpr std::array signals{SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+    std::array<struct sigaction, signals.size()> before_{};
 };
 
 }  // namespace enmesh::cli

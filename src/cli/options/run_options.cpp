@@ -7,10 +7,10 @@
 #include <stdexcept>
 
 #include "cli/options/plan_option.hpp"
+#include "cli/options/team.hpp"
 #include "enmesh/backends/sat.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
-#include "enmesh/base/parallel.hpp"
 #include "enmesh/base/writable.hpp"
 #include "enmesh/cpu/executor.hpp"
 
@@ -89,7 +89,8 @@ void add_run_options(CLI::App& command, RunRequest& request) {
         .add_option("--dtype", request.dtype,
                     "Operands of products: f32, or bf16 with float32 sums (masters and all else stay f32)")
         ->capture_default_str();
-    command.add_option("--threads", request.threads, "Threads; 0 is all cores")->capture_default_str();
+    command.add_option("--threads", request.threads, "Threads; 0 is as many as this process may use")
+        ->capture_default_str();
     add_plan_option(command, request.plan);
     command.add_option("--sat-config", request.sat_config, "TOML file of SAT's parameters (device sat)")
         ->type_name("FILE");
@@ -119,8 +120,7 @@ Backend requested_backend(const RunRequest& request) {
         refuse("--dtype {}: device sat has a number format of its own, FP16 operands and FP32 sums",
                request.dtype);
     const DType dtype = product_dtype(request.dtype);
-    require_between("--threads", request.threads, 0, 4096);
-    if (request.threads > 0) set_threads(request.threads);
+    use_threads(request.threads, 1);  // a loader thread beside the team
     const RequestedPlan plan = requested_plan(request.plan);
     if (sat && plan.kept.has_value()) refuse("--plan {}: device sat has kernels of its own", request.plan);
     if (sat) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/commands.hpp"
+#include "cli/options/json_text.hpp"
 #include "cli/options/named_files.hpp"
 #include "cli/options/plan_option.hpp"
 #include "cli/options/run_options.hpp"
@@ -144,7 +145,7 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
                                          {"images", result.images},
                                          {"dtype", arguments.run.dtype},
                                          {"batch", step.graph.type(step.images).shape[0]}};
-    write_result(arguments.json, json.dump(2) + "\n");
+    write_result(arguments.json, json_document(json, 2));
 }
 
 }  // namespace

@@ -293,7 +293,9 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     };
     options.on_epoch = [&](const EpochReport& report) { display.epoch(report, arguments.epochs); };
     options.stop = [] { return InterruptGuard::signal() != 0; };
+    options.on_note = [&](const std::string& note) { display.line(note); };
     options.on_start = [&](const Progress& progress) {
+        check_out(arguments);  // once more, as nobody else writes there now
         notes.print();
         print_plan(stream, arguments, dataset, trainer, held);
         display.line(training_text(step_options, options.schedule, arguments.epochs));
