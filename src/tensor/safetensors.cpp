@@ -466,7 +466,7 @@ void SafetensorsReader::add(const std::filesystem::path& path) {
         if (header_bytes > max_header_bytes && looks_like_onnx(prefix))
             refuse("{}: not a safetensors file: it looks like an ONNX file{}", name,
                    path.extension() == ".onnx" ? "" : ", whose name has to end in .onnx");
-        if (header_bytes > max_header_bytes) refuse("{}: not a safetensors file", name);
+        if (header_bytes > max_header_bytes) refuse("{}: not a safetensors file, or truncated", name);
         refuse("{}: not a safetensors file, or truncated (a header of {} bytes in a file of {})", name,
                header_bytes, file->bytes);
     }
