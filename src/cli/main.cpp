@@ -15,6 +15,7 @@
 
 #include "cli/commands.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/version.hpp"
 
 namespace {
 
@@ -60,7 +61,7 @@ int main(int argc, char** argv) {
     CLI::App app{"enmesh: N:M sparse training, from algorithm to silicon"};
     app.name("enmesh");
     app.require_subcommand(1);
-    app.set_version_flag("--version", "enmesh 0.1.0");
+    app.set_version_flag("--version", std::string("enmesh ") + enmesh::version);
     for (const enmesh::cli::Command& command : enmesh::cli::commands()) command.add(app);
     try {
         enmesh::cli::refuse_empty_arguments({argv, static_cast<size_t>(argc)});

@@ -60,13 +60,17 @@ Metadata TrainerState::metadata() const {
             {"enmesh.plan", plan_text()}};
 }
 
-Evaluation TrainerState::evaluate(const data::Dataset& dataset, const data::Images& split,
-                                  int loader_threads) {
+Executor& TrainerState::trained_inference() {
     const Executor& trained = executor();
     if (inference == nullptr)
         inference = options.backend.make(build_inference_step(graph, recipe), plan_text());
     copy_weights(trained, *inference);
-    return enmesh::evaluate(*inference, dataset, split, loader_threads);
+    return *inference;
+}
+
+Evaluation TrainerState::evaluate(const data::Dataset& dataset, const data::Images& split,
+                                  int loader_threads) {
+    return enmesh::evaluate(trained_inference(), dataset, split, loader_threads);
 }
 
 Trainer::Trainer(Graph graph, Recipe recipe, StepOptions options, TrainerOptions trainer) {
@@ -128,6 +132,10 @@ std::string Trainer::plan() const {
     state_->executor();
     return state_->plan_text();
 }
+
+Tensor Trainer::read(std::string_view name) const { return state_->executor().read(name); }
+
+Tensor Trainer::predict(const Tensor& images) { return enmesh::predict(state_->trained_inference(), images); }
 
 const Executor& Trainer::executor() const { return state_->executor(); }
 

@@ -43,6 +43,8 @@ struct TrainerState {
     std::string plan_text() const;
     Metadata metadata() const;
     void save(const std::filesystem::path& path) const { save_checkpoint(path, *running, metadata()); }
+    /// Weights as they stand, on running statistics.
+    Executor& trained_inference();
     Evaluation evaluate(const data::Dataset& dataset, const data::Images& split, int loader_threads);
 };
 

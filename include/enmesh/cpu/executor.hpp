@@ -75,6 +75,8 @@ struct MemoryReport {
 /// keep_everything) any result.
 class CpuExecutor : public Executor {
   public:
+    using Executor::read;
+    using Executor::write;
     /// Times each command of the next runs (a clock read per command).
     virtual void profile(bool on) = 0;
     virtual std::vector<CommandReport> commands() const = 0;
