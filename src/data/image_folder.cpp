@@ -88,6 +88,21 @@ Images decode_all(ImageListing listing, const ImageShape& shape, bool same_size,
     return images;
 }
 
+/// The size of the first image that can be read; all that cannot are refused together later.
+ImageShape first_shape(const std::vector<fs::path>& files) {
+    BadFiles bad;
+    for (const fs::path& file : files) {
+        try {
+            const DecodedImage image = read_image(file, 3);
+            return {3, image.height, image.width};
+        } catch (const Error& error) {
+            bad.push_back(error.what());
+        }
+    }
+    refuse_bad(bad);
+    return {};
+}
+
 /// The folder of the test images: "test", or "val" where test has none of the classes (TinyImageNet keeps images without labels there).
 fs::path test_folder(const fs::path& directory, const std::vector<std::string>& classes) {
     const fs::path test = directory / "test", val = directory / "val";
@@ -140,8 +155,7 @@ Dataset image_folder(const fs::path& directory, std::optional<ImageShape> image)
     if (image) {
         dataset.image = *image;
     } else {
-        const DecodedImage first = read_image(train_files.files.front(), 3);
-        dataset.image = {3, first.height, first.width};
+        dataset.image = first_shape(train_files.files);
     }
     check_memory(train_files.files.size() + test_files.files.size(), dataset.image, directory);
     BadFiles bad;

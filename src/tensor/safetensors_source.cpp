@@ -86,6 +86,7 @@ std::string_view other_format(std::string_view first_bytes) {
         Row{"\x80\x02", pickle},
         Row{"\x80\x03", pickle},
         Row{"\x80\x04", pickle},
+        Row{"\x80\x05", pickle},
         Row{"\x89HDF", "an HDF5 file (Keras): save the weights as safetensors"},
         Row{"\x93NUMPY", "a NumPy array: save the weights as safetensors"},
         Row{"\x1f\x8b", "a gzip file: unpack it first"},

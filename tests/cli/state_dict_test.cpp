@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/run_program.hpp"
 #include "enmesh/tensor/safetensors.hpp"
@@ -50,6 +51,9 @@ class StateDicts : public ::testing::Test {
         ASSERT_EQ(run.code, 0) << run.err;
         EXPECT_EQ(nlohmann::json::parse(run.out)["loss"], expected["loss"]) << init;
         EXPECT_NE(run.err.find(note), std::string::npos) << run.err;
+        std::istringstream lines(run.err);
+        for (std::string line; std::getline(lines, line);)
+            EXPECT_TRUE(line.starts_with("enmesh: note: ")) << line;
     }
     static void expect_refused(const ProgramResult& run, const std::string& part) {
         EXPECT_EQ(run.code, 2) << run.err;
@@ -157,6 +161,7 @@ TEST_F(StateDicts, OtherFilesAreToldApartByTheirFirstBytes) {
     const std::vector<std::pair<std::string, std::string>> files = {
         {std::string("PK\x03\x04") + tail, "a PyTorch pickle"},
         {std::string("\x80\x02}q") + tail, "a PyTorch pickle"},
+        {std::string("\x80\x05}q") + tail, "a PyTorch pickle"},
         {"\x89HDF\r\n\x1a\n" + tail, "an HDF5 file"},
         {"{\"architectures\": [\"ResNet\"]}", "a JSON text"},
         {"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"},

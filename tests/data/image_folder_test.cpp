@@ -377,6 +377,9 @@ TEST_F(ImageFolder, AllBadFilesAreNamedAtOnce) {
     EXPECT_CONTAINS(text, "3 files cannot be read: ");
     for (const char* const name : {"train/cat/broken.jpg", "val/ant/empty.png", "val/cat/large.png"})
         EXPECT_CONTAINS(text, name);
+    save(folder / "train/ant/a.png", "the first of all");
+    EXPECT_CONTAINS(refusal(), "4 files cannot be read: ");
+    fs::remove(folder / "train/ant/a.png");
     for (int i = 0; i < 30; ++i) save(folder / fmt::format("val/ant/bad{}.jpg", i), "x");
     EXPECT_CONTAINS(refusal(), "33 files cannot be read: ");
     EXPECT_CONTAINS(refusal(), "; and 13 more");

@@ -39,13 +39,14 @@ class Contestant {
   public:
     Contestant(const Request& request, const ModelRequest& model, Notes& notes)
         : Contestant(request, model, requested_graph(model, model_options(model), notes),
-                     requested_recipe(model)) {}
-    Contestant(const Request& request, const ModelRequest& model, const Graph& graph, const Recipe& recipe)
+                     requested_recipe(model), notes) {}
+    Contestant(const Request& request, const ModelRequest& model, const Graph& graph, const Recipe& recipe,
+               Notes& notes)
         : model_(model) {
         const Backend backend = cpu_backend(cpu::parse_kernel_choice(request.plan));
         const auto loaded = backend.make(build_inference_step(graph, recipe), "");
         initialize(*loaded, 1);
-        if (!request.init.empty()) load_weights(request.init, *loaded);
+        if (!request.init.empty()) notes.add(load_weights(request.init, *loaded));
         executor_ = folded_inference(backend, graph, recipe, *loaded);
         Tensor images(executor_->step().graph.type(executor_->step().images).shape);
         Random random(3);
@@ -132,7 +133,7 @@ std::unique_ptr<Contestant> own_contestant(const Request& request, const Checkpo
     ModelRequest model = request.model;
     model.method = recipe.method;
     model.pattern = patterns_text(recipe, decide_layers(graph, recipe));
-    return std::make_unique<Contestant>(request, model, graph, recipe);
+    return std::make_unique<Contestant>(request, model, graph, recipe, notes);
 }
 
 void run(Request request) {

@@ -71,8 +71,14 @@ ModelOptions model_options(const ModelRequest& request) {
 }
 
 void Notes::add(const std::string& file, const onnx::Model& model) {
-    for (const std::string& note : model.notes) {
-        std::string line = fmt::format("enmesh: note: {}: {}\n", file, note);
+    std::vector<std::string> notes;
+    for (const std::string& note : model.notes) notes.push_back(file + ": " + note);
+    add(notes);
+}
+
+void Notes::add(const std::vector<std::string>& notes) {
+    for (const std::string& note : notes) {
+        std::string line = fmt::format("enmesh: note: {}\n", note);
         if (std::find(lines_.begin(), lines_.end(), line) == lines_.end()) lines_.push_back(std::move(line));
     }
 }

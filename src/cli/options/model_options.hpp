@@ -40,9 +40,7 @@ void add_model_options(CLI::App& command, ModelRequest& request);
 class Notes {
   public:
     void add(const std::string& file, const onnx::Model& model);
-    void add(const std::vector<std::string>& lines) {
-        lines_.insert(lines_.end(), lines.begin(), lines.end());
-    }
+    void add(const std::vector<std::string>& notes);
     /// To standard error, each once.
     void print();
 
