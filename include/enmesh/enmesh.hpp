@@ -12,6 +12,7 @@
 #include "enmesh/base/folder_lock.hpp"
 #include "enmesh/base/half.hpp"
 #include "enmesh/base/isa.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/pattern.hpp"
 #include "enmesh/base/processors.hpp"

@@ -16,12 +16,17 @@
 #include "cli/commands.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/version.hpp"
+#include "enmesh/base/log.hpp"
 
 namespace {
 
 int report(const char* message, int code) {
     std::fprintf(stderr, "enmesh: error: %s\n", message);
     return code;
+}
+
+void print_log(enmesh::LogLevel level, std::string_view message) {
+    fmt::print(stderr, "enmesh: {}: {}\n", level == enmesh::LogLevel::note ? "note" : "dispatch", message);
 }
 
 /// A file that is opened takes the lowest descriptor that is free: with standard output closed (>&-) it would get what is printed.
@@ -55,6 +60,7 @@ int printed(int code) {
 
 int main(int argc, char** argv) {
     hold_standard_descriptors();
+    enmesh::set_log_callback(print_log);
     wait_briefly(argv);
     // A file that may not grow further is an error like a full disk, not a signal.
     std::signal(SIGXFSZ, SIG_IGN);

@@ -11,6 +11,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/streaming.hpp"
 #include "enmesh/cpu/kernels.hpp"
@@ -123,9 +124,7 @@ void KernelCache::save() {
         sections_ = std::move(merged);
         write_file(path_, json(sections_).dump(2) + "\n");
     } catch (const Error& error) {
-        fmt::print(stderr,
-                   "enmesh: note: the kernel cache is not saved, kernels will be measured again: {}\n",
-                   error.what());
+        note("the kernel cache is not saved, kernels will be measured again: {}", error.what());
     }
 }
 

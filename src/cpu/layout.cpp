@@ -6,6 +6,7 @@
 
 #include "cpu/onednn.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/base/random.hpp"
 #include "enmesh/base/timer.hpp"
 #include "enmesh/cpu/plan_file.hpp"
@@ -132,10 +133,10 @@ StepLayout choose_layout(const TrainingStep& step, const Options& options) {
     if (planned == MapLayout::images || (planned == MapLayout::channels && channels.has_value()))
         wanted = planned;
     if (planned == MapLayout::channels && !channels.has_value()) {
-        fmt::print(stderr,
-                   "enmesh: note: the kernel plan's layout 'channels' is not available on this processor; "
-                   "results are not "
-                   "the same bits as where the plan was made\n");
+        note(
+            "the kernel plan's layout 'channels' is not available on this processor; results are not the "
+            "same "
+            "bits as where the plan was made");
     }
     if (wanted == MapLayout::channels && !channels.has_value()) {
         refuse("the channel layout needs {} and channel counts that are multiples of {}",

@@ -1,12 +1,12 @@
 #include "products/kernels.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <tuple>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/log.hpp"
 #include "products/select/masked.hpp"
 
 namespace enmesh::products {
@@ -189,7 +189,7 @@ bool verbose_dispatch() {
 }
 
 void say_dispatch(const std::string& product, const std::string& what) {
-    if (verbose_dispatch()) fmt::print(stderr, "enmesh: dispatch: {}: {}\n", product, what);
+    if (verbose_dispatch()) log_message(LogLevel::dispatch, fmt::format("{}: {}", product, what));
 }
 
 }  // namespace enmesh::products

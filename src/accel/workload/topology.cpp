@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <cstdio>
 #include <map>
 #include <span>
 
 #include "enmesh/base/edit_distance.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/log.hpp"
 
 namespace enmesh::accel {
 namespace {
@@ -116,7 +116,7 @@ class Parser {
         }
         if (!have_header) refuse("{}: is empty, a topology was expected", file_);
         if (workload_.products.empty()) refuse("{}: has a header but no layer", file_);
-        std::fputs(note_.c_str(), stderr);
+        if (!note_.empty()) note("{}", note_);
         return std::move(workload_);
     }
 
@@ -188,8 +188,7 @@ class Parser {
         std::string list;
         for (const auto& [index, cell] : unused)
             list += fmt::format("{}{} '{}'", list.empty() ? "" : ", ", index + 1, cell);
-        if (!list.empty())
-            note_ = fmt::format("note: {}:{}: columns that are not used: {}\n", file_, line_, list);
+        if (!list.empty()) note_ = fmt::format("{}:{}: columns that are not used: {}", file_, line_, list);
     }
 
     void read_row(std::string_view line) {
