@@ -22,8 +22,8 @@ scripts/test.sh, with the wall time of each. Needs root, debootstrap and git.
   --help    this text
 
 examples:
-  scripts/fresh_machine.sh --quick                        about two minutes on two cores
-  scripts/fresh_machine.sh                                both commands from nothing: about 40 minutes
+  scripts/fresh_machine.sh --quick                        a minute on two cores
+  scripts/fresh_machine.sh                                both commands from nothing: about 14 minutes
   TMPDIR=/var/tmp scripts/fresh_machine.sh --demo --keep  another folder; the root stays there
 
 environment:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds what scripts/demo.sh has left to build and runs every test, the kernel tests again for each smaller instruction set than this
-# processor has, those of base and kernels under the address and undefined-behaviour sanitizers, and, where clang has
-# libFuzzer, feeds the ONNX importer mutated files. ENMESH_SANITIZE_TESTS=1 puts all core tests (all but those of the
+# Builds what is not built and runs every test, the kernel tests again for each smaller instruction set than this processor
+# has, those of base and kernels under the address and undefined-behaviour sanitizers, and, where clang has libFuzzer, feeds
+# the ONNX importer mutated files. ENMESH_SANITIZE_TESTS=1 puts all core tests (all but those of the
 # program) under the sanitizers: a second build, as long as the first one.
 # ENMESH_JOBS: parallel compilers and tests (all cores by default).
 set -eu

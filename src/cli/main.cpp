@@ -1,8 +1,10 @@
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
@@ -28,6 +30,14 @@ void hold_standard_descriptors() {
     }
 }
 
+/// How long a waiting thread spins before it sleeps. OpenMP's default is milliseconds, in which a busy machine's other programs do not run and
+/// the thread that all wait for does not either. This many turns are tens of microseconds: as fast where cores are free. OpenMP reads
+/// its environment when it is loaded, so that the program has to start once more.
+void wait_briefly(char** argv) {
+    if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+    if (::setenv("GOMP_SPINCOUNT", "20000", 1) == 0) ::execv("/proc/self/exe", argv);
+}
+
 /// What was printed may not have arrived: a full disk shows when the rest is written.
 int printed(int code) {
     std::cout.flush();
@@ -44,6 +54,7 @@ int printed(int code) {
 
 int main(int argc, char** argv) {
     hold_standard_descriptors();
+    wait_briefly(argv);
     // A file that may not grow further is an error like a full disk, not a signal.
     std::signal(SIGXFSZ, SIG_IGN);
     CLI::App app{"enmesh: N:M sparse training, from algorithm to silicon"};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include "data/readers.hpp"
 #include "enmesh/base/error.hpp"
@@ -20,6 +21,13 @@ uint64_t split_seed(const std::string& text) {
         refuse("digits:{}: digits is embedded and takes no path, only the number that seeds its split", text);
     }
     return seed;
+}
+
+/// A shell expands ~/ only where a word begins, not behind "mnist:".
+std::string in_home(std::string_view path) {
+    const char* const home = std::getenv("HOME");
+    if (home == nullptr || !(path == "~" || path.starts_with("~/"))) return std::string(path);
+    return home + std::string(path.substr(1));
 }
 
 struct Kind {
@@ -68,7 +76,7 @@ std::span<const std::string> data_kinds() {
 DataSpec parse_data_spec(std::string_view text) {
     const size_t colon = text.find(':');
     DataSpec spec{std::string(text.substr(0, colon)), {}};
-    if (colon != std::string_view::npos) spec.path = text.substr(colon + 1);
+    if (colon != std::string_view::npos) spec.path = in_home(text.substr(colon + 1));
     const Kind& kind = kind_named(spec.kind);
     if (kind.needs_path && spec.path.empty()) refuse("{0} needs the folder of its files: {0}:DIR", spec.kind);
     if (spec.kind == "digits") split_seed(spec.path.string());

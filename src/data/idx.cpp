@@ -52,11 +52,17 @@ std::vector<uint8_t> read_body(ByteReader& reader, uint64_t count, uint64_t each
 }
 
 fs::path find_idx(const fs::path& directory, const std::string& name) {
-    const fs::path plain = directory / name, packed = directory / (name + ".gz");
+    // Archives unpack to other names: "train-images.idx3-ubyte", and a folder named like the file that is in it.
+    const std::string dotted = std::string(name).replace(name.rfind("-idx"), 1, ".");
     std::error_code code;
-    if (fs::exists(plain, code)) return plain;
-    if (fs::exists(packed, code)) return packed;
-    refuse("{}: no such file (nor {}.gz)", plain.string(), name);
+    for (const std::string& form : {name, dotted}) {
+        for (const fs::path& place : {directory / form, directory / form / name, directory / form / dotted}) {
+            if (fs::is_regular_file(place, code)) return place;
+            const fs::path packed = place.string() + ".gz";
+            if (fs::is_regular_file(packed, code)) return packed;
+        }
+    }
+    refuse("{}: no such file (nor {}, nor either with .gz)", (directory / name).string(), dotted);
 }
 
 struct IdxSplit {

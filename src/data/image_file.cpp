@@ -8,6 +8,7 @@
 #include <png.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <csetjmp>
 #include <cstring>
@@ -78,7 +79,7 @@ class JpegDecoder {
     }
     bool decode(int channels, uint8_t* dst) {
         if (setjmp(errors_.jump) != 0) return false;
-        info_.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+        info_.out_color_space = channels == 1 ? JCS_GRAYSCALE : channels == 4 ? JCS_CMYK : JCS_RGB;
         jpeg_start_decompress(&info_);
         const size_t row_bytes = size_t{info_.output_width} * static_cast<size_t>(channels);
         while (info_.output_scanline < info_.output_height) {
@@ -101,20 +102,55 @@ class JpegDecoder {
     JpegErrors errors_{};
 };
 
+/// ITU-R BT.601 luma of red, green and blue, as JPEG has it.
+void make_grey(std::vector<uint8_t>& pixels) {
+    const size_t count = pixels.size() / 3;
+    for (size_t i = 0; i < count; ++i) {
+        const uint8_t* from = &pixels[3 * i];
+        pixels[i] = static_cast<uint8_t>((299U * from[0] + 587U * from[1] + 114U * from[2] + 500U) / 1000U);
+    }
+    pixels.resize(count);
+}
+
+/// a * b / 255, rounded to the nearest.
+uint8_t share_of_255(unsigned a, unsigned b) {
+    const unsigned product = a * b + 128;
+    return static_cast<uint8_t>(((product >> 8) + product) >> 8);
+}
+
+/// Files store 255 less the ink (Adobe's inversion), whoever wrote them. Red is then the paper that cyan and black leave, as
+/// Pillow computes it.
+void make_rgb_of_cmyk(std::vector<uint8_t>& pixels) {
+    const size_t count = pixels.size() / 4;
+    for (size_t i = 0; i < count; ++i) {
+        const std::array<uint8_t, 4> stored{pixels[4 * i], pixels[4 * i + 1], pixels[4 * i + 2],
+                                            pixels[4 * i + 3]};
+        const unsigned without_black = stored[3];
+        for (size_t c = 0; c < 3; ++c)
+            pixels[3 * i + c] =
+                static_cast<uint8_t>(without_black - share_of_255(255U - stored[c], without_black));
+    }
+    pixels.resize(3 * count);
+}
+
 DecodedImage decode_jpeg(const std::string& name, const std::string& bytes, int channels) {
     JpegDecoder decoder;
     if (!decoder.read_header(bytes))
         refuse("{}: {} JPEG file ({})", name, decoder.ran_out() ? "truncated" : "not a readable",
                decoder.message());
-    if (decoder.four_channels()) refuse("{}: a CMYK image; convert it to RGB", name);
     DecodedImage image{channels, decoder.height(), decoder.width(), {}};
     // An 8x8 block takes at least one bit.
     check_size(name, static_cast<uint64_t>(image.width), static_cast<uint64_t>(image.height), bytes.size(),
                512);
-    image.pixels.resize(static_cast<size_t>(image.width) * static_cast<size_t>(image.height) *
-                        static_cast<size_t>(channels));
-    if (!decoder.decode(channels, image.pixels.data())) {
+    const size_t pixels = static_cast<size_t>(image.width) * static_cast<size_t>(image.height);
+    const int stored = decoder.four_channels() ? 4 : channels;
+    image.pixels.resize(pixels * static_cast<size_t>(stored));
+    if (!decoder.decode(stored, image.pixels.data())) {
         refuse("{}: truncated or damaged JPEG file ({})", name, decoder.message());
+    }
+    if (stored == 4) {
+        make_rgb_of_cmyk(image.pixels);
+        if (channels == 1) make_grey(image.pixels);
     }
     return image;
 }
@@ -208,13 +244,7 @@ DecodedImage decode_png(const std::string& name, const std::string& bytes, int c
     image.pixels.resize(pixels * 3);
     if (!decoder.decode(image.pixels.data()))
         refuse("{}: truncated or damaged PNG file ({})", name, decoder.message());
-    if (channels == 3) return image;
-    for (size_t i = 0; i < pixels; ++i) {  // ITU-R BT.601 luma, as JPEG has it
-        const uint8_t* from = &image.pixels[3 * i];
-        image.pixels[i] =
-            static_cast<uint8_t>((299U * from[0] + 587U * from[1] + 114U * from[2] + 500U) / 1000U);
-    }
-    image.pixels.resize(pixels);
+    if (channels == 1) make_grey(image.pixels);
     return image;
 }
 

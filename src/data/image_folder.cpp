@@ -1,9 +1,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 
 #include "data/image_file.hpp"
+#include "data/image_listing.hpp"
 #include "data/readers.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/parallel.hpp"
@@ -12,56 +14,18 @@ namespace enmesh::data {
 namespace fs = std::filesystem;
 namespace {
 
-struct Listing {
-    std::vector<fs::path> files;
-    std::vector<int32_t> labels;
-};
-
-bool is_image_name(const fs::path& path) {
-    std::string extension = path.extension().string();
-    for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
-
-/// Names in `directory` in byte order, hidden ones left out.
-std::vector<std::string> names_in(const fs::path& directory, bool (*wanted)(const fs::path&)) {
-    std::error_code code;
-    std::vector<std::string> names;
-    for (fs::directory_iterator it(directory, code), end; !code && it != end; it.increment(code)) {
-        const std::string name = it->path().filename().string();
-        if (!name.starts_with(".") && wanted(it->path())) names.push_back(name);
-    }
-    if (code) refuse("{}: the folder cannot be read ({})", directory.string(), code.message());
-    std::sort(names.begin(), names.end());
-    return names;
-}
-
 bool is_folder(const fs::path& path) {
     std::error_code code;
     return fs::is_directory(path, code);
 }
 
 std::vector<std::string> class_folders(const fs::path& directory) {
-    std::vector<std::string> names = names_in(directory, is_folder);
+    std::vector<std::string> names = folders_in(directory);
     if (names.empty()) {
         refuse("{}: has no class folders; DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg are expected",
                directory.string());
     }
     return names;
-}
-
-Listing list_images(const fs::path& directory, const std::vector<std::string>& classes) {
-    Listing listing;
-    for (size_t label = 0; label < classes.size(); ++label) {
-        const fs::path folder = directory / classes[label];
-        const std::vector<std::string> names = names_in(folder, is_image_name);
-        if (names.empty()) refuse("{}: has no .jpg, .jpeg or .png file", folder.string());
-        for (const std::string& name : names) {
-            listing.files.push_back(folder / name);
-            listing.labels.push_back(static_cast<int32_t>(label));
-        }
-    }
-    return listing;
 }
 
 void check_memory(size_t images, const ImageShape& shape, const fs::path& directory) {
@@ -76,15 +40,28 @@ void check_memory(size_t images, const ImageShape& shape, const fs::path& direct
     }
 }
 
-/// Decodes every file to `shape`; with `same_size` an image of another size is refused instead of resized.
-Images decode_all(Listing listing, const ImageShape& shape, bool same_size) {
+/// The files of both splits that cannot be read, and why, each a text.
+using BadFiles = std::vector<std::string>;
+
+/// One line for all of them: whoever mends them mends them together.
+void refuse_bad(const BadFiles& bad) {
+    if (bad.empty()) return;
+    constexpr size_t most = 20;
+    std::string list = bad.front();
+    for (size_t i = 1; i < std::min(bad.size(), most); ++i) list += "; " + bad[i];
+    if (bad.size() == 1) refuse("{}", list);
+    refuse("{} files cannot be read: {}{}", bad.size(), list,
+           bad.size() > most ? fmt::format("; and {} more", bad.size() - most) : "");
+}
+
+/// Decodes every file to `shape`; with `same_size` an image of another size is bad and not resized.
+Images decode_all(ImageListing listing, const ImageShape& shape, bool same_size, BadFiles& bad) {
     Images images;
     images.labels = std::move(listing.labels);
     const int64_t bytes = shape.pixels();
     images.pixels.resize(static_cast<size_t>(images.count() * bytes));
     std::mutex mutex;
-    int64_t first_bad = images.count();
-    std::exception_ptr error;
+    std::map<int64_t, std::string> why;
     const auto decode = [&](int64_t index) {
         const fs::path& file = listing.files[static_cast<size_t>(index)];
         const DecodedImage image = read_image(file, shape.channels);
@@ -101,18 +78,38 @@ Images decode_all(Listing listing, const ImageShape& shape, bool same_size) {
         for (int64_t index = begin; index < end; ++index) {
             try {
                 decode(index);
-            } catch (...) {
+            } catch (const Error& error) {
                 const std::lock_guard lock(mutex);
-                if (index < first_bad) {
-                    first_bad = index;
-                    error = std::current_exception();
-                }
-                return;
+                why.emplace(index, error.what());
             }
         }
     });
-    if (error) std::rethrow_exception(error);
+    for (auto& [index, text] : why) bad.push_back(std::move(text));
     return images;
+}
+
+/// The folder of the test images: "test", or "val" where test has none of the classes (TinyImageNet keeps images without labels there).
+fs::path test_folder(const fs::path& directory, const std::vector<std::string>& classes) {
+    const fs::path test = directory / "test", val = directory / "val";
+    if (!is_folder(val)) return test;
+    if (!is_folder(test)) return val;
+    for (const std::string& name : folders_in(test)) {
+        if (std::binary_search(classes.begin(), classes.end(), name)) return test;
+    }
+    return has_annotations(test) ? test : val;
+}
+
+/// Refuses a split whose class folders are not those of the training images.
+void check_classes(const fs::path& test, const fs::path& train, const std::vector<std::string>& classes) {
+    if (has_annotations(test)) return;
+    for (const std::string& name : class_folders(test)) {
+        if (!std::binary_search(classes.begin(), classes.end(), name))
+            refuse("{}: a class that {} does not have", (test / name).string(), train.string());
+    }
+    for (const std::string& name : classes) {
+        if (!is_folder(test / name))
+            refuse("{}: no such folder, though {} has this class", (test / name).string(), train.string());
+    }
 }
 
 }  // namespace
@@ -126,23 +123,20 @@ Dataset image_folder(const fs::path& directory, std::optional<ImageShape> image)
         refuse("imagefolder: impossible size {}", to_string(*image));
     const fs::path train = directory / "train";
     check_directory(train);
-    const fs::path test = is_folder(directory / "test") ? directory / "test" : directory / "val";
-    if (!is_folder(test)) refuse("{}: has neither a test nor a val folder", directory.string());
+    if (!is_folder(directory / "test") && !is_folder(directory / "val"))
+        refuse("{}: has neither a test nor a val folder", directory.string());
 
     Dataset dataset;
     dataset.name = "imagefolder";
     dataset.class_names = class_folders(train);
-    for (const std::string& name : class_folders(test)) {
-        if (!std::binary_search(dataset.class_names.begin(), dataset.class_names.end(), name)) {
-            refuse("{}: a class that {} does not have", (test / name).string(), train.string());
-        }
-    }
-    for (const std::string& name : dataset.class_names) {
-        if (!is_folder(test / name))
-            refuse("{}: no such folder, though {} has this class", (test / name).string(), train.string());
-    }
-    Listing train_files = list_images(train, dataset.class_names);
-    Listing test_files = list_images(test, dataset.class_names);
+    const fs::path test = test_folder(directory, dataset.class_names);
+    check_classes(test, train, dataset.class_names);
+    ImageListing train_files = list_images(train, dataset.class_names);
+    ImageListing test_files = list_images(test, dataset.class_names);
+    std::map<std::string, int64_t> left_out = train_files.left_out;
+    for (const auto& [kind, count] : test_files.left_out) left_out[kind] += count;
+    if (const std::string text = left_out_text(left_out); !text.empty())
+        dataset.notes.push_back(directory.string() + ": " + text);
     if (image) {
         dataset.image = *image;
     } else {
@@ -150,8 +144,10 @@ Dataset image_folder(const fs::path& directory, std::optional<ImageShape> image)
         dataset.image = {3, first.height, first.width};
     }
     check_memory(train_files.files.size() + test_files.files.size(), dataset.image, directory);
-    dataset.train = decode_all(std::move(train_files), dataset.image, !image);
-    dataset.test = decode_all(std::move(test_files), dataset.image, !image);
+    BadFiles bad;
+    dataset.train = decode_all(std::move(train_files), dataset.image, !image, bad);
+    dataset.test = decode_all(std::move(test_files), dataset.image, !image, bad);
+    refuse_bad(bad);
     return finished(std::move(dataset));
 }
 

@@ -45,6 +45,10 @@ fs::path data_folder(const fs::path& model, const fs::path& name) {
     return fs::exists(folder / name, ignored) ? folder : folder_of(behind_links(model));
 }
 
+bool is_below(const fs::path& file, const fs::path& folder) {
+    return std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first == folder.end();
+}
+
 /// Reads tensors' bytes from files beside the model. Each file is opened once; what tensors take together is
 /// bounded by what the files hold.
 class ExternalData {
@@ -107,10 +111,11 @@ class ExternalData {
         for (const fs::path& part : relative) escapes = escapes || part == "..";
         std::error_code error;
         const fs::path folder = data_folder(model_, relative);
-        const fs::path base = fs::weakly_canonical(folder, error);
         const fs::path target = fs::weakly_canonical(folder / relative, error);
-        const auto ends = std::mismatch(base.begin(), base.end(), target.begin(), target.end());
-        if (escapes || error || ends.first != base.end())
+        // A cache keeps the model and its data as links into one folder of blobs: what the model itself leads to counts too.
+        const bool near = is_below(target, fs::weakly_canonical(folder, error)) ||
+                          is_below(target, fs::weakly_canonical(model_, error).parent_path());
+        if (escapes || error || !near)
             refuse("tensor '{}': external data at '{}' lie outside the model's folder", tensor, location);
         File file;
         file.path = target;

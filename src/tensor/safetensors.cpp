@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -14,6 +15,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/half.hpp"
+#include "tensor/safetensors_source.hpp"
 
 namespace enmesh {
 namespace {
@@ -362,7 +364,7 @@ Tensor NamedTensor::tensor() const {
     return copy;
 }
 
-Tensor NamedTensor::widened() const {
+Tensor NamedTensor::as_float32() const {
     Tensor narrow = tensor();
     const auto values_of = [&](auto from) {
         Tensor wide(shape, DType::f32);
@@ -372,7 +374,15 @@ Tensor NamedTensor::widened() const {
     };
     if (narrow.dtype() == DType::f16) return values_of(narrow.as<Half>());
     if (narrow.dtype() == DType::bf16) return values_of(narrow.as<BFloat16>());
-    return narrow;
+    if (narrow.dtype() != DType::f64) return narrow;
+    Tensor single(shape, DType::f32);
+    const std::span<const double> from = narrow.as<double>();
+    for (size_t i = 0; i < from.size(); ++i) {
+        single.f32()[i] = static_cast<float>(from[i]);
+        if (std::isfinite(from[i]) && !std::isfinite(single.f32()[i]))
+            refuse("tensor {}: {} has no float32 beside it", shown(name), from[i]);
+    }
+    return single;
 }
 
 TensorView::TensorView(std::string tensor_name, const Tensor& tensor)
@@ -421,30 +431,57 @@ struct SafetensorsReader::File {
     }
 };
 
-SafetensorsReader::SafetensorsReader(const std::filesystem::path& path)
-    : file_(std::make_shared<File>(path)) {
-    const std::string& name = file_->path;
-    if (file_->bytes < length_bytes) refuse("{}: not a safetensors file ({} bytes)", name, file_->bytes);
+SafetensorsReader::SafetensorsReader(const std::filesystem::path& path) {
+    const SafetensorsSource source = safetensors_source(path);
+    for (const std::filesystem::path& file : source.files) add(file);
+    if (source.tensors.empty()) return;
+    std::map<std::string_view, size_t> found;
+    for (size_t i = 0; i < headers_.size(); ++i) {
+        if (!found.emplace(headers_[i].name, places_[i].file).second)
+            refuse("{}: tensor {} is in two of its parts", path.string(), shown(headers_[i].name));
+    }
+    for (const auto& [name, file] : source.tensors) {
+        const auto there = found.find(name);
+        if (there == found.end() || there->second != file)
+            refuse("{}: tensor {} is not in {}", path.string(), shown(name), source.files[file].string());
+    }
+}
+
+void SafetensorsReader::add(const std::filesystem::path& path) {
+    const auto& file = files_.emplace_back(std::make_shared<File>(path));
+    const std::string& name = file->path;
     std::array<uint8_t, length_bytes> prefix{};
-    file_->read(0, prefix.data(), prefix.size());
+    const size_t known = std::min<size_t>(file->bytes, prefix.size());
+    file->read(0, prefix.data(), known);
+    if (const std::string_view other = other_format({reinterpret_cast<const char*>(prefix.data()), known});
+        !other.empty()) {
+        const uint64_t length = little_endian(prefix);
+        // A header of 123 bytes begins with '{' too.
+        if (known < length_bytes || length > file->bytes - length_bytes)
+            refuse("{}: not a safetensors file but {}", name, other);
+    }
+    if (file->bytes < length_bytes) refuse("{}: not a safetensors file ({} bytes)", name, file->bytes);
     const uint64_t header_bytes = little_endian(prefix);
-    if (header_bytes > file_->bytes - length_bytes) {
+    if (header_bytes > file->bytes - length_bytes) {
         if (header_bytes > max_header_bytes && looks_like_onnx(prefix))
             refuse("{}: not a safetensors file: it looks like an ONNX file{}", name,
                    path.extension() == ".onnx" ? "" : ", whose name has to end in .onnx");
+        if (header_bytes > max_header_bytes) refuse("{}: not a safetensors file, or truncated", name);
         refuse("{}: not a safetensors file, or truncated (a header of {} bytes in a file of {})", name,
-               header_bytes, file_->bytes);
+               header_bytes, file->bytes);
     }
     if (header_bytes > max_header_bytes) {
         refuse("{}: a header of {} bytes, the format allows {}", name, header_bytes, max_header_bytes);
     }
     std::string text(header_bytes, '\0');
-    file_->read(length_bytes, text.data(), header_bytes);
+    file->read(length_bytes, text.data(), header_bytes);
     const uint64_t first = length_bytes + header_bytes;
-    for (Entry& entry : parse_header(name, text, file_->bytes - first, metadata_)) {
-        offsets_.push_back(first + entry.begin);
+    Metadata metadata;
+    for (Entry& entry : parse_header(name, text, file->bytes - first, metadata)) {
+        places_.push_back({files_.size() - 1, first + entry.begin});
         headers_.push_back(std::move(static_cast<TensorHeader&>(entry)));
     }
+    metadata_.merge(metadata);
 }
 
 std::optional<size_t> SafetensorsReader::find(std::string_view name) const {
@@ -456,7 +493,7 @@ std::optional<size_t> SafetensorsReader::find(std::string_view name) const {
 
 void SafetensorsReader::read(size_t index, std::span<std::byte> dst) const {
     ENMESH_ASSERT(index < headers_.size() && dst.size() == headers_[index].bytes());
-    file_->read(offsets_[index], dst.data(), dst.size());
+    files_[places_[index].file]->read(places_[index].offset, dst.data(), dst.size());
 }
 
 NamedTensor SafetensorsReader::read(size_t index) const {

@@ -9,6 +9,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/sparsity/codec.hpp"
 #include "enmesh/sparsity/held_masks.hpp"
+#include "enmesh/train/state_dict.hpp"
 #include "train/describe.hpp"
 
 namespace enmesh {
@@ -30,18 +31,17 @@ std::string describe(const TensorHeader& header) {
     return fmt::format("{} {}", header.dtype, to_string(header.shape));
 }
 
-/// Whether the file's values are taken as they are, or halves as float32 too.
-enum class Halves { refused, widened };
+/// Whether the file's values are taken as they are, or those of another floating type as float32 too.
+enum class OtherFloats { refused, converted };
 
 /// Why the file's tensor cannot be this value; nothing if it can.
-std::optional<std::string> mismatch(const SafetensorsReader& file, std::string_view name, const Value& value,
-                                    Halves halves) {
-    const auto index = file.find(name);
+std::optional<std::string> mismatch(const SafetensorsReader& file, std::optional<size_t> index,
+                                    std::string_view name, const Value& value, OtherFloats others) {
     if (!index.has_value()) return fmt::format("'{}' is not in it", name);
     const TensorHeader& header = file.tensors()[*index];
-    const bool widens = halves == Halves::widened && value.type.dtype == DType::f32 &&
-                        (header.dtype == "F16" || header.dtype == "BF16");
-    if (header.shape == value.type.shape && (widens || header.dtype == safetensors_dtype(value.type.dtype)))
+    const bool converts = others == OtherFloats::converted && value.type.dtype == DType::f32 &&
+                          (header.dtype == "F16" || header.dtype == "BF16" || header.dtype == "F64");
+    if (header.shape == value.type.shape && (converts || header.dtype == safetensors_dtype(value.type.dtype)))
         return std::nullopt;
     return fmt::format("'{}' is {} there and {} {} here", name, describe(header),
                        safetensors_dtype(value.type.dtype), to_string(value.type.shape));
@@ -53,6 +53,48 @@ bool belongs_to_training(std::string_view name) {
     return std::any_of(suffixes.begin(), suffixes.end(),
                        [&](std::string_view suffix) { return name.ends_with(suffix); });
 }
+
+/// The layers whose weights do not come from the file.
+class FreshLayers {
+  public:
+    FreshLayers(const std::vector<std::string>& patterns, const TrainingStep& step) : patterns_(patterns) {
+        std::set<std::string> known;
+        for (const StepParameter& parameter : step.parameters)
+            known.insert(layer_of(step.graph.value(parameter.weights).name));
+        for (const std::string& layer : known)
+            if (matches(layer)) layers_.push_back(layer);
+        for (const std::string& pattern : patterns) {
+            const auto of_it = [&](const std::string& layer) { return matches_name_pattern(pattern, layer); };
+            if (std::any_of(known.begin(), known.end(), of_it)) continue;
+            const std::vector<std::string> names(known.begin(), known.end());
+            refuse("no layer with weights is called '{}'{}", pattern, suggestion(pattern, names));
+        }
+    }
+    bool has(const std::string& name) const {
+        // States of a parameter lie below it: "fc.weight.velocity".
+        for (std::string layer = layer_of(name); !layer.empty(); layer = layer_of(layer))
+            if (matches(layer)) return true;
+        return false;
+    }
+    std::string text() const {
+        std::string list;
+        for (const std::string& layer : layers_) list += (list.empty() ? "" : ", ") + layer;
+        return list.empty() ? "" : "the weights of these layers are not taken, they start afresh: " + list;
+    }
+
+  private:
+    static std::string layer_of(const std::string& name) {
+        const size_t dot = name.rfind('.');
+        return dot == std::string::npos ? "" : name.substr(0, dot);
+    }
+    bool matches(const std::string& layer) const {
+        return std::any_of(patterns_.begin(), patterns_.end(),
+                           [&](const std::string& pattern) { return matches_name_pattern(pattern, layer); });
+    }
+
+    const std::vector<std::string>& patterns_;
+    std::vector<std::string> layers_;
+};
 
 /// A mask from a file counts if the pattern allows it; what it prunes is zeroed, as some methods keep it.
 bool keep_given_mask(Executor& executor, const FrozenMask& frozen) {
@@ -195,7 +237,8 @@ void load_checkpoint(const fs::path& path, Executor& executor) {
     for (const ValueId id : values) {
         const Value& value = step.graph.value(id);
         known.insert(value.name);
-        if (const auto why = mismatch(file, value.name, value, Halves::refused)) wrong.push_back(*why);
+        if (const auto why = mismatch(file, file.find(value.name), value.name, value, OtherFloats::refused))
+            wrong.push_back(*why);
     }
     for (const TensorHeader& header : file.tensors()) {
         if (!known.contains(header.name)) wrong.push_back(fmt::format("'{}' is unknown here", header.name));
@@ -207,38 +250,48 @@ void load_checkpoint(const fs::path& path, Executor& executor) {
     executor.refresh();
 }
 
-void load_weights(const fs::path& path, Executor& executor, bool averages) {
-    const SafetensorsReader file(path);
+std::vector<std::string> load_weights(const fs::path& path, Executor& executor, const LoadOptions& options) {
+    const StateDict dict(path);
+    const SafetensorsReader& file = dict.file();
     require_unpacked(file, path);
     const TrainingStep& step = executor.step();
+    FreshLayers fresh(options.fresh, step);
     std::vector<std::string> wrong;
     std::vector<std::pair<ValueId, size_t>> writes;
     std::set<std::string> given;
     for (const ValueId id : checkpoint_values(step)) {
         const Value& value = step.graph.value(id);
         std::string name = value.name;
-        if (averages && value.role == Role::parameter && file.find(name + ".average")) name += ".average";
+        if (fresh.has(name)) continue;
+        if (options.averages && value.role == Role::parameter && dict.find(name + ".average"))
+            name += ".average";
         if (value.role == Role::state && (belongs_to_training(name) && !name.ends_with(".mask"))) continue;
-        if (value.role == Role::state && !file.find(name)) continue;
-        if (const auto why = mismatch(file, name, value, Halves::widened)) {
+        const auto index = dict.find(name);
+        if (value.role == Role::state && !index) continue;
+        if (const auto why = mismatch(file, index, name, value, OtherFloats::converted)) {
             wrong.push_back(*why);
         } else {
-            writes.emplace_back(id, *file.find(name));
+            writes.emplace_back(id, *index);
             given.insert(value.name);
         }
     }
-    for (const TensorHeader& header : file.tensors()) {
-        if (!step.graph.find(header.name).valid() && !belongs_to_training(header.name)) {
-            wrong.push_back(fmt::format("'{}' is unknown here", header.name));
-        }
+    for (size_t i = 0; i < file.tensors().size(); ++i) {
+        const std::string name = dict.name_of(i);
+        const bool known = step.graph.find(name).valid() || step.graph.find(file.tensors()[i].name).valid();
+        if (!known && dict.needed(i) && !belongs_to_training(name) && !fresh.has(name))
+            wrong.push_back(fmt::format("'{}' is unknown here", file.tensors()[i].name));
     }
     if (!wrong.empty()) refuse("{}: weights of another model: {}", path.string(), listed(wrong));
-    for (const auto& [id, index] : writes) executor.write(id, file.read(index).widened());
+    for (const auto& [id, index] : writes) executor.write(id, file.read(index).as_float32());
     choose_missing_masks(executor, given);
     for (const StepParameter& parameter : step.parameters) {
         if (parameter.average.valid()) executor.write(parameter.average, executor.read(parameter.weights));
     }
     executor.refresh();
+    std::vector<std::string> notes = dict.notes();
+    if (const std::string text = fresh.text(); !text.empty()) notes.push_back(text);
+    for (std::string& note : notes) note = path.string() + ": " + note;
+    return notes;
 }
 
 void copy_weights(const Executor& from, Executor& to) {

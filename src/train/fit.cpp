@@ -122,6 +122,8 @@ class Fit {
             if (!lock_.has_value()) lock_.emplace(options_.out);
         }
         if (options_.on_start) options_.on_start(progress());
+        if (options_.on_note)
+            for (const std::string& note : state_.notes) options_.on_note(note);
         if (!files_.has_value()) return;
         const int64_t cut = files_->open(progress());
         if (cut > 0 && progress().update > 0 && options_.on_note) {

@@ -33,7 +33,7 @@ Executor& TrainerState::executor() {
     if (running != nullptr) return *running;
     running = options.backend.make(step, plan);
     initialize(*running, options.seed);
-    if (init_file.has_value()) load_weights(*init_file, *running, true);
+    if (init_file.has_value()) notes = load_weights(*init_file, *running, init_options);
     return *running;
 }
 
@@ -83,9 +83,10 @@ Trainer::~Trainer() = default;
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 
-void Trainer::init_from(const std::filesystem::path& file) {
+void Trainer::init_from(const std::filesystem::path& file, const LoadOptions& options) {
     state_->init_file = file;
-    if (state_->running != nullptr) load_weights(file, *state_->running, true);
+    state_->init_options = options;
+    if (state_->running != nullptr) state_->notes = load_weights(file, *state_->running, options);
 }
 
 FitReport Trainer::fit(const data::Dataset& dataset, const FitOptions& options) {

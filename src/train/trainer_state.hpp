@@ -20,6 +20,8 @@ struct TrainerState {
     std::unique_ptr<Executor> running{};
     std::unique_ptr<Executor> inference{};
     std::optional<std::filesystem::path> init_file{};
+    LoadOptions init_options{};
+    std::vector<std::string> notes{};  ///< of the file that the first weights came from
     Progress progress{};
     Json training = Json::object();  ///< what the last fit() was asked for
 

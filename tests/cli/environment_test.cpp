@@ -48,6 +48,19 @@ TEST(Environment, ATeamSmallerThanTheMachineTrains) {
     EXPECT_NE(run.err.find("1 of the 2 threads asked for"), std::string::npos) << run.err;
 }
 
+TEST(Environment, WaitingThreadsSleepSoonUnlessToldOtherwise) {
+    const TemporaryFolder folder;
+    const auto spins = [&](const std::string& environment) {
+        return shell("env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT " + environment +
+                         " OMP_DISPLAY_ENV=verbose $PROGRAM --version",
+                     folder)
+            .err;
+    };
+    EXPECT_NE(spins("").find("GOMP_SPINCOUNT = '20000'"), std::string::npos) << spins("");
+    EXPECT_EQ(spins("OMP_WAIT_POLICY=active").find("GOMP_SPINCOUNT = '20000'"), std::string::npos);
+    EXPECT_NE(spins("GOMP_SPINCOUNT=77").find("GOMP_SPINCOUNT = '77'"), std::string::npos);
+}
+
 TEST(Environment, AFolderTakesOneRunAtATime) {
     const TemporaryFolder folder;
     RunningProgram first(training(folder / "r", "100000"), folder / "errors");

@@ -1,6 +1,7 @@
 #include "enmesh/data/dataset.hpp"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <set>
 
@@ -112,6 +113,33 @@ TEST_F(Idx, ReadsWhatWasWritten) {
     const Dataset packed = idx(folder.path());
     EXPECT_EQ(packed.train.pixels, plain.train.pixels);
     EXPECT_EQ(packed.test.labels, plain.test.labels);
+}
+
+TEST_F(Idx, OtherNamesOfTheSameFilesAreFound) {
+    const Dataset expected = load("idx:" + folder.path().string());
+    const auto renamed = [&](const auto& rename) {
+        for (const std::string part :
+             {"train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"})
+            rename(part + "-ubyte", std::string(part).replace(part.rfind('-'), 1, ".") + "-ubyte");
+        EXPECT_EQ(load("idx:" + folder.path().string()).train.pixels, expected.train.pixels);
+    };
+    renamed([&](const std::string& name, const std::string& dotted) {
+        fs::rename(folder / name, folder / dotted);
+    });
+    renamed([&](const std::string& name, const std::string& dotted) {  // a folder named like the file
+        fs::create_directory(folder / name);
+        fs::rename(folder / dotted, folder / name / name);
+    });
+}
+
+TEST_F(Idx, ALeadingTildeIsTheHomeFolder) {
+    const char* const home = std::getenv("HOME");
+    const std::string before = home == nullptr ? "" : home;
+    ::setenv("HOME", folder.path().parent_path().c_str(), 1);
+    EXPECT_EQ(load("idx:~/" + folder.path().filename().string()).train.count(), 20);
+    EXPECT_EQ(parse_data_spec("idx:a/~/b").path, "a/~/b");
+    if (home == nullptr) ::unsetenv("HOME");
+    if (home != nullptr) ::setenv("HOME", before.c_str(), 1);
 }
 
 TEST_F(Idx, BadFilesAreRefused) {

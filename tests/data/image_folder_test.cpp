@@ -1,3 +1,4 @@
+#include <array>
 #include <cstdio>
 
 #include <gtest/gtest.h>
@@ -216,6 +217,21 @@ TEST_F(ImageFile, JpegIsClose) {
     EXPECT_EQ(read(as_jpeg(std::vector<uint8_t>(64, 90), 8, 8, 1, JCS_GRAYSCALE)).pixels.size(), 192U);
 }
 
+TEST_F(ImageFile, InkIsReadAsPillowReadsIt) {
+    // Stored values are 255 less the ink; red = K - round((255 - C) K / 255), computed by hand.
+    const std::vector<std::array<int, 4>> stored{
+        {90, 120, 255, 90}, {0, 255, 255, 255}, {200, 100, 50, 0}, {255, 255, 255, 255}};
+    const std::vector<std::array<int, 3>> expected{{32, 42, 90}, {0, 255, 255}, {0, 0, 0}, {255, 255, 255}};
+    for (size_t i = 0; i < stored.size(); ++i) {
+        std::vector<uint8_t> pixels;
+        for (int pixel = 0; pixel < 64; ++pixel)
+            for (const int sample : stored[i]) pixels.push_back(static_cast<uint8_t>(sample));
+        const DecodedImage image = read(as_jpeg(pixels, 8, 8, 4, JCS_CMYK));
+        ASSERT_EQ(image.pixels.size(), 192U);
+        for (size_t c = 0; c < 3; ++c) EXPECT_NEAR(image.pixels[c], expected[i][c], 1) << i << " " << c;
+    }
+}
+
 TEST_F(ImageFile, DamagedJpegIsRefused) {
     const std::string good = as_jpeg(picture(64, 64), 64, 64);
     for (size_t keep = 4; keep < good.size() - 2; keep += 7) {
@@ -226,7 +242,6 @@ TEST_F(ImageFile, DamagedJpegIsRefused) {
     for (size_t i = damaged.size() / 2; i < damaged.size() / 2 + 40; ++i)
         damaged[i] = static_cast<char>(0xff);
     EXPECT_CONTAINS(refusal(damaged), "truncated or damaged");
-    EXPECT_CONTAINS(refusal(as_jpeg(std::vector<uint8_t>(256, 90), 8, 8, 4, JCS_CMYK)), "CMYK");
 
     // A header that promises 65,000 x 65,000 pixels: SOF0 is ff c0, its length, the precision, height and
     // width.
@@ -329,6 +344,63 @@ TEST_F(ImageFolder, ResizesWhenAsked) {
     EXPECT_CONTAINS(refusal(), "z.png: 20x50 pixels, but the first image has 16x16");
 }
 
+TEST_F(ImageFolder, TheBytesDecideAndFoldersAreWalked) {
+    save(folder / "train/cat/photo.jfif", as_jpeg(picture(16, 16), 16, 16));
+    save(folder / "train/cat/deep/er/noname", as_png(picture(16, 16), 16, 16));
+    save(folder / "train/cat/deep/.hidden.png", "not looked at");
+    fs::create_directory_symlink("..", folder / "train/cat/deep/up");
+    save(folder / "elsewhere/e.png", as_png(picture(16, 16), 16, 16));
+    fs::create_directory_symlink(folder / "elsewhere", folder / "train/ant/linked");
+    save(folder / "train/ant/a.webp", std::string("RIFF\x10\0\0\0WEBPVP8 ", 16));
+    save(folder / "val/ant/b.bmp", "BM....");
+    save(folder / "val/ant/c.gif", "GIF89a");
+    save(folder / "val/ant/e.tiff", std::string("II*\0....", 8));
+    const Dataset dataset = image_folder(folder.path());
+    EXPECT_EQ(dataset.train.labels, (std::vector<int32_t>{0, 0, 1, 1, 1, 1}));
+    EXPECT_EQ(dataset.test.count(), 2);
+    ASSERT_EQ(dataset.notes.size(), 1U);
+    EXPECT_CONTAINS(dataset.notes[0],
+                    "5 files are left out: 1 BMP, 1 GIF, 1 TIFF, 1 WebP, 1 no image; JPEG and PNG are read");
+}
+
+TEST_F(ImageFolder, WhatIsNoImageIsCounted) {
+    const Dataset dataset = image_folder(folder.path());
+    ASSERT_EQ(dataset.notes.size(), 1U);
+    EXPECT_CONTAINS(dataset.notes[0], "1 file is left out: 1 no image");
+}
+
+TEST_F(ImageFolder, AllBadFilesAreNamedAtOnce) {
+    save(folder / "train/cat/broken.jpg", as_jpeg(picture(16, 16), 16, 16).substr(0, 300));
+    save(folder / "val/ant/empty.png", "");
+    save(folder / "val/cat/large.png", as_png(picture(18, 18), 18, 18));
+    const std::string text = refusal();
+    EXPECT_CONTAINS(text, "3 files cannot be read: ");
+    for (const char* const name : {"train/cat/broken.jpg", "val/ant/empty.png", "val/cat/large.png"})
+        EXPECT_CONTAINS(text, name);
+    for (int i = 0; i < 30; ++i) save(folder / fmt::format("val/ant/bad{}.jpg", i), "x");
+    EXPECT_CONTAINS(refusal(), "33 files cannot be read: ");
+    EXPECT_CONTAINS(refusal(), "; and 13 more");
+}
+
+TEST_F(ImageFolder, TinyImageNetIsReadAsItIsShipped) {
+    fs::remove_all(folder / "val");
+    save(folder / "train/ant/images/ant_0.JPEG", as_jpeg(picture(16, 16), 16, 16));
+    save(folder / "train/ant/ant_boxes.txt", "ant_0.JPEG\t0\t0\t9\t9\n");
+    save(folder / "test/images/test_0.JPEG", as_jpeg(picture(16, 16), 16, 16));  // no labels
+    save(folder / "val/images/val_0.JPEG", as_jpeg(picture(16, 16), 16, 16));
+    save(folder / "val/images/val_1.JPEG", as_jpeg(picture(16, 16), 16, 16));
+    save(folder / "val/val_annotations.txt",
+         "val_0.JPEG\tcat\t0\t32\t44\t62\r\nval_1.JPEG\tant\t52\t55\t57\t59\n");
+    const Dataset dataset = image_folder(folder.path());
+    EXPECT_EQ(dataset.train.count(), 4);
+    EXPECT_EQ(dataset.test.labels, (std::vector<int32_t>{1, 0}));
+    save(folder / "val/val_annotations.txt", "val_0.JPEG\tdog\n");
+    EXPECT_CONTAINS(refusal(),
+                    "val_annotations.txt:1: 'dog' is a class that the training images do not have");
+    save(folder / "val/val_annotations.txt", "val_7.JPEG\tcat\n");
+    EXPECT_CONTAINS(refusal(), "val_7.JPEG");
+}
+
 TEST_F(ImageFolder, Refusals) {
     save(folder / "train/cat/broken.jpg", as_jpeg(picture(16, 16), 16, 16).substr(0, 300));
     EXPECT_CONTAINS(refusal(), "train/cat/broken.jpg: ");
@@ -344,7 +416,7 @@ TEST_F(ImageFolder, Refusals) {
     fs::remove_all(folder / "val/ant");
     EXPECT_CONTAINS(refusal(), "val/ant: no such folder");
     fs::create_directory(folder / "val/ant");
-    EXPECT_CONTAINS(refusal(), "val/ant: has no .jpg");
+    EXPECT_CONTAINS(refusal(), "val/ant: has no JPEG or PNG file");
     fs::remove_all(folder / "val");
     EXPECT_CONTAINS(refusal(), "neither a test nor a val folder");
     fs::create_directory(folder / "val");

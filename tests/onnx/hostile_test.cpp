@@ -341,6 +341,19 @@ TEST(hostile, external_data) {
         EXPECT_NE(said(external(path, "", "")).find("outside the model's folder"), std::string::npos) << path;
     std::filesystem::create_symlink("/etc/hostname", folder / "link.bin");
     EXPECT_NE(said(external("link.bin", "", "")).find("outside the model's folder"), std::string::npos);
+
+    // A cache: the model and its data are links into a folder of blobs. Only where the model leads there too.
+    namespace fs = std::filesystem;
+    fs::create_directories(folder / "cache/blobs");
+    fs::create_directories(folder / "cache/snapshot");
+    folder.put("cache/blobs/a", external("m.data", "", ""));
+    folder.put("cache/blobs/b", std::string(432, '\0'));
+    fs::create_symlink("../blobs/a", folder / "cache/snapshot/m.onnx");
+    fs::create_symlink("../blobs/b", folder / "cache/snapshot/m.data");
+    EXPECT_NO_THROW((void)onnx::import(folder / "cache/snapshot/m.onnx"));
+    fs::remove(folder / "cache/snapshot/m.onnx");
+    fs::copy_file(folder / "cache/blobs/a", folder / "cache/snapshot/m.onnx");
+    EXPECT_THROW((void)onnx::import(folder / "cache/snapshot/m.onnx"), Error);
 }
 
 }  // namespace

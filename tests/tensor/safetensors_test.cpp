@@ -285,12 +285,12 @@ TEST_F(Safetensors, HalvesAreWidened) {
     const auto widened = [](const char* dtype, std::vector<uint16_t> bits) {
         NamedTensor tensor{{"half", dtype, {static_cast<int64_t>(bits.size())}}, Buffer(2 * bits.size())};
         std::ranges::copy(bits, tensor.data.as<uint16_t>().begin());
-        const Tensor wide = tensor.widened();
+        const Tensor wide = tensor.as_float32();
         return std::vector<float>(wide.f32().begin(), wide.f32().end());
     };
     EXPECT_EQ(widened("F16", {0x3c00, 0xc000, 0x0001, 0x7bff}), (std::vector<float>{1, -2, 0x1p-24F, 65504}));
     EXPECT_EQ(widened("BF16", {0x3f80, 0xc000, 0x0001}), (std::vector<float>{1, -2, 0x1p-133F}));
-    EXPECT_EQ(sample().find("ids")->widened().dtype(), DType::i64);
+    EXPECT_EQ(sample().find("ids")->as_float32().dtype(), DType::i64);
 }
 
 TEST_F(Safetensors, ReaderAndWriterStream) {

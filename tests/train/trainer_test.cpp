@@ -119,7 +119,7 @@ TEST_P(EveryCase, LearnsAndEvaluatesAsItsCheckpointDoes) {
     EXPECT_EQ(info.model.at("model"), "digits_cnn");
     const auto inference = cpu_backend().make(build_inference_step(small_graph(), info.recipe), "");
     initialize(*inference, 99);
-    load_weights(file, *inference, true);
+    load_weights(file, *inference);
     const Evaluation again = evaluate(*inference, few_digits(), few_digits().test);
     EXPECT_EQ(again.accuracy, test.accuracy);
     EXPECT_EQ(again.loss, test.loss);

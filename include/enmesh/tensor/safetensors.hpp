@@ -39,8 +39,8 @@ struct NamedTensor : TensorHeader {
 
     /// A copy as a Tensor. Refuses a dtype that Tensor has no name for (say "F8_E4M3").
     Tensor tensor() const;
-    /// Likewise, F16 and BF16 as float32, which has all of their values.
-    Tensor widened() const;
+    /// Likewise, F16, BF16 and F64 as float32, to the nearest. Refuses an F64 that float32 has no number near.
+    Tensor as_float32() const;
 };
 
 /// A tensor to be written; the memory stays the caller's.
@@ -70,7 +70,8 @@ void save_safetensors(const std::filesystem::path& path, std::span<const TensorV
                       const Metadata& metadata = {});
 void save_safetensors(const std::filesystem::path& path, const SafetensorsFile& file);
 
-/// Reads the header at once and each tensor when asked, so that a file need not fit in memory.
+/// Reads the header at once and each tensor when asked, so that a file need not fit in memory. The path may also be an index of parts
+/// (`*.safetensors.index.json`, as Hugging Face writes it) or a folder with one model: the parts then read as one file.
 class SafetensorsReader {
   public:
     explicit SafetensorsReader(const std::filesystem::path& path);
@@ -87,10 +88,16 @@ class SafetensorsReader {
 
   private:
     struct File;
-    std::shared_ptr<const File> file_;
+    struct Place {
+        size_t file = 0;
+        uint64_t offset = 0;  ///< of the tensor's first byte in that file
+    };
+    void add(const std::filesystem::path& path);
+
+    std::vector<std::shared_ptr<const File>> files_;
     Metadata metadata_;
     std::vector<TensorHeader> headers_;
-    std::vector<uint64_t> offsets_;  ///< of each tensor's first byte in the file
+    std::vector<Place> places_;
 };
 
 /// Writes the header at once and the tensors one after the other, so that they need not be in memory

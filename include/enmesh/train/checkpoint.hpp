@@ -77,11 +77,17 @@ void save_weights(const std::filesystem::path& path, const Graph& graph,
 /// another shape or has others, in one line.
 void load_checkpoint(const std::filesystem::path& path, Executor& executor);
 
-/// Weights to start from or to evaluate: parameters (the averages instead, where the file has them and
-/// `averages` asks for them) and whatever states of the executor the file holds too; masks that it does not
-/// hold are chosen anew. F16 and BF16 are widened to float32. Refuses a file of another model, saying what
-/// differs, and a packed one.
-void load_weights(const std::filesystem::path& path, Executor& executor, bool averages);
+struct LoadOptions {
+    bool averages = true;  ///< the averages of parameters instead, where the file has them
+    /// Layers (with * and ?) whose weights stay as they are, whatever the file has: a classifier for other classes.
+    std::vector<std::string> fresh{};
+};
+
+/// Weights to start from or to evaluate, of whatever StateDict reads: parameters, and those states of the executor that the file holds too;
+/// masks that it does not hold are chosen anew. F16, BF16 and F64 become float32. Refuses a file of another
+/// model, saying what differs, and a packed one. Returns what a user should know, a line each.
+std::vector<std::string> load_weights(const std::filesystem::path& path, Executor& executor,
+                                      const LoadOptions& options = {});
 
 /// Parameters, running statistics and masks from one executor to another, by name, then packing. Averages
 /// take the place of the parameters where `from` keeps them.

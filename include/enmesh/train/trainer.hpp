@@ -111,7 +111,7 @@ class Trainer {
     Trainer& operator=(Trainer&&) noexcept;
 
     /// The first weights from a file instead of from the seed: see load_weights.
-    void init_from(const std::filesystem::path& file);
+    void init_from(const std::filesystem::path& file, const LoadOptions& options = {});
 
     /// Trains to the end of epoch `epochs`; a second call goes on from the first. Refuses what cannot work
     /// (images of another size, a batch larger than the set, a folder that cannot be written, a checkpoint of

@@ -44,7 +44,7 @@ class Contestant {
         const Backend backend = cpu_backend(cpu::parse_kernel_choice(request.plan));
         const auto loaded = backend.make(build_inference_step(graph, recipe), "");
         initialize(*loaded, 1);
-        if (!request.init.empty()) load_weights(request.init, *loaded, true);
+        if (!request.init.empty()) load_weights(request.init, *loaded);
         executor_ = folded_inference(backend, graph, recipe, *loaded);
         Tensor images(executor_->step().graph.type(executor_->step().images).shape);
         Random random(3);

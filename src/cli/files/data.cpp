@@ -110,6 +110,7 @@ nlohmann::ordered_json describe(const data::DataSpec& spec, const data::Dataset&
             {"class_names", dataset.class_names},
             {"train", split(dataset.train)},
             {"test", split(dataset.test)},
+            {"notes", dataset.notes},
             {"mean", dataset.normalization.mean},
             {"std", dataset.normalization.deviation}};
 }
@@ -143,6 +144,7 @@ void run_info(const InfoArguments& arguments) {
     data::LoadOptions options;
     if (!arguments.image.empty()) options.image = parse_image(arguments.image);
     const data::Dataset dataset = data::load(spec, options);
+    for (const std::string& note : dataset.notes) fmt::print(stderr, "enmesh: note: {}\n", note);
     if (arguments.json != "-") print_info(spec, dataset);
     write_result(arguments.json, json_document(describe(spec, dataset), 2));
 }

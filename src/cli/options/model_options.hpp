@@ -40,6 +40,9 @@ void add_model_options(CLI::App& command, ModelRequest& request);
 class Notes {
   public:
     void add(const std::string& file, const onnx::Model& model);
+    void add(const std::vector<std::string>& lines) {
+        lines_.insert(lines_.end(), lines.begin(), lines.end());
+    }
     /// To standard error, each once.
     void print();
 

@@ -147,7 +147,9 @@ data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& m
                                              static_cast<int>(image[2])};
         }
     }
-    return data::load(spec, options);
+    data::Dataset dataset = data::load(spec, options);
+    for (const std::string& note : dataset.notes) fmt::print(stderr, "enmesh: note: {}\n", note);
+    return dataset;
 }
 
 ModelOptions model_options_for(const ModelRequest& request, const data::Dataset& dataset) {

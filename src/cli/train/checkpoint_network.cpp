@@ -49,7 +49,7 @@ CheckpointNetwork load_network(const std::filesystem::path& checkpoint, const st
     recipe.pre_generate = true;  // so that packed weights are states, which can be read
     network.executor = make_reference_executor(build_inference_step(network.model.graph, recipe));
     initialize(*network.executor, 0);
-    load_weights(checkpoint, *network.executor, averages);
+    notes.add(load_weights(checkpoint, *network.executor, {.averages = averages}));
     return network;
 }
 

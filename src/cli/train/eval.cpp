@@ -127,7 +127,9 @@ void run_eval(const EvalArguments& arguments, const Given& given) {
     const auto [recipe, note] = fit_to_weights(wanted, model.graph, arguments, from, given);
     auto executor = backend.make(build_inference_step(model.graph, recipe), "");
     initialize(*executor, 0);
-    if (!arguments.init.empty()) load_weights(arguments.init, *executor, !arguments.raw);
+    if (!arguments.init.empty()) {
+        notes.add(load_weights(arguments.init, *executor, {.averages = !arguments.raw}));
+    }
     if (!arguments.keep_norms) executor = folded_inference(backend, model.graph, recipe, *executor);
     notes.print();
     const Evaluation result = evaluate(*executor, dataset, dataset.test);

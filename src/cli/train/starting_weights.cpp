@@ -4,19 +4,20 @@
 #include <limits>
 
 #include "enmesh/base/error.hpp"
-#include "enmesh/tensor/safetensors.hpp"
+#include "enmesh/train/state_dict.hpp"
 
 namespace enmesh::cli {
 namespace {
 
 /// The tensor of that name if it can be a value of that type; loading the weights says what is wrong with
 /// others.
-std::optional<Tensor> read_as(const SafetensorsReader& file, const std::string& name, const Shape& shape,
+std::optional<Tensor> read_as(const StateDict& dict, const std::string& name, const Shape& shape,
                               DType dtype) {
-    const auto index = file.find(name);
+    const SafetensorsReader& file = dict.file();
+    const auto index = dict.find(name);
     if (!index.has_value()) return std::nullopt;
     if (file.tensors()[*index].shape != shape) return std::nullopt;
-    Tensor tensor = file.read(*index).widened();
+    Tensor tensor = file.read(*index).as_float32();
     if (tensor.dtype() != dtype) return std::nullopt;
     return tensor;
 }
@@ -56,7 +57,7 @@ std::string counts_text(const HeldMasks& held) {
 
 WeightSource starting_weights(const std::filesystem::path& file, bool averages) {
     if (file.empty()) return [](const Value& value) { return initial_value(value, 0); };
-    return [reader = SafetensorsReader(file), averages](const Value& value) {
+    return [reader = StateDict(file), averages](const Value& value) {
         const Shape& shape = value.type.shape;
         std::optional<Tensor> weights;
         if (averages) weights = read_as(reader, value.name + ".average", shape, DType::f32);

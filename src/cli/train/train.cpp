@@ -39,6 +39,7 @@ struct TrainArguments {
     uint64_t seed = 0;
     std::filesystem::path out = "runs/train";
     std::filesystem::path init, config;
+    std::vector<std::string> fresh;
     bool resume = false, overwrite = false;
     int64_t checkpoint_every = 0;
     std::string json, plan_out;
@@ -139,8 +140,32 @@ void check_files(const TrainArguments& arguments) {
 }
 
 void check_init(const TrainArguments& arguments, const ModelDescription& here) {
-    const CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
+    CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
+    // What differs is then a layer that starts afresh, or is found where its weights are read.
+    if (!arguments.fresh.empty()) info.model.erase("classes"), info.model.erase("structure");
     check_description(info.model, here, arguments.init);
+}
+
+/// Weights that do not fit are often those of a classifier for other classes.
+FitReport fit(Trainer& trainer, const TrainArguments& arguments, const data::Dataset& dataset,
+              const FitOptions& options) {
+    try {
+        return trainer.fit(dataset, options);
+    } catch (const Error& error) {
+        const std::string_view text = error.what();
+        if (arguments.init.empty() || !text.starts_with(arguments.init.string()) ||
+            text.find(" there and ") == std::string_view::npos)
+            throw;
+        throw Error(error.kind(), fmt::format("{}; --fresh LAYERS starts these layers afresh", text));
+    }
+}
+
+void init_from(Trainer& trainer, const TrainArguments& arguments) {
+    if (arguments.init.empty()) {
+        if (!arguments.fresh.empty()) refuse("--fresh goes with --init: without it all layers start afresh");
+        return;
+    }
+    trainer.init_from(arguments.init, {.fresh = arguments.fresh});
 }
 
 /// "SAT 12.3 s 45.6 J": of the run so far.
@@ -286,7 +311,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     const StepOptions step_options = step_options_for(arguments, requested.graph);
     Trainer trainer(requested.graph, held.recipe, step_options,
                     {.seed = arguments.seed, .backend = backend, .model = description});
-    if (!arguments.init.empty()) trainer.init_from(arguments.init);
+    init_from(trainer, arguments);
 
     std::FILE* const stream = arguments.json == "-" ? stderr : stdout;
     Display display(stream);
@@ -322,7 +347,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         display.start(arguments.epochs, batches / arguments.accumulate, images_per_step, progress.update);
     };
     const InterruptGuard guard;
-    const FitReport report = trainer.fit(dataset, options);
+    const FitReport report = fit(trainer, arguments, dataset, options);
     display.finish();
     if (report.interrupted && report.progress.epoch < arguments.epochs) {
         std::fprintf(
@@ -377,7 +402,19 @@ void add_train(CLI::App& app) {
     command->add_flag("--resume", arguments->resume, "Go on from DIR/last.safetensors");
     command->add_flag("--overwrite", arguments->overwrite,
                       "Start anew in a folder that holds a run; not with --resume");
-    command->add_option("--init", arguments->init, "Weights to start from")->type_name("FILE");
+    command
+        ->add_option("--init", arguments->init,
+                     "Weights to start from: a checkpoint, a safetensors file of PyTorch's names, an index "
+                     "of parts, or a folder")
+        ->type_name("FILE");
+    command
+        ->add_option("--fresh", arguments->fresh,
+                     "Layers (with * and ?) that do not take their weights from --init, say a classifier for "
+                     "other classes; may be "
+                     "repeated")
+        ->type_name("LAYERS")
+        ->allow_extra_args(false)
+        ->take_all();
     command
         ->add_option("--checkpoint-every", arguments->checkpoint_every,
                      "Updates between checkpoints within an epoch; 0 is none")

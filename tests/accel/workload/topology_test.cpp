@@ -71,6 +71,16 @@ TEST(Topology, ImagesMultiplyTheRowsOfEitherForm) {
               "net.csv:2: the layer is too large to be counted");
 }
 
+TEST(Topology, TwoStridesMayBeShort) {
+    const Workload workload = parse_topology(
+        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Stride H, "
+        "Stride W,\n"
+        "A, 9, 9, 3, 3, 4, 8, 2, 3,\n",
+        "net.csv");
+    ASSERT_EQ(workload.products.size(), 1U);
+    EXPECT_EQ(workload.products[0].m, 4 * 3);  // (9 - 3) / 2 + 1 rows of (9 - 3) / 3 + 1
+}
+
 TEST(Topology, RefusesFieldsThatAnotherCharacterSeparates) {
     const std::string header = "Layer, M, N, K,\nA, 4, 4, 4,\n";
     EXPECT_EQ(refusal(header + "a; 4; 4; 4\n"),
