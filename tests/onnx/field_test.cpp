@@ -151,7 +151,8 @@ TEST(onnx_field, halves_behind_a_cast_are_read_wide_and_written_back_narrow) {
     const Tensor weights = initial_value(model.graph.value(model.graph.find("w")), 0);
     EXPECT_EQ(weights.f32()[2], to_float(to_half(0.3F)));
     EXPECT_EQ(exported(maker, 1).SerializeAsString(), maker.text());
-    const ::onnx::TensorProto& written = exported(maker, 3).graph().initializer(0);
+    const ::onnx::ModelProto tripled = exported(maker, 3);
+    const ::onnx::TensorProto& written = tripled.graph().initializer(0);
     EXPECT_EQ(written.data_type(), ::onnx::TensorProto_DataType_FLOAT16);
     Half half;
     std::memcpy(&half.bits, written.raw_data().data() + 2 * sizeof half.bits, sizeof half.bits);
