@@ -57,6 +57,9 @@ TEST(onnx_field, an_attribute_that_is_not_read_is_refused) {
     ModelMaker training = small_network();
     ModelMaker::set(node_of(training, "BatchNormalization"), "training_mode", int64_t{1});
     EXPECT_REFUSED(training, "training_mode = 1");
+    ModelMaker older = small_network(9);
+    node_of(older, "BatchNormalization").add_output("mean");
+    EXPECT_REFUSED(older, "with more than one result it normalises with the statistics of each batch");
     ModelMaker evaluating = small_network();
     ModelMaker::set(node_of(evaluating, "BatchNormalization"), "training_mode", int64_t{0});
     EXPECT_NO_THROW((void)import(evaluating));

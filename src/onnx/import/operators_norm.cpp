@@ -52,13 +52,19 @@ Shape along_channels(int64_t extent, int rank) {
 }
 
 void batch_norm(Converter& c, const NodeView& node) {
+    constexpr int64_t training_mode_since = 14;  // before, further results said it
     BatchNorm norm;
     norm.epsilon = node.real("epsilon", 1e-5);
-    if (node.integer("training_mode", 0) != 0) {
+    const auto& outputs = node.proto().output();
+    const bool more_outputs = std::any_of(outputs.begin(), outputs.end(), [&](const std::string& output) {
+        return &output != &outputs[0] && !output.empty();
+    });
+    const bool training = node.integer("training_mode", 0) != 0;
+    if (training || (more_outputs && node.opset() < training_mode_since)) {
         refuse(
-            "training_mode = 1 normalises with the statistics of each batch; export the model in eval() "
-            "mode, so that "
-            "it uses its running statistics");
+            "{} normalises with the statistics of each batch; export the model in eval() mode, so that it "
+            "uses its running statistics",
+            training ? "training_mode = 1" : "with more than one result it");
     }
     if (node.integer("spatial", 1) != 1)
         refuse("spatial = 0 is not supported: one scale for each channel is");
