@@ -28,7 +28,7 @@ void write_model(const std::filesystem::path& path, proto::ModelProto model, boo
 void require_apart(const std::filesystem::path& path, const ModelFile& from);
 
 /// Operator sets of the standard domain whose operators mean here what they mean there.
-constexpr int64_t oldest_opset = 13, newest_opset = 28;
+constexpr int64_t oldest_opset = 8, newest_opset = 28;
 int64_t opset_of(const proto::ModelProto& model);
 
 }  // namespace enmesh::onnx

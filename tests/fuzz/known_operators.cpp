@@ -17,7 +17,7 @@ std::map<std::string, AttributeTypes, std::less<>>& learnt() {
 
 std::vector<std::string> operators_on_maps() {
     std::vector<std::string> names;
-    for (const onnx::OperatorTable* const table : {&onnx::layer_operators(), &onnx::shape_operators()}) {
+    for (const onnx::OperatorTable* const table : onnx::operator_tables()) {
         for (const auto& [name, convert] : *table) names.emplace_back(name);
     }
     return names;

@@ -25,6 +25,7 @@ struct Operand {
 const Operand maps{{}, {}, {}, "pixels"};  // 2 x 2 x 4 x 4
 const Operand rows{{}, {}, {}, "rows"};    // 2 x 32
 const Operand absent{{}, {}, {}, ""};
+const Operand scales{{4}, {}, {1, 1, 2, 1.5F}, ""};
 
 Operand list(std::vector<int64_t> values) {
     return {{static_cast<int64_t>(values.size())}, std::move(values), {}, {}};
@@ -58,6 +59,34 @@ const std::vector<Row>& rows_on_maps() {
           {"pads", List{1, 1, 1, 1}},
           {"strides", List{2, 1}}}},
         {"Conv", {maps, reals({2, 2, 2, 2})}, {{"auto_pad", "SAME_LOWER"}, {"dilations", List{2, 2}}}},
+        {"Conv", {{{}, {}, {}, "rows_as_lines"}, reals({4, 2, 3})}, {{"pads", List{1, 0}}}},
+        {"ConvTranspose",
+         {maps, reals({2, 2, 3, 3}), reals({4})},
+         {{"group", int64_t{2}},
+          {"strides", List{2, 1}},
+          {"pads", List{1, 0, 1, 1}},
+          {"output_padding", List{1, 0}}}},
+        {"ConvTranspose",
+         {maps, reals({2, 1, 2, 3})},
+         {{"output_shape", List{7, 6}}, {"auto_pad", "SAME_UPPER"}, {"strides", List{2, 2}}}},
+        {"InstanceNormalization", {maps, reals({2}), reals({2})}, {{"epsilon", 1e-3}}},
+        {"GroupNormalization", {maps, reals({2}), reals({2})}, {{"num_groups", int64_t{2}}}},
+        {"LRN", {maps}, {{"size", int64_t{3}}, {"alpha", 0.1}, {"beta", 0.5}, {"bias", 2.0}}},
+        {"Resize", {maps, absent, scales}, {{"mode", "linear"}}},
+        {"Resize",
+         {maps, absent, absent, list({3, 7})},
+         {{"axes", List{2, 3}},
+          {"nearest_mode", "ceil"},
+          {"coordinate_transformation_mode", "align_corners"},
+          {"antialias", int64_t{0}}}},
+        {"Upsample", {maps, scales}, {{"mode", "nearest"}}},
+        {"LogSoftmax", {maps}, {{"axis", int64_t{1}}}},
+        {"PRelu", {maps, reals({2, 1, 1})}},
+        {"Elu", {maps}, {{"alpha", 0.5}}},
+        {"Softplus", {maps}},
+        {"Mish", {maps}},
+        {"Sum", {maps, maps, reals({2, 1, 1})}},
+        {"ReduceMax", {maps, list({1, 3})}, {{"keepdims", int64_t{0}}}},
         {"Gemm", {rows, reals({3, 32}), reals({3})}, {{"transB", int64_t{1}}, {"alpha", 0.5}, {"beta", 2.0}}},
         {"Gemm", {rows, rows}, {{"transA", int64_t{1}}}},
         {"MatMul", {rows, reals({32, 3})}},
@@ -211,6 +240,10 @@ void fill(::onnx::TensorProto& tensor, const Operand& operand) {
 std::string add_operand(ModelMaker& maker, const Operand& operand, size_t i, bool known) {
     if (operand.integers.empty() && operand.reals.empty()) {
         if (operand.name == "rows") maker.node("Flatten", {"pixels"}, {"rows"});
+        if (operand.name == "rows_as_lines") {
+            maker.integers("lines", {2, 2, 16});
+            maker.node("Reshape", {"pixels", "lines"}, {"rows_as_lines"});
+        }
         if (operand.name == "parts") {
             maker.integers("sizes", {1, 3});
             set(maker.node("SplitToSequence", {"pixels", "sizes"}, {"parts"}), "axis", int64_t{3});

@@ -10,7 +10,7 @@
 
 #include "enmesh/graph/graph.hpp"
 
-/// ONNX files in and out. What is read: one float32 image input (N × C × H × W), one output, operator sets 13
+/// ONNX files in and out. What is read: one float32 image input (N × C × H × W), one output, operator sets 8
 /// and newer of the standard domain; docs/onnx.md lists the operators.
 namespace enmesh::onnx {
 
@@ -20,15 +20,16 @@ struct ModelFile;
 /// One step from an initialiser's elements to a value of the graph; export undoes it.
 struct TensorStep {
     std::vector<int64_t>
-        order;    ///< a transposition: axis i of the value is axis order[i] of what it came from
-    Shape shape;  ///< a new shape, where `order` is empty
+        order;              ///< a transposition: axis i of the value is axis order[i] of what it came from
+    Shape shape;            ///< a new shape, where `order` is empty
+    bool mirrored = false;  ///< the last two axes back to front; nothing else then
     friend bool operator==(const TensorStep&, const TensorStep&) = default;
 };
 
 /// Which initialiser of the file a parameter or state of the graph is.
 struct WeightLink {
     std::string value;        ///< name in the graph
-    std::string initializer;  ///< name in the file
+    std::string initializer;  ///< name in the file, of an initialiser or a Constant node's result
     std::vector<TensorStep> steps;
     /// Where the initialiser serves another value too, which would change it differently: the node and input
     /// that read this one. -1 where it is the only one.
@@ -45,6 +46,8 @@ struct Model {
     std::string producer;
     std::vector<std::string> notes;  ///< what a user should know, one line each
     std::vector<WeightLink> weights;
+    /// Why it cannot be trained, one line each. It runs all the same.
+    std::vector<std::string> not_trainable;
     uint64_t structure = 0;  ///< hash of nodes, names and shapes, weights' values left out
     std::shared_ptr<const ModelFile> file;
 };

@@ -303,6 +303,9 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     FitOptions options = fit_options(arguments, dataset);
     Notes notes;
     const RequestedModel requested = requested_model(arguments.model, model, notes);
+    if (requested.onnx.has_value() && !requested.onnx->not_trainable.empty())
+        refuse("--model {}: it runs but cannot be trained: {}", arguments.model.model,
+               requested.onnx->not_trainable.front());
     const ModelDescription& description = requested.description;
     if (!arguments.init.empty()) check_init(arguments, description);
     const HeldMasks held = with_held_masks(requested.graph, recipe, first_weights(arguments));

@@ -179,6 +179,17 @@ Tensor transposed(const Tensor& tensor, const Shape& shape, const std::vector<in
     return result;
 }
 
+/// The last two axes back to front: each plane's elements in reverse.
+Tensor mirrored(const Tensor& tensor) {
+    const Shape shape = tensor.shape();
+    Tensor result(shape);
+    const auto plane = static_cast<ptrdiff_t>(shape[-1] * shape[-2]);
+    const std::span<const float> src = tensor.f32();
+    for (ptrdiff_t at = 0; at < static_cast<ptrdiff_t>(src.size()); at += plane)
+        std::reverse_copy(src.begin() + at, src.begin() + at + plane, result.f32().begin() + at);
+    return result;
+}
+
 /// Every copy carries the steps before it, so a long chain of rearrangements would grow with its square.
 void note_step(Constant& constant, TensorStep step) {
     constexpr size_t most_steps = 64;
@@ -334,14 +345,27 @@ Constant transposed(const Constant& constant, const std::vector<int64_t>& order)
     return result;
 }
 
+Constant mirrored(const Constant& constant) {
+    Tensor src(constant.shape);
+    const std::span<const float> values = constant.reals();
+    std::copy(values.begin(), values.end(), src.f32().begin());
+    Constant result(constant.shape, constant.type, std::make_shared<Tensor>(mirrored(src)));
+    result.origin = constant.origin;
+    note_step(result, {{}, {}, true});
+    return result;
+}
+
 Tensor undo(Tensor tensor, const std::vector<TensorStep>& steps, const Shape& initializer) {
     // Each reshape is undone to the shape that came before it: replayed from the initialiser's.
     std::vector<Shape> before{initializer};
     for (const TensorStep& step : steps)
-        before.push_back(step.order.empty() ? step.shape : permuted(before.back(), step.order));
+        before.push_back(step.mirrored        ? before.back()
+                         : step.order.empty() ? step.shape
+                                              : permuted(before.back(), step.order));
     for (size_t i = steps.size(); i-- > 0;) {
-        tensor = steps[i].order.empty() ? std::move(tensor).reshaped(before[i])
-                                        : transposed(tensor, tensor.shape(), inverse(steps[i].order));
+        tensor = steps[i].mirrored        ? mirrored(tensor)
+                 : steps[i].order.empty() ? std::move(tensor).reshaped(before[i])
+                                          : transposed(tensor, tensor.shape(), inverse(steps[i].order));
     }
     return tensor;
 }

@@ -87,6 +87,9 @@ Constant reshaped(const Constant& constant, Shape shape);
 /// Axis i of the result is axis order[i].
 Constant transposed(const Constant& constant, const std::vector<int64_t>& order);
 
+/// The last two axes back to front.
+Constant mirrored(const Constant& constant);
+
 /// Applies the inverse of the steps, last one first: from a value of the graph to the initialiser's elements.
 Tensor undo(Tensor tensor, const std::vector<TensorStep>& steps, const Shape& initializer);
 

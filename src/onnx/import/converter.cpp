@@ -7,6 +7,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/graph/operations.hpp"
+#include "onnx/import/attributes.hpp"
 
 namespace enmesh::onnx {
 namespace {
@@ -16,10 +17,12 @@ constexpr int64_t most_elements = int64_t{1} << 40;
 constexpr int64_t elements_of_a_node = 256;
 constexpr int64_t most_batch = int64_t{1} << 24;
 
-/// Operators whose results are an initialiser's elements in another order or shape.
-bool rearranges(std::string_view op_type) {
-    constexpr std::array names = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"};
-    return std::find(names.begin(), names.end(), op_type) != names.end();
+/// Weights that are stored in another float type than the float32 they are computed with.
+bool widens(const NodeView& node, const std::vector<const Constant*>& inputs) {
+    if (inputs.empty() || inputs[0] == nullptr || !inputs[0]->real() || !inputs[0]->origin) return false;
+    if (node.type() == "Cast") return node.integer("to", 0) == proto::TensorProto_DataType_FLOAT;
+    return node.type() == "CastLike" && inputs.size() > 1 && inputs[1] != nullptr &&
+           inputs[1]->type == proto::TensorProto_DataType_FLOAT;
 }
 
 /// Casts to the type that is there and expansions to the shape that is there: exporters write them around
@@ -43,7 +46,9 @@ Tensor tensor_of(const Constant& constant) {
 std::string steps_text(const Origin& origin) {
     std::string text = fmt::format("{}", origin.initializer);
     for (const TensorStep& step : origin.steps)
-        text += step.order.empty() ? ":" + to_string(step.shape) : ">" + to_string(Shape(step.order));
+        text += step.mirrored        ? "~"
+                : step.order.empty() ? ":" + to_string(step.shape)
+                                     : ">" + to_string(Shape(step.order));
     return text;
 }
 
@@ -83,6 +88,7 @@ Converter::Converter(const ModelFile& file, const ImportOptions& options)
     for (int i = 0; i < source_.initializer_size(); ++i) {
         if (!initializers_.emplace(source_.initializer(i).name(), i).second)
             refuse("two initialisers are called '{}'", source_.initializer(i).name());
+        weights_.push_back(source_.initializer(i).name());
     }
     std::set<std::string_view> made;
     for (const proto::NodeProto& node : source_.node()) {
@@ -112,9 +118,12 @@ void Converter::read_input() {
     }
     if (options_.batch < 1 || options_.batch > most_batch)
         refuse("a batch of {}: 1 to {} are possible", options_.batch, most_batch);
+    // Of the file's axes: where our axis lies.
+    const bool nhwc = input_is_nhwc();
+    const std::array<int, 4> places = nhwc ? std::array{0, 3, 1, 2} : std::array{0, 1, 2, 3};
     std::vector<int64_t> dims;
     for (int axis = 0; axis < 4; ++axis) {
-        const proto::TensorShapeProto_Dimension& dim = tensor.shape().dim(axis);
+        const proto::TensorShapeProto_Dimension& dim = tensor.shape().dim(places[static_cast<size_t>(axis)]);
         const bool open = !dim.has_dim_value();
         const auto asked = axis > 0 && options_.image.has_value()
                                ? std::optional((*options_.image)[static_cast<size_t>(axis) - 1])
@@ -139,46 +148,14 @@ void Converter::read_input() {
     }
     checked_elements(dims, most_elements);
     batch_ = dims[0];
-    define(input_, {graph_.add_input("images", {Shape(std::move(dims)), DType::f32, {}}), nullptr});
+    ValueId images = graph_.add_input("images", {Shape(std::move(dims)), DType::f32, {}});
+    layer_ = input_;
+    if (nhwc) images = add(Transpose{{0, 2, 3, 1}}, {images});
+    define(input_, {images, nullptr});
 }
 
-void Converter::check_operators() const {
-    std::map<std::string, std::pair<int, std::string>> unsupported;
-    const std::vector<bool> live = live_nodes();
-    for (int i = 0; i < source_.node_size(); ++i) {
-        if (!live[static_cast<size_t>(i)]) continue;
-        const NodeView node(source_.node(i), i, opset_);
-        const std::string& domain = node.proto().domain();
-        const bool standard = domain.empty() || domain == "ai.onnx";
-        if (standard && (find_operator(node.type()) != nullptr || foldable(node.type()))) continue;
-        auto& [count, nodes] = unsupported[standard ? node.type() : domain + "." + node.type()];
-        constexpr int most_names = 3;
-        if (count < most_names) nodes += fmt::format("{}'{}'", count == 0 ? "" : ", ", node.name());
-        if (count == most_names) nodes += ", ...";
-        ++count;
-    }
-    if (unsupported.empty()) return;
-    std::string list;
-    for (const auto& [type, found] : unsupported)
-        list += fmt::format("{}{} ({} at {})", list.empty() ? "" : "; ", type, found.first, found.second);
-    refuse("unsupported operators: {}", list);
-}
-
-std::vector<bool> Converter::live_nodes() const {
-    std::map<std::string_view, int> producers;
-    for (int i = 0; i < source_.node_size(); ++i) {
-        for (const std::string& output : source_.node(i).output()) producers.emplace(output, i);
-    }
-    std::vector<bool> live(static_cast<size_t>(source_.node_size()), false);
-    std::vector<std::string_view> open{source_.output(0).name()};
-    while (!open.empty()) {
-        const auto found = producers.find(open.back());
-        open.pop_back();
-        if (found == producers.end() || live[static_cast<size_t>(found->second)]) continue;
-        live[static_cast<size_t>(found->second)] = true;
-        for (const std::string& input : source_.node(found->second).input()) open.emplace_back(input);
-    }
-    return live;
+const std::string& Converter::name_of(const Origin& origin) const {
+    return weights_[static_cast<size_t>(origin.initializer)];
 }
 
 const Converter::Entry* Converter::find(const NodeView& node, int i) const {
@@ -261,7 +238,7 @@ std::string Converter::layer_of(const NodeView& node) const {
         if (!node.has_input(i)) continue;
         const auto entry = entries_.find(node.proto().input(i));
         if (entry == entries_.end() || !entry->second.constant || !entry->second.constant->origin) continue;
-        const std::string& name = source_.initializer(entry->second.constant->origin->initializer).name();
+        const std::string& name = name_of(*entry->second.constant->origin);
         const size_t dot = name.rfind('.');
         if (dot != std::string::npos && dot > 0 && name.find(':') == std::string::npos)
             return name.substr(0, dot);
@@ -280,16 +257,14 @@ std::string Converter::unique_name(const std::string& wanted) const {
 /// An initialiser's elements as a parameter or state, once for each use that changes them alike.
 ValueId Converter::linked(const NodeView& node, int i, const Constant& constant, Role role, bool decayed) {
     const Origin& origin = *constant.origin;
-    const std::string& initializer = source_.initializer(origin.initializer).name();
+    const std::string& initializer = name_of(origin);
     const std::string key = steps_text(origin) + (role == Role::state ? " state" : "");
     // Every norm needs running statistics of its own, even where the file shares one initialiser among them.
     const bool shared_state = role == Role::state && first_use_.contains(origin.initializer);
     if (const auto known = materialized_.find(key); known != materialized_.end() && !shared_state)
         return known->second;
     const auto [first, is_first] = first_use_.emplace(origin.initializer, key);
-    if (!is_first && !shared_state)
-        refuse("initialiser '{}' is used in two different forms, which cannot be trained together",
-               initializer);
+    if (!is_first && !shared_state) two_forms_.insert(initializer);
     if (constant.type != proto::TensorProto_DataType_FLOAT) {
         refuse("initialiser '{}' holds {} where float32 weights are expected; convert the model to float32",
                initializer, type_name(constant.type));
@@ -327,8 +302,8 @@ ValueId Converter::materialize(const NodeView& node, int i, const Constant& cons
         constant.origin.has_value() && (constant.elements() > 1 || role == Role::state || decayed);
     if (trained) return linked(node, i, constant, role, decayed);
     if (constant.origin.has_value() && constant.type != proto::TensorProto_DataType_FLOAT) {
-        refuse("initialiser '{}' holds {} where float32 is expected",
-               source_.initializer(constant.origin->initializer).name(), type_name(constant.type));
+        refuse("initialiser '{}' holds {} where float32 is expected", name_of(*constant.origin),
+               type_name(constant.type));
     }
     return add_constant(tensor_of(constant));
 }
@@ -339,16 +314,19 @@ ValueId Converter::value(const NodeView& node, int i) {
     if (entry->value.has_value()) return *entry->value;
     if (entry->constant == nullptr) refuse("input {} is a sequence", i);
     // A layer's own scales, shifts and biases are trained even with one channel.
-    constexpr std::array layers = {"Conv", "Gemm", "BatchNormalization", "LayerNormalization"};
-    const bool layer = std::find(layers.begin(), layers.end(), node.type()) != layers.end();
+    const bool layer = is_layer(node.type()) && node.type() != "MatMul";
     const std::shared_ptr<const Constant> kept = entry->constant;
-    if (layer && kept->real() && kept->origin.has_value())
-        return linked(node, i, *kept, Role::parameter, false);
-    return materialize(node, i, *kept, Role::parameter, false);
+    return layer ? parameter(node, i, *kept) : materialize(node, i, *kept, Role::parameter, false);
 }
 
 ValueId Converter::weights(const NodeView& node, int i, const Constant& constant) {
     return materialize(node, i, constant, Role::parameter, true);
+}
+
+ValueId Converter::parameter(const NodeView& node, int i, const Constant& constant) {
+    if (constant.real() && constant.origin.has_value())
+        return linked(node, i, constant, Role::parameter, false);
+    return materialize(node, i, constant, Role::parameter, false);
 }
 
 ValueId Converter::state(const NodeView& node, int i) {
@@ -374,6 +352,18 @@ ValueId Converter::add_constant(Tensor tensor) {
 }
 
 ValueId Converter::add(Operation operation, std::vector<ValueId> inputs) {
+    // Two transpositions in a row are one, or none.
+    if (Transpose* const second = std::get_if<Transpose>(&operation.attributes)) {
+        const int producer = graph_.value(inputs[0]).producer;
+        const Transpose* const first =
+            producer < 0 ? nullptr : graph_.node(producer).operation.as<Transpose>();
+        const std::array src = {graph_.type(inputs[0])};
+        if (first != nullptr && infer(operation, src).size() == 1) {
+            for (int64_t& axis : second->order) axis = first->order[static_cast<size_t>(axis)];
+            inputs = {graph_.node(producer).inputs[0]};
+            if (std::is_sorted(second->order.begin(), second->order.end())) return inputs[0];
+        }
+    }
     std::string layer = layer_;
     if (is_product(operation)) {
         for (int i = 2; !product_layers_.insert(layer).second; ++i) layer = fmt::format("{}_{}", layer_, i);
@@ -414,11 +404,18 @@ bool Converter::try_fold(const NodeView& node) {
     }
     // What is computed from weights stays in the graph, so that they can be trained.
     const bool no_change = changes_nothing(node, inputs);
-    if (trained && !asks_shape && !rearranges(node.type()) && !no_change &&
+    if (trained && !asks_shape && !rearranges(node.type()) && !no_change && !widens(node, inputs) &&
         find_operator(node.type()) != nullptr)
         return false;
+    const bool wider = !no_change && widens(node, inputs);
     std::vector<Constant> results =
-        no_change ? std::vector<Constant>{*inputs[0]} : fold(node, inputs, budget_);
+        no_change || wider ? std::vector<Constant>{*inputs[0]} : fold(node, inputs, budget_);
+    if (wider) results[0].type = proto::TensorProto_DataType_FLOAT;
+    if (node.type() == "Constant" && node.proto().output_size() > 0 &&
+        constant_weights_.contains(node.proto().output(0))) {
+        results[0].origin = Origin{static_cast<int>(weights_.size()), {}};
+        weights_.push_back(node.proto().output(0));
+    }
     for (size_t i = 0; i < results.size(); ++i) set(node, static_cast<int>(i), std::move(results[i]));
     return true;
 }
@@ -427,13 +424,19 @@ void Converter::convert(const NodeView& node) {
     try {
         for (int i = 0; i < node.inputs(); ++i) find(node, i);
         layer_ = layer_of(node);
-        if (try_fold(node)) return;
+        if (try_fold(node)) return require_all_read(node);
         const ConvertOperator run_operator = find_operator(node.type());
         if (run_operator == nullptr)
             refuse(
                 "is supported on shapes and constants only, not on what depends on the images or on "
                 "trained weights");
         run_operator(*this, node);
+        require_all_read(node);
+        for (int i = 1; i < node.proto().output_size(); ++i) {
+            const std::string& output = node.proto().output(i);
+            if (is_read(node, i) && !output.empty() && !entries_.contains(output))
+                refuse("its result {} ('{}') is not supported, and another node reads it", i, output);
+        }
     } catch (const Error& error) {
         throw Error(error.kind(), fmt::format("node '{}' ({}): {}", node.name(), node.type(), error.what()));
     }
@@ -453,6 +456,12 @@ void Converter::add_notes(Model& model) const {
             "training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False), or dynamo=True, "
             "optimize=False");
     }
+    model.notes.insert(model.notes.end(), notes_.begin(), notes_.end());
+    if (std::string text = left_out(); !text.empty()) model.notes.push_back(std::move(text));
+    for (const std::string& name : two_forms_) {
+        model.not_trainable.push_back(
+            fmt::format("'{}' is used in two different forms, which cannot be trained together", name));
+    }
     if (!dynamic_batch_)
         model.notes.push_back(
             fmt::format("the file fixes the batch at {}; it is kept in what is exported", batch_));
@@ -468,16 +477,17 @@ Model Converter::run() && {
             names += (names.empty() ? "" : ", ") + output.name();
         refuse("{} outputs ({}); one is supported, the logits", source_.output_size(), names);
     }
+    find_live_nodes();
     check_operators();
+    find_constant_weights();
     read_input();
     for (int i = 0; i < source_.initializer_size(); ++i) {
         Constant constant = read_constant(source_.initializer(i));
         constant.origin = Origin{i, {}};
         define(source_.initializer(i).name(), {{}, std::make_shared<const Constant>(std::move(constant))});
     }
-    const std::vector<bool> live = live_nodes();
     for (int i = 0; i < source_.node_size(); ++i) {
-        if (live[static_cast<size_t>(i)]) convert(NodeView(source_.node(i), i, opset_));
+        if (live_[static_cast<size_t>(i)]) convert(NodeView(source_.node(i), i, opset_));
     }
     const std::string& output = source_.output(0).name();
     const auto found = entries_.find(output);

@@ -29,6 +29,8 @@ class Converter {
     ValueId value(const NodeView& node, int i);
     /// The same for weights of a product: they decay.
     ValueId weights(const NodeView& node, int i, const Constant& constant);
+    /// An initialiser in the form given: a parameter that does not decay.
+    ValueId parameter(const NodeView& node, int i, const Constant& constant);
     /// Running statistics.
     ValueId state(const NodeView& node, int i);
     /// nullptr where the input is absent or computed from the images.
@@ -54,6 +56,11 @@ class Converter {
     const std::vector<ValueId>& sequence(const NodeView& node, int i) const;
     /// The elements that may still be made beside those of the file.
     int64_t& budget() { return budget_; }
+    /// Whether another node, or the user of the network, takes that result.
+    bool is_read(const NodeView& node, int output) const;
+    bool is_network_output(const NodeView& node) const;
+    /// A line that the user should see.
+    void note(std::string text) { notes_.push_back(std::move(text)); }
 
   private:
     struct Entry {
@@ -63,11 +70,14 @@ class Converter {
     };
 
     void read_input();
+    bool input_is_nhwc() const;
+    void find_live_nodes();
+    void find_constant_weights();
     void check_operators() const;
-    std::vector<bool> live_nodes() const;
     void convert(const NodeView& node);
     bool try_fold(const NodeView& node);
     const Entry* find(const NodeView& node, int i) const;
+    const std::string& name_of(const Origin& origin) const;
     /// Otherwise it is computed from initialisers alone.
     bool depends_on_images(const Entry& entry) const;
     void define(const std::string& name, Entry entry);
@@ -78,6 +88,7 @@ class Converter {
     ValueId materialize(const NodeView& node, int i, const Constant& constant, Role role, bool decayed);
     ValueId linked(const NodeView& node, int i, const Constant& constant, Role role, bool decayed);
     void add_notes(Model& model) const;
+    std::string left_out() const;
 
     const ModelFile& file_;
     const proto::GraphProto& source_;
@@ -91,11 +102,23 @@ class Converter {
     int64_t dropouts_ = 0;
     std::map<std::string, Entry, std::less<>> entries_;
     std::map<std::string, int, std::less<>> initializers_;
+    std::vector<bool> live_;            ///< nodes that the output needs
+    std::set<std::string_view> read_;   ///< values that live nodes or the user read
+    std::vector<std::string> weights_;  ///< names of what an Origin counts: initialisers, then Constant nodes
+    std::set<std::string>
+        constant_weights_;  ///< results of Constant nodes that are trained like initialisers
+    std::vector<std::string> notes_;
+    std::set<std::string> two_forms_;              ///< initialisers that are read in two forms
     std::map<std::string, ValueId> materialized_;  ///< by initialiser, steps and role
     std::map<int, std::string> first_use_;         ///< of an initialiser: its steps and role
     std::vector<WeightLink> links_;
     std::set<std::string> product_layers_;
 };
+
+/// Operators whose results are an initialiser's elements in another order or shape.
+bool rearranges(std::string_view op_type);
+/// Operators whose further inputs are a layer's weights.
+bool is_layer(std::string_view op_type);
 
 /// One operator of the standard domain as nodes of our graph.
 using ConvertOperator = void (*)(Converter& converter, const NodeView& node);
@@ -105,7 +128,11 @@ ConvertOperator find_operator(std::string_view op_type);
 // The parts of the table, one per file.
 using OperatorTable = std::map<std::string_view, ConvertOperator>;
 const OperatorTable& layer_operators();
+const OperatorTable& norm_operators();
+const OperatorTable& resize_operators();
 const OperatorTable& shape_operators();
+const OperatorTable& window_operators();
+std::vector<const OperatorTable*> operator_tables();
 
 /// What the newest node of a graph makes together with those before it: a LayerNorm, Gelu, SiLU, … in its
 /// parts.
@@ -119,7 +146,7 @@ std::optional<Fused> fuse(const Graph& graph, ValueId newest);
 /// The graph without what its outputs do not need; inputs stay.
 Graph prune_graph(const Graph& graph);
 
-/// Hash of everything but the weights' values.
-uint64_t structure_of(const proto::ModelProto& model);
+/// Hash of everything but the weights' values, which may be those of Constant nodes.
+uint64_t structure_of(const proto::ModelProto& model, const std::vector<WeightLink>& weights);
 
 }  // namespace enmesh::onnx

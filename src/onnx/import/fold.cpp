@@ -132,6 +132,9 @@ int64_t integer_power(int64_t base, int64_t exponent) {
 }
 
 double real_remainder(double a, double b) { return std::fmod(a, b); }
+
+/// With the sign of a, as C has it.
+int64_t integer_fmod(int64_t a, int64_t b) { return difference(a, product(quotient(a, b), b)); }
 double real_power(double a, double b) { return std::pow(a, b); }
 double negative(double a) { return -a; }
 double inverse(double a) { return 1 / a; }
@@ -188,9 +191,9 @@ Results cast_like(const Fold& fold) {
 Results constant(const Fold& fold) {
     const NodeView& node = fold.node;
     if (const proto::TensorProto* const tensor = node.tensor("value")) return {read_constant(*tensor)};
-    if (node.attribute("value_float") != nullptr)
+    if (node.has("value_float"))
         return {real_constant({}, {static_cast<float>(node.real("value_float", 0))})};
-    if (node.attribute("value_int") != nullptr) return {integer_constant({}, {node.integer("value_int", 0)})};
+    if (node.has("value_int")) return {integer_constant({}, {node.integer("value_int", 0)})};
     if (const auto list = node.integers("value_ints"))
         return {integer_constant(Shape{static_cast<int64_t>(list->size())}, *list)};
     if (const auto list = node.reals("value_floats"))
@@ -308,17 +311,12 @@ Constant sliced(const Fold& fold, const Constant& src, int axis, const SliceRang
 
 Results slice(const Fold& fold) {
     Constant result = fold.input(0);
-    const std::vector<int64_t> starts = integers_of(fold.input(1), "starts"),
-                               ends = integers_of(fold.input(2), "ends");
-    std::vector<int64_t> axes, steps(starts.size(), 1);
-    for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
-    if (const Constant* const given = fold.optional(3)) axes = integers_of(*given, "axes");
-    if (const Constant* const given = fold.optional(4)) steps = integers_of(*given, "steps");
-    if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
-        refuse("starts, ends, axes and steps differ in length");
-    for (size_t i = 0; i < starts.size(); ++i) {
-        const auto axis = static_cast<int>(normal_axis(axes[i], result.shape.rank()));
-        result = sliced(fold, result, axis, slice_range(result.shape[axis], starts[i], ends[i], steps[i]));
+    const SliceLists lists =
+        slice_lists(fold.node, fold.optional(1), fold.optional(2), fold.optional(3), fold.optional(4));
+    for (size_t i = 0; i < lists.starts.size(); ++i) {
+        const auto axis = static_cast<int>(normal_axis(lists.axes[i], result.shape.rank()));
+        result = sliced(fold, result, axis,
+                        slice_range(result.shape[axis], lists.starts[i], lists.ends[i], lists.steps[i]));
     }
     return {result};
 }
@@ -456,6 +454,8 @@ Results reduce_all(const Fold& fold, bool product) {
     const Constant& src = fold.input(0);
     const auto axes = axes_of(fold, 1);
     const bool keep = fold.node.integer("keepdims", 1) != 0;
+    if (fold.node.integer("noop_with_empty_axes", 0) != 0 && (!axes.has_value() || axes->empty()))
+        return {src};
     if (src.shape.rank() > 1 || src.real()) refuse("is understood for lists of integers only");
     if (axes.has_value() && !axes->empty()) normal_axis(axes->front(), src.shape.rank());
     uint64_t total = product ? 1 : 0;
@@ -471,6 +471,11 @@ Results compared(const Fold& fold, Compare compare) {
     const auto wide = [&](double a, double b) { return compare(a, b) ? 1.0 : 0.0; };
     const auto whole = [&](int64_t a, int64_t b) { return int64_t{compare(a, b)}; };
     return binary(fold, wide, whole, true);
+}
+
+Results modulo(const Fold& fold) {
+    const bool sign_of_dividend = fold.node.integer("fmod", 0) != 0;
+    return binary(fold, real_remainder, sign_of_dividend ? integer_fmod : remainder);
 }
 
 constexpr int any_count = std::numeric_limits<int>::max();
@@ -506,7 +511,7 @@ const std::map<std::string_view, Row>& rows() {
         {"Sub", {2, [](const Fold& f) { return binary(f, std::minus<>(), difference); }}},
         {"Mul", {2, [](const Fold& f) { return binary(f, std::multiplies<>(), product); }}},
         {"Div", {2, [](const Fold& f) { return binary(f, std::divides<>(), quotient); }}},
-        {"Mod", {2, [](const Fold& f) { return binary(f, real_remainder, remainder); }}},
+        {"Mod", {2, modulo}},
         {"Pow", {2, [](const Fold& f) { return binary(f, real_power, integer_power); }}},
         {"Min", {2, [](const Fold& f) { return binary(f, least, least); }}},
         {"Max", {2, [](const Fold& f) { return binary(f, greatest, greatest); }}},

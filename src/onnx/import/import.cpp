@@ -40,7 +40,7 @@ Model import(const std::filesystem::path& path, const ImportOptions& options) {
         if (const ValueId images = model.graph.find("images");
             !options.keep_batch && model.graph.type(images).shape[0] != options.batch)
             model.graph = at_batch(model.graph, options.batch);
-        model.structure = structure_of(file->model);
+        model.structure = structure_of(file->model, model.weights);
         model.file = std::move(file);
         return model;
     } catch (const Error& error) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -60,17 +61,30 @@ class NodeView {
         const auto* const found = find(attribute, proto::AttributeProto_AttributeType_TENSOR);
         return found != nullptr ? &found->t() : nullptr;
     }
-    const proto::AttributeProto* attribute(std::string_view name) const {
+    bool has(std::string_view attribute) const { return seen(attribute) != nullptr; }
+
+    /// Attributes that nobody has asked for yet.
+    std::vector<const proto::AttributeProto*> unread() const {
+        std::vector<const proto::AttributeProto*> result;
         for (const proto::AttributeProto& candidate : node_->attribute()) {
-            if (candidate.name() == name) return &candidate;
+            if (std::find(read_.begin(), read_.end(), &candidate) == read_.end())
+                result.push_back(&candidate);
         }
-        return nullptr;
+        return result;
     }
 
   private:
+    const proto::AttributeProto* seen(std::string_view name) const {
+        for (const proto::AttributeProto& candidate : node_->attribute()) {
+            if (candidate.name() != name) continue;
+            read_.push_back(&candidate);
+            return &candidate;
+        }
+        return nullptr;
+    }
     const proto::AttributeProto* find(std::string_view name, proto::AttributeProto_AttributeType type) const {
         if (attribute_asked != nullptr) attribute_asked(this->type(), name, type);
-        const proto::AttributeProto* const found = attribute(name);
+        const proto::AttributeProto* const found = seen(name);
         if (found != nullptr && found->type() != type)
             refuse("attribute '{}' has another type than the operator's", name);
         return found;
@@ -79,6 +93,7 @@ class NodeView {
     const proto::NodeProto* node_;
     int index_;
     int64_t opset_;
+    mutable std::vector<const proto::AttributeProto*> read_;
 };
 
 }  // namespace enmesh::onnx

@@ -1,83 +1,18 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/graph/operations.hpp"
 #include "onnx/import/converter.hpp"
+#include "onnx/import/rows.hpp"
 
-// Layers: products, norms, activations, arithmetic, pools and reductions.
+// Matrix products, activations, arithmetic and reductions.
 
 namespace enmesh::onnx {
 namespace {
 
-constexpr int64_t most_extent = int64_t{1} << 20;
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-std::array<int64_t, 2> pair_of(const NodeView& node, std::string_view attribute) {
-    const auto given = node.integers(attribute);
-    if (!given.has_value()) return {1, 1};
-    if (given->size() != 2)
-        refuse("'{}' has {} entries, only two-dimensional windows are supported", attribute, given->size());
-    for (const int64_t value : *given) {
-        if (value < 1 || value > most_extent) refuse("'{}' of {} is out of range", attribute, value);
-    }
-    return {(*given)[0], (*given)[1]};
-}
-
-/// Top, left, bottom, right.
-std::array<int64_t, 4> padding_of(const NodeView& node, const Shape& src, std::array<int64_t, 2> kernel,
-                                  std::array<int64_t, 2> stride, std::array<int64_t, 2> dilation) {
-    std::array<int64_t, 4> padding{0, 0, 0, 0};
-    const std::string automatic = node.text("auto_pad", "NOTSET");
-    if (automatic == "VALID") return padding;
-    if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
-        for (size_t axis = 0; axis < 2; ++axis) {
-            const int64_t extent = src[static_cast<int>(axis) + 2],
-                          window = (kernel[axis] - 1) * dilation[axis] + 1;
-            const int64_t count = (extent + stride[axis] - 1) / stride[axis];
-            const int64_t total = std::max<int64_t>(0, (count - 1) * stride[axis] + window - extent);
-            const int64_t less = total / 2, more = total - less;
-            padding[axis] = automatic == "SAME_UPPER" ? less : more;
-            padding[axis + 2] = total - padding[axis];
-        }
-        return padding;
-    }
-    if (automatic != "NOTSET") refuse("auto_pad '{}' is unknown", automatic);
-    const auto given = node.integers("pads");
-    if (!given.has_value()) return padding;
-    if (given->size() != 4) refuse("'pads' has {} entries, 4 expected", given->size());
-    for (size_t i = 0; i < 4; ++i) {
-        if ((*given)[i] < 0 || (*given)[i] > most_extent) refuse("'pads' of {} is out of range", (*given)[i]);
-        padding[i] = (*given)[i];
-    }
-    return padding;
-}
-
-ValueId maps_of(Converter& c, const NodeView& node) {
-    const ValueId src = c.value(node, 0);
-    if (c.shape(src).rank() != 4)
-        refuse("its input has {} axes; only maps of N x C x H x W are supported", c.shape(src).rank());
-    return src;
-}
-
-void conv(Converter& c, const NodeView& node) {
-    const ValueId src = maps_of(c, node);
-    const Constant& kernel = c.required(node, 1, "weights");
-    if (kernel.shape.rank() != 4) refuse("its weights have {} axes, 4 expected", kernel.shape.rank());
-    const std::array<int64_t, 2> window{kernel.shape[2], kernel.shape[3]};
-    if (node.attribute("kernel_shape") != nullptr && pair_of(node, "kernel_shape") != window)
-        refuse("kernel_shape disagrees with the weights' shape {}", to_string(kernel.shape));
-    Conv2d conv;
-    conv.stride = pair_of(node, "strides");
-    conv.dilation = pair_of(node, "dilations");
-    conv.groups = node.integer("group", 1);
-    conv.padding = padding_of(node, c.shape(src), window, conv.stride, conv.dilation);
-    std::vector<ValueId> inputs{src, c.weights(node, 1, kernel)};
-    if (node.has_input(2)) inputs.push_back(c.value(node, 2));
-    c.set(node, 0, c.add(conv, std::move(inputs)));
-}
 
 /// src times a known matrix C × K, as a Linear whose weights are K × C.
 ValueId linear(Converter& c, const NodeView& node, ValueId src, int i, bool transposed_weights) {
@@ -141,49 +76,6 @@ void matmul(Converter& c, const NodeView& node) {
     c.set(node, 0, c.add(MatMul{}, {left, right}));
 }
 
-void batch_norm(Converter& c, const NodeView& node) {
-    BatchNorm norm;
-    norm.epsilon = node.real("epsilon", 1e-5);
-    norm.momentum = 1 - node.real("momentum", 0.9);
-    // A decimal that went through float32: the nearest short one was meant.
-    norm.momentum = std::round(norm.momentum * 1e6) / 1e6;
-    if (const Constant* const variance = c.constant(node, 4); variance != nullptr && variance->real()) {
-        const std::span<const float> values = variance->reals();
-        const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return value < 0; });
-        if (bad != values.end()) {
-            refuse("variance '{}' is negative: element {} is {}", node.proto().input(4), bad - values.begin(),
-                   static_cast<double>(*bad));
-        }
-    }
-    const ValueId src = c.value(node, 0), gamma = c.value(node, 1), beta = c.value(node, 2);
-    c.set(node, 0, c.add(norm, {src, gamma, beta, c.state(node, 3), c.state(node, 4)}));
-}
-
-void layer_norm(Converter& c, const NodeView& node) {
-    const ValueId src = c.value(node, 0), gamma = c.value(node, 1);
-    const Shape shape = c.shape(src);
-    const int64_t axis = normal_axis(node.integer("axis", -1), shape.rank());
-    const LayerNorm norm{node.real("epsilon", 1e-5)};
-    ValueId beta;
-    if (node.has_input(2)) {
-        beta = c.value(node, 2);
-    } else {
-        beta = c.add_zeros(c.shape(gamma));
-    }
-    if (axis == shape.rank() - 1) {
-        c.set(node, 0, c.add(norm, {src, gamma, beta}));
-        return;
-    }
-    std::vector<int64_t> dims(shape.begin(), shape.begin() + axis);
-    int64_t row = 1;
-    for (auto i = static_cast<int>(axis); i < shape.rank(); ++i) row *= shape[i];
-    dims.push_back(row);
-    const auto flat = [&](ValueId value, Shape to) { return c.add(Reshape{std::move(to)}, {value}); };
-    const ValueId result =
-        c.add(norm, {flat(src, Shape(dims)), flat(gamma, Shape{row}), flat(beta, Shape{row})});
-    c.set(node, 0, flat(result, shape));
-}
-
 template <typename Op>
 void simple(Converter& c, const NodeView& node) {
     c.set(node, 0, c.add(Op{}, {c.value(node, 0)}));
@@ -201,6 +93,45 @@ void hard_sigmoid(Converter& c, const NodeView& node) {
 
 void leaky_relu(Converter& c, const NodeView& node) {
     c.set(node, 0, c.add(Unary{UnaryKind::leaky_relu, node.real("alpha", 0.01)}, {c.value(node, 0)}));
+}
+
+ValueId number(Converter& c, double value) {
+    Tensor tensor{Shape{}};
+    tensor.f32()[0] = static_cast<float>(value);
+    return c.add_constant(std::move(tensor));
+}
+
+/// x above 0, slope * x below.
+void prelu(Converter& c, const NodeView& node) {
+    const ValueId src = c.value(node, 0), slope = c.value(node, 1);
+    const ValueId below = c.add(Relu{}, {c.add(Scale{-1}, {src})});
+    const ValueId scaled_below = c.add(Multiply{}, {below, slope});
+    if (c.shape(scaled_below) != c.shape(src)) refuse("its slope has more axes than its input");
+    c.set(node, 0, c.add(Subtract{}, {c.add(Relu{}, {src}), scaled_below}));
+}
+
+/// x above 0, alpha * (exp(x) - 1) below.
+void elu(Converter& c, const NodeView& node) {
+    const double alpha = node.real("alpha", 1);
+    const ValueId src = c.value(node, 0);
+    const ValueId below = c.add(Unary{UnaryKind::clip, -infinity, 0}, {src});
+    const ValueId curve = c.add(Scale{alpha}, {c.add(Unary{UnaryKind::exp}, {below})});
+    c.set(node, 0, c.add(Add{}, {c.add(Relu{}, {src}), c.add(Add{}, {curve, number(c, -alpha)})}));
+}
+
+/// log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)), which does not overflow.
+ValueId softplus_of(Converter& c, ValueId src) {
+    const ValueId above = c.add(Relu{}, {src});
+    const ValueId magnitude = c.add(Subtract{}, {src, c.add(Scale{2}, {above})});
+    const ValueId inner = c.add(Add{}, {c.add(Unary{UnaryKind::exp}, {magnitude}), number(c, 1)});
+    return c.add(Add{}, {above, c.add(Unary{UnaryKind::log}, {inner})});
+}
+
+void softplus(Converter& c, const NodeView& node) { c.set(node, 0, softplus_of(c, c.value(node, 0))); }
+
+void mish(Converter& c, const NodeView& node) {
+    const ValueId src = c.value(node, 0);
+    c.set(node, 0, c.add(Multiply{}, {src, c.add(Unary{UnaryKind::tanh}, {softplus_of(c, src)})}));
 }
 
 void gelu(Converter& c, const NodeView& node) {
@@ -225,7 +156,7 @@ void clip_between(Converter& c, const NodeView& node, ValueId src, double low, d
 
 void clip(Converter& c, const NodeView& node) {
     const auto bound = [&](int i, double fallback) {
-        if (!node.has_input(i)) return fallback;
+        if (!node.has_input(i)) return node.real(i == 1 ? "min" : "max", fallback);
         const auto value = c.scalar(node, i);
         if (!value.has_value()) refuse("its bounds must be known numbers");
         return *value;
@@ -247,6 +178,12 @@ void extremum(Converter& c, const NodeView& node) {
 
 void add(Converter& c, const NodeView& node) {
     c.set(node, 0, c.add(Add{}, {c.value(node, 0), c.value(node, 1)}));
+}
+
+void sum(Converter& c, const NodeView& node) {
+    ValueId total = c.value(node, 0);
+    for (int i = 1; i < node.inputs(); ++i) total = c.add(Add{}, {total, c.value(node, i)});
+    c.set(node, 0, total);
 }
 
 /// Whether a known number can stand for operand i: it must not add axes to the other one.
@@ -298,65 +235,34 @@ void reciprocal(Converter& c, const NodeView& node) {
     c.set(node, 0, c.add(Unary{UnaryKind::power, -1}, {c.value(node, 0)}));
 }
 
-PoolWindow window_of(Converter& c, const NodeView& node, ValueId src) {
-    if (node.attribute("kernel_shape") == nullptr) refuse("its kernel_shape is missing");
-    for (const int64_t dilation : pair_of(node, "dilations")) {
-        if (dilation != 1) refuse("dilated pools are not supported");
-    }
-    PoolWindow window;
-    window.kernel = pair_of(node, "kernel_shape");
-    window.stride = pair_of(node, "strides");
-    window.ceil = node.integer("ceil_mode", 0) != 0;
-    window.padding = padding_of(node, c.shape(src), window.kernel, window.stride, {1, 1});
-    return window;
-}
-
-void max_pool(Converter& c, const NodeView& node) {
-    const ValueId src = maps_of(c, node);
-    if (node.proto().output_size() > 1 && !node.proto().output(1).empty())
-        refuse("its second result is not supported");
-    c.set(node, 0, c.add(MaxPool2d{window_of(c, node, src)}, {src}));
-}
-
-void average_pool(Converter& c, const NodeView& node) {
-    const ValueId src = maps_of(c, node);
-    const bool count_padding = node.integer("count_include_pad", 0) != 0;
-    c.set(node, 0, c.add(AveragePool2d{window_of(c, node, src), count_padding}, {src}));
-}
-
-void global_average_pool(Converter& c, const NodeView& node) {
-    c.set(node, 0, c.add(GlobalAveragePool{}, {maps_of(c, node)}));
-}
-
-void global_max_pool(Converter& c, const NodeView& node) {
-    const ValueId src = maps_of(c, node);
-    PoolWindow window;
-    window.kernel = {c.shape(src)[2], c.shape(src)[3]};
-    window.stride = window.kernel;
-    c.set(node, 0, c.add(MaxPool2d{window}, {src}));
-}
-
-template <bool mean>
-void reduce(Converter& c, const NodeView& node) {
-    const ValueId src = c.value(node, 0);
-    const int rank = c.shape(src).rank();
+/// Ascending; all where none are named. None at all where the file wants nothing done.
+std::optional<std::vector<int64_t>> reduced_axes(Converter& c, const NodeView& node, int rank) {
     std::vector<int64_t> axes;
     if (node.has_input(1)) {
         axes = integers_of(c.required(node, 1, "axes"), "axes");
     } else if (const auto given = node.integers("axes")) {
         axes = *given;
     }
-    if (axes.empty() && node.integer("noop_with_empty_axes", 0) != 0) {
-        c.set(node, 0, src);
-        return;
-    }
+    if (axes.empty() && node.integer("noop_with_empty_axes", 0) != 0) return std::nullopt;
     for (int64_t& axis : axes) axis = normal_axis(axis, rank);
     for (int i = 0; i < rank && axes.empty(); ++i) axes.push_back(i);
     std::sort(axes.begin(), axes.end());
     if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) refuse("an axis is named twice");
+    return axes;
+}
+
+template <bool mean>
+void reduce(Converter& c, const NodeView& node) {
+    const ValueId src = c.value(node, 0);
+    const int rank = c.shape(src).rank();
+    const auto axes = reduced_axes(c, node, rank);
     const bool keep = node.integer("keepdims", 1) != 0;
-    if (!mean || rank != 4 || axes != std::vector<int64_t>{2, 3}) {
-        c.set(node, 0, c.add(Reduce{axes, mean, keep}, {src}));
+    if (!axes.has_value()) {
+        c.set(node, 0, src);
+        return;
+    }
+    if (!mean || rank != 4 || *axes != std::vector<int64_t>{2, 3}) {
+        c.set(node, 0, c.add(Reduce{*axes, mean, keep}, {src}));
         return;
     }
     const ValueId pooled = c.add(GlobalAveragePool{}, {src});
@@ -364,28 +270,63 @@ void reduce(Converter& c, const NodeView& node) {
     c.set(node, 0, keep ? pooled : c.add(Reshape{Shape{shape[0], shape[1]}}, {pooled}));
 }
 
-void softmax(Converter& c, const NodeView& node) {
+void reduce_max(Converter& c, const NodeView& node) {
     const ValueId src = c.value(node, 0);
-    const int rank = c.shape(src).rank();
-    const int64_t axis = normal_axis(node.integer("axis", -1), rank);
+    const auto axes = reduced_axes(c, node, c.shape(src).rank());
+    const bool keep = node.integer("keepdims", 1) != 0;
+    c.set(node, 0, axes.has_value() ? largest(c, src, *axes, keep) : src);
+}
+
+/// apply( rows ) with the axis of Softmax and LogSoftmax last. Before operator set 13 all axes from that one on are one
+/// row.
+template <typename Apply>
+void over_softmax_axis(Converter& c, const NodeView& node, const Apply& apply) {
+    constexpr int64_t one_axis_since = 13;
+    const ValueId src = c.value(node, 0);
+    const Shape shape = c.shape(src);
+    const int rank = shape.rank();
+    const int64_t axis = normal_axis(node.integer("axis", node.opset() < one_axis_since ? 1 : -1), rank);
     if (axis == rank - 1) {
-        c.set(node, 0, c.add(Softmax{}, {src}));
-        return;
+        c.set(node, 0, apply(src));
+    } else if (node.opset() < one_axis_since) {
+        int64_t rows = 1;
+        for (int i = 0; i < static_cast<int>(axis); ++i) rows *= shape[i];
+        const ValueId flat = c.add(Reshape{Shape{rows, shape.elements() / rows}}, {src});
+        c.set(node, 0, c.add(Reshape{shape}, {apply(flat)}));
+    } else {
+        Transpose swap;
+        for (int i = 0; i < rank; ++i) swap.order.push_back(i);
+        std::swap(swap.order[static_cast<size_t>(axis)], swap.order.back());
+        c.set(node, 0, c.add(swap, {apply(c.add(swap, {src}))}));
     }
-    Transpose swap;
-    for (int i = 0; i < rank; ++i) swap.order.push_back(i);
-    std::swap(swap.order[static_cast<size_t>(axis)], swap.order.back());
-    c.set(node, 0, c.add(swap, {c.add(Softmax{}, {c.add(swap, {src})})}));
+}
+
+void softmax(Converter& c, const NodeView& node) {
+    over_softmax_axis(c, node, [&](ValueId rows) { return c.add(Softmax{}, {rows}); });
+}
+
+/// At the end of a network the logits serve as well: their softmax, and so loss and class, are the same.
+void log_softmax(Converter& c, const NodeView& node) {
+    over_softmax_axis(c, node, [&](ValueId rows) {
+        if (c.is_network_output(node) && c.shape(rows).rank() == 2) {
+            c.note(
+                "the output is a log-softmax: what it is computed from serves as logits, of the same loss "
+                "and class");
+            return rows;
+        }
+        const int last = c.shape(rows).rank() - 1;
+        const ValueId lowered = c.add(Subtract{}, {rows, largest(c, rows, {last}, true)});
+        const ValueId sum = c.add(Reduce{{last}, false, true}, {c.add(Unary{UnaryKind::exp}, {lowered})});
+        return c.add(Subtract{}, {lowered, c.add(Unary{UnaryKind::log}, {sum})});
+    });
 }
 
 void dropout(Converter& c, const NodeView& node) {
     const ValueId src = c.value(node, 0);
-    double ratio = 0.5;
+    double ratio = node.real("ratio", 0.5);
     if (node.has_input(1)) ratio = c.scalar(node, 1).value_or(-1);
     const bool training = node.has_input(2) && c.scalar(node, 2).value_or(0) != 0;
     if (ratio < 0 || ratio >= 1) refuse("its ratio must be a known number in [0, 1)");
-    if (node.proto().output_size() > 1 && !node.proto().output(1).empty() && training)
-        refuse("its second result is not supported");
     c.set(node, 0, training && ratio > 0 ? c.add(Dropout{ratio, c.next_dropout()}, {src}) : src);
 }
 
@@ -393,11 +334,8 @@ void dropout(Converter& c, const NodeView& node) {
 
 const OperatorTable& layer_operators() {
     static const OperatorTable table = {
-        {"Conv", conv},
         {"Gemm", gemm},
         {"MatMul", matmul},
-        {"BatchNormalization", batch_norm},
-        {"LayerNormalization", layer_norm},
         {"Relu", simple<Relu>},
         {"Gelu", gelu},
         {"Sigmoid", unary<UnaryKind::sigmoid>},
@@ -410,30 +348,38 @@ const OperatorTable& layer_operators() {
         {"Log", unary<UnaryKind::log>},
         {"Sqrt", unary<UnaryKind::sqrt>},
         {"LeakyRelu", leaky_relu},
+        {"PRelu", prelu},
+        {"Elu", elu},
+        {"Softplus", softplus},
+        {"Mish", mish},
         {"Clip", clip},
         {"Min", extremum<true>},
         {"Max", extremum<false>},
         {"Add", add},
+        {"Sum", sum},
         {"Sub", subtract},
         {"Mul", multiply},
         {"Div", divide},
         {"Pow", power},
         {"Neg", negate},
         {"Reciprocal", reciprocal},
-        {"MaxPool", max_pool},
-        {"AveragePool", average_pool},
-        {"GlobalAveragePool", global_average_pool},
-        {"GlobalMaxPool", global_max_pool},
         {"ReduceMean", reduce<true>},
         {"ReduceSum", reduce<false>},
+        {"ReduceMax", reduce_max},
         {"Softmax", softmax},
+        {"LogSoftmax", log_softmax},
         {"Dropout", dropout},
     };
     return table;
 }
 
+std::vector<const OperatorTable*> operator_tables() {
+    return {&layer_operators(), &norm_operators(), &resize_operators(), &shape_operators(),
+            &window_operators()};
+}
+
 ConvertOperator find_operator(std::string_view op_type) {
-    for (const OperatorTable* const table : {&layer_operators(), &shape_operators()}) {
+    for (const OperatorTable* const table : operator_tables()) {
         if (const auto found = table->find(op_type); found != table->end()) return found->second;
     }
     return nullptr;

@@ -17,6 +17,11 @@ ValueId reshape_to(Converter& c, ValueId src, Shape shape) {
     return shape == c.shape(src) ? src : c.add(Reshape{std::move(shape)}, {src});
 }
 
+Constant nothing(Shape shape, int axis) {
+    shape[axis] = 0;
+    return {std::move(shape), proto::TensorProto_DataType_FLOAT, std::make_shared<Tensor>(Shape{0})};
+}
+
 ValueId slice_of(Converter& c, ValueId src, int64_t axis, const SliceRange& range) {
     const int64_t extent = c.shape(src)[static_cast<int>(axis)];
     if (range.count < 1) refuse("it leaves nothing of axis {}", axis);
@@ -86,26 +91,31 @@ void transpose(Converter& c, const NodeView& node) {
 
 void concat(Converter& c, const NodeView& node) {
     std::vector<ValueId> inputs;
-    for (int i = 0; i < node.inputs(); ++i) inputs.push_back(c.value(node, i));
-    if (inputs.empty()) refuse("it has no inputs");
+    for (int i = 0; i < node.inputs(); ++i) {
+        const Constant* const known = c.constant(node, i);
+        if (known == nullptr || known->elements() > 0) inputs.push_back(c.value(node, i));
+    }
+    if (inputs.empty()) refuse("its inputs have no elements");
     const int64_t axis = normal_axis(node.integer("axis", 0), c.shape(inputs[0]).rank());
     c.set(node, 0, inputs.size() == 1 ? inputs[0] : c.add(Concat{axis}, inputs));
 }
 
 void slice(Converter& c, const NodeView& node) {
     ValueId src = c.value(node, 0);
-    const std::vector<int64_t> starts = integers_of(c.required(node, 1, "starts"), "starts");
-    const std::vector<int64_t> ends = integers_of(c.required(node, 2, "ends"), "ends");
-    std::vector<int64_t> axes, steps(starts.size(), 1);
-    for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
-    if (node.has_input(3)) axes = integers_of(c.required(node, 3, "axes"), "axes");
-    if (node.has_input(4)) steps = integers_of(c.required(node, 4, "steps"), "steps");
-    if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
-        refuse("starts, ends, axes and steps differ in length");
-    for (size_t i = 0; i < starts.size(); ++i) {
-        const int64_t axis = normal_axis(axes[i], c.shape(src).rank());
-        src = slice_of(c, src, axis,
-                       slice_range(c.shape(src)[static_cast<int>(axis)], starts[i], ends[i], steps[i]));
+    const auto known = [&](int i, const char* what) {
+        return node.has_input(i) ? &c.required(node, i, what) : nullptr;
+    };
+    const SliceLists lists =
+        slice_lists(node, known(1, "starts"), known(2, "ends"), known(3, "axes"), known(4, "steps"));
+    for (size_t i = 0; i < lists.starts.size(); ++i) {
+        const int64_t axis = normal_axis(lists.axes[i], c.shape(src).rank());
+        const SliceRange range =
+            slice_range(c.shape(src)[static_cast<int>(axis)], lists.starts[i], lists.ends[i], lists.steps[i]);
+        if (range.count < 1) {
+            c.set(node, 0, nothing(c.shape(src), static_cast<int>(axis)));
+            return;
+        }
+        src = slice_of(c, src, axis, range);
     }
     c.set(node, 0, src);
 }
@@ -117,6 +127,10 @@ void split(Converter& c, const NodeView& node) {
     int64_t begin = 0;
     int output = 0;
     for (const int64_t extent : split_extents(node, sizes, c.shape(src)[static_cast<int>(axis)])) {
+        if (extent == 0) {
+            c.set(node, output++, nothing(c.shape(src), static_cast<int>(axis)));
+            continue;
+        }
         c.set(node, output++, slice_of(c, src, axis, {begin, extent, 1}));
         begin += extent;
     }
@@ -224,16 +238,18 @@ void pad(Converter& c, const NodeView& node) {
     const int rank = c.shape(src).rank();
     const std::string mode = node.text("mode", "constant");
     if (mode != "constant") refuse("mode '{}' is not supported", mode);
-    const std::vector<int64_t> pads = integers_of(c.required(node, 1, "pads"), "pads");
+    const auto listed = node.integers("pads");
+    const std::vector<int64_t> pads =
+        listed.has_value() ? *listed : integers_of(c.required(node, 1, "pads"), "pads");
     std::vector<int64_t> axes;
     for (int i = 0; i < rank; ++i) axes.push_back(i);
     if (node.has_input(3)) axes = integers_of(c.required(node, 3, "axes"), "axes");
     if (pads.size() != 2 * axes.size()) refuse("{} pads for {} axes", pads.size(), axes.size());
     std::vector<bool> named(static_cast<size_t>(rank), false);
-    Pad operation{
-        std::vector<int64_t>(static_cast<size_t>(rank), 0),
-        std::vector<int64_t>(static_cast<size_t>(rank), 0),
-        node.has_input(2) ? c.scalar(node, 2).value_or(std::numeric_limits<double>::quiet_NaN()) : 0};
+    Pad operation{std::vector<int64_t>(static_cast<size_t>(rank), 0),
+                  std::vector<int64_t>(static_cast<size_t>(rank), 0),
+                  node.has_input(2) ? c.scalar(node, 2).value_or(std::numeric_limits<double>::quiet_NaN())
+                                    : node.real("value", 0)};
     if (!(operation.value == operation.value)) refuse("its value must be a known number");
     for (size_t i = 0; i < axes.size(); ++i) {
         const auto axis = static_cast<size_t>(normal_axis(axes[i], rank));

@@ -11,6 +11,23 @@ std::vector<int64_t> integers_of(const Constant& constant, std::string_view what
     return constant.integers();
 }
 
+SliceLists slice_lists(const NodeView& node, const Constant* starts, const Constant* ends,
+                       const Constant* axes, const Constant* steps) {
+    const auto list = [&](const Constant* input, const char* name) {
+        return input != nullptr ? std::optional(integers_of(*input, name)) : node.integers(name);
+    };
+    const auto begin = list(starts, "starts"), end = list(ends, "ends");
+    if (!begin.has_value() || !end.has_value()) refuse("its starts or ends are missing");
+    SliceLists lists{*begin, *end, {}, std::vector<int64_t>(begin->size(), 1)};
+    for (size_t i = 0; i < begin->size(); ++i) lists.axes.push_back(static_cast<int64_t>(i));
+    if (const auto given = list(axes, "axes")) lists.axes = *given;
+    if (steps != nullptr) lists.steps = integers_of(*steps, "steps");
+    if (end->size() != begin->size() || lists.axes.size() != begin->size() ||
+        lists.steps.size() != begin->size())
+        refuse("starts, ends, axes and steps differ in length");
+    return lists;
+}
+
 SliceRange slice_range(int64_t extent, int64_t start, int64_t end, int64_t step) {
     if (step < 1) refuse("a slice with step {}: only positive steps are supported", step);
     const auto clamp = [&](int64_t at) {
@@ -74,8 +91,10 @@ Shape unsqueezed(const Shape& src, std::vector<int64_t> axes) {
 
 std::vector<int64_t> split_extents(const NodeView& node, const Constant* sizes, int64_t extent) {
     const int outputs = node.proto().output_size();
-    if (sizes != nullptr) {
-        std::vector<int64_t> result = integers_of(*sizes, "sizes");
+    const auto given =
+        sizes != nullptr ? std::optional(integers_of(*sizes, "sizes")) : node.integers("split");
+    if (given.has_value()) {
+        std::vector<int64_t> result = *given;
         if (result.size() > static_cast<size_t>(outputs))
             refuse("{} sizes for {} outputs", result.size(), outputs);
         int64_t rest = extent;

@@ -17,6 +17,12 @@ std::vector<int64_t> integers_of(const Constant& constant, std::string_view what
 struct SliceRange {
     int64_t begin = 0, count = 0, step = 1;
 };
+/// What Slice is told: by inputs, before operator set 10 by attributes.
+struct SliceLists {
+    std::vector<int64_t> starts, ends, axes, steps;
+};
+SliceLists slice_lists(const NodeView& node, const Constant* starts, const Constant* ends,
+                       const Constant* axes, const Constant* steps);
 SliceRange slice_range(int64_t extent, int64_t start, int64_t end, int64_t step);
 
 /// Reshape's target with 0 and -1 filled in.
