@@ -203,61 +203,10 @@ void lower(Machine& machine, const NormBackwardGroup& group);
 // A sum with its relu: ops/add.cpp.
 void lower(Machine& machine, const ReluGroup& group);
 
-// One lower() per operation, in ops/NAME.cpp.
-void lower(Machine& machine, const Node& node, const Conv2d& op);
-void lower(Machine& machine, const Node& node, const Conv2dBackwardData& op);
-void lower(Machine& machine, const Node& node, const Conv2dBackwardWeights& op);
-void lower(Machine& machine, const Node& node, const Linear& op);
-void lower(Machine& machine, const Node& node, const LinearBackwardData& op);
-void lower(Machine& machine, const Node& node, const LinearBackwardWeights& op);
-void lower(Machine& machine, const Node& node, const MatMul& op);
-void lower(Machine& machine, const Node& node, const BatchNorm& op);
-void lower(Machine& machine, const Node& node, const BatchNormBackward& op);
-void lower(Machine& machine, const Node& node, const LayerNorm& op);
-void lower(Machine& machine, const Node& node, const LayerNormBackward& op);
-void lower(Machine& machine, const Node& node, const Relu& op);
-void lower(Machine& machine, const Node& node, const ReluBackward& op);
-void lower(Machine& machine, const Node& node, const Gelu& op);
-void lower(Machine& machine, const Node& node, const GeluBackward& op);
-void lower(Machine& machine, const Node& node, const Unary& op);
-void lower(Machine& machine, const Node& node, const UnaryBackward& op);
-void lower(Machine& machine, const Node& node, const Add& op);
-void lower(Machine& machine, const Node& node, const Subtract& op);
-void lower(Machine& machine, const Node& node, const Multiply& op);
-void lower(Machine& machine, const Node& node, const Divide& op);
-void lower(Machine& machine, const Node& node, const Scale& op);
-void lower(Machine& machine, const Node& node, const SumExcept& op);
-void lower(Machine& machine, const Node& node, const SumTo& op);
-void lower(Machine& machine, const Node& node, const Reduce& op);
-void lower(Machine& machine, const Node& node, const MaxPool2d& op);
-void lower(Machine& machine, const Node& node, const MaxPool2dBackward& op);
-void lower(Machine& machine, const Node& node, const AveragePool2d& op);
-void lower(Machine& machine, const Node& node, const AveragePool2dBackward& op);
-void lower(Machine& machine, const Node& node, const GlobalAveragePool& op);
-void lower(Machine& machine, const Node& node, const GlobalAveragePoolBackward& op);
-void lower(Machine& machine, const Node& node, const Reshape& op);
-void lower(Machine& machine, const Node& node, const Transpose& op);
-void lower(Machine& machine, const Node& node, const Slice& op);
-void lower(Machine& machine, const Node& node, const SliceBackward& op);
-void lower(Machine& machine, const Node& node, const Concat& op);
-void lower(Machine& machine, const Node& node, const Expand& op);
-void lower(Machine& machine, const Node& node, const Pad& op);
-void lower(Machine& machine, const Node& node, const Softmax& op);
-void lower(Machine& machine, const Node& node, const SoftmaxBackward& op);
-void lower(Machine& machine, const Node& node, const Embedding& op);
-void lower(Machine& machine, const Node& node, const EmbeddingBackward& op);
-void lower(Machine& machine, const Node& node, const Dropout& op);
-void lower(Machine& machine, const Node& node, const CrossEntropy& op);
-void lower(Machine& machine, const Node& node, const CrossEntropyBackward& op);
-void lower(Machine& machine, const Node& node, const PackNm& op);
-void lower(Machine& machine, const Node& node, const UnpackNm& op);
-void lower(Machine& machine, const Node& node, const SelectMask& op);
-void lower(Machine& machine, const Node& node, const ApplyMask& op);
-void lower(Machine& machine, const Node& node, const SrDecay& op);
-void lower(Machine& machine, const Node& node, const SgdUpdate& op);
-void lower(Machine& machine, const Node& node, const AdamWUpdate& op);
-void lower(Machine& machine, const Node& node, const GradientNorm& op);
-void lower(Machine& machine, const Node& node, const Accumulate& op);
-void lower(Machine& machine, const Node& node, const ExponentialAverage& op);
+/// Turns one node into commands. Specialised for each operation in ops/NAME.cpp: Machine calls it for every alternative
+/// of AnyOperation, and a missing specialisation fails to link.
+template <typename Op>
+requires is_listed<Op, AnyOperation>
+void lower(Machine& machine, const Node& node, const Op& op);
 
 }  // namespace enmesh::cpu

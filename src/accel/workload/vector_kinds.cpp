@@ -49,6 +49,21 @@ constexpr std::array kinds = {
     VectorKind{"unpack_nm", "unpack"},
 };
 
+template <typename Op>
+struct Charged {
+    static_assert(std::count_if(kinds.begin(), kinds.end(),
+                                [](const VectorKind& kind) { return kind.operation == Op::name; }) +
+                          is_listed<Op, WithoutVectorKind> ==
+                      1,
+                  "an operation needs one row in kinds or a place in WithoutVectorKind");
+};
+
+template <typename... Ops>
+constexpr bool all_charged(const std::variant<Ops...>*) {
+    return (... && (sizeof(Charged<Ops>) > 0));
+}
+static_assert(all_charged(static_cast<const AnyOperation*>(nullptr)));
+
 }  // namespace
 
 const VectorKind* vector_kind(std::string_view operation) {

@@ -33,11 +33,19 @@ void add_backward(Machine& machine, const Node& node,
 
 }  // namespace
 
-void lower(Machine& machine, const Node& node, const Relu&) { add_map(machine, node, simd().relu); }
+template <>
+void lower(Machine& machine, const Node& node, const Relu&) {
+    add_map(machine, node, simd().relu);
+}
+template <>
 void lower(Machine& machine, const Node& node, const ReluBackward&) {
     add_backward(machine, node, simd().relu_backward);
 }
-void lower(Machine& machine, const Node& node, const Gelu&) { add_map(machine, node, simd().gelu); }
+template <>
+void lower(Machine& machine, const Node& node, const Gelu&) {
+    add_map(machine, node, simd().gelu);
+}
+template <>
 void lower(Machine& machine, const Node& node, const GeluBackward&) {
     add_backward(machine, node, simd().gelu_backward);
 }

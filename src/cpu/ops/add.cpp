@@ -63,15 +63,24 @@ void lower(Machine& machine, const ReluGroup& group) {
         "add+relu");
 }
 
-void lower(Machine& machine, const Node& node, const Add&) { add_binary(machine, node, simd().add); }
+template <>
+void lower(Machine& machine, const Node& node, const Add&) {
+    add_binary(machine, node, simd().add);
+}
+template <>
 void lower(Machine& machine, const Node& node, const Subtract&) {
     add_binary(machine, node, simd().subtract);
 }
+template <>
 void lower(Machine& machine, const Node& node, const Multiply&) {
     add_binary(machine, node, simd().multiply);
 }
-void lower(Machine& machine, const Node& node, const Divide&) { add_binary(machine, node, simd().divide); }
+template <>
+void lower(Machine& machine, const Node& node, const Divide&) {
+    add_binary(machine, node, simd().divide);
+}
 
+template <>
 void lower(Machine& machine, const Node& node, const Scale& op) {
     const int src = machine.slot_of(node.inputs[0]);
     const int dst = machine.out(node.outputs[0], machine.slot(src).layout);

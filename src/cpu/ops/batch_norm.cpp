@@ -233,12 +233,14 @@ void lower(Machine& machine, const NormBackwardGroup& group) {
         kernel);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const BatchNorm&) {
     (void)machine;
     (void)node;
     ENMESH_ASSERT(false && "batch norms are lowered as groups");
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const BatchNormBackward&) {
     (void)machine;
     (void)node;

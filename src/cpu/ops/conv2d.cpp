@@ -25,6 +25,7 @@ int diff_dst_slot(Machine& machine, ValueId diff_dst, Layout::Element element) {
 
 }  // namespace
 
+template <>
 void lower(Machine& machine, const Node& node, const Conv2d& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv =
@@ -40,6 +41,7 @@ void lower(Machine& machine, const Node& node, const Conv2d& op) {
     add_product(machine, node, command);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Conv2dBackwardData& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv = geometry(op.conv, op.src, graph.type(node.inputs[1]).shape);
@@ -52,6 +54,7 @@ void lower(Machine& machine, const Node& node, const Conv2dBackwardData& op) {
     add_product(machine, node, command);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Conv2dBackwardWeights& op) {
     const Graph& graph = machine.graph();
     const products::Conv conv = geometry(op.conv, graph.type(node.inputs[0]).shape, op.weights);

@@ -5,6 +5,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const CrossEntropy& op) {
     const int logits = machine.in_plain(node.inputs[0]), labels = machine.slot_of(node.inputs[1]);
     const int loss = machine.out(node.outputs[0]), probabilities = machine.out(node.outputs[1]);
@@ -35,6 +36,7 @@ void lower(Machine& machine, const Node& node, const CrossEntropy& op) {
         });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const CrossEntropyBackward& op) {
     const int probabilities = machine.slot_of(node.inputs[0]), labels = machine.slot_of(node.inputs[1]);
     const int diff = machine.out(node.outputs[0]);

@@ -3,6 +3,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const Dropout& op) {
     const int src = machine.in_plain(node.inputs[0]), dst = machine.out(node.outputs[0]);
     const int64_t elements = machine.slot(src).type.shape.elements();

@@ -5,6 +5,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const Embedding&) {
     const int indices = machine.slot_of(node.inputs[0]), table = machine.slot_of(node.inputs[1]);
     const int dst = machine.out(node.outputs[0]);
@@ -23,6 +24,7 @@ void lower(Machine& machine, const Node& node, const Embedding&) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const EmbeddingBackward&) {
     const int indices = machine.slot_of(node.inputs[0]), diff_dst = machine.in_plain(node.inputs[1]);
     const int diff_table = machine.out(node.outputs[0]);

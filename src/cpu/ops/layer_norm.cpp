@@ -5,6 +5,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const LayerNorm& op) {
     const int src = machine.in_plain(node.inputs[0]);
     const int gamma = machine.slot_of(node.inputs[1]), beta = machine.slot_of(node.inputs[2]);
@@ -34,6 +35,7 @@ void lower(Machine& machine, const Node& node, const LayerNorm& op) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const LayerNormBackward&) {
     const int src = machine.in_plain(node.inputs[0]), gamma = machine.slot_of(node.inputs[1]);
     const int mean = machine.slot_of(node.inputs[2]), deviation = machine.slot_of(node.inputs[3]);

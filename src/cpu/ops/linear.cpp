@@ -17,6 +17,7 @@ products::Conv rows_of(const Shape& map, int64_t c, int64_t k) {
 
 }  // namespace
 
+template <>
 void lower(Machine& machine, const Node& node, const Linear&) {
     const Shape src = machine.graph().type(node.inputs[0]).shape;
     ProductCommand command{.linear = true};
@@ -28,6 +29,7 @@ void lower(Machine& machine, const Node& node, const Linear&) {
     add_product(machine, node, command);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const LinearBackwardData&) {
     const Shape diff_dst = machine.graph().type(node.inputs[0]).shape;
     ProductCommand command{.stage = products::Stage::bp, .linear = true};
@@ -38,6 +40,7 @@ void lower(Machine& machine, const Node& node, const LinearBackwardData&) {
     add_product(machine, node, command);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const LinearBackwardWeights&) {
     const Shape src = machine.graph().type(node.inputs[0]).shape;
     ProductCommand command{.stage = products::Stage::wg, .linear = true};

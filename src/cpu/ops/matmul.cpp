@@ -4,6 +4,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const MatMul& op) {
     const Layout layout = plain_layout.of(machine.float_element());
     const int a = machine.in(node.inputs[0], layout), b = machine.in(node.inputs[1], layout);

@@ -134,12 +134,14 @@ void add_gradient_packing(Machine& machine, const Node& node, const PackNm& op) 
 
 }  // namespace
 
+template <>
 void lower(Machine& machine, const Node& node, const PackNm& op) {
     const bool weights = op.axis == GroupAxis::input_channels || op.axis == GroupAxis::output_channels;
     if (weights) return add_weight_packing(machine, node, op);
     add_gradient_packing(machine, node, op);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const UnpackNm&) {
     const int src = machine.slot_of(node.inputs[0]), dst = machine.out(node.outputs[0]);
     const ValueType type = machine.graph().type(node.inputs[0]);
@@ -149,6 +151,7 @@ void lower(Machine& machine, const Node& node, const UnpackNm&) {
     });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const SelectMask& op) {
     const int weights = machine.slot_of(node.inputs[0]), mask = machine.slot_of(node.inputs[1]);
     const Shape shape = machine.slot(weights).type.shape;
@@ -169,6 +172,7 @@ void lower(Machine& machine, const Node& node, const SelectMask& op) {
         });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const ApplyMask&) {
     const int src = machine.in_plain(node.inputs[0]), mask = machine.slot_of(node.inputs[1]);
     const int dst = machine.out(node.outputs[0]);
@@ -183,6 +187,7 @@ void lower(Machine& machine, const Node& node, const ApplyMask&) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const SrDecay& op) {
     const int gradient = machine.in_plain(node.inputs[0]), weights = machine.slot_of(node.inputs[1]);
     const int packed = machine.slot_of(node.inputs[2]), scale = machine.slot_of(node.inputs[3]);

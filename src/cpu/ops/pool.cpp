@@ -71,6 +71,7 @@ PoolPlane plane_of(const PoolWindow& pool, const Planes& p) {
 
 }  // namespace
 
+template <>
 void lower(Machine& machine, const Node& node, const MaxPool2d& op) {
     const int src = machine.slot_of(node.inputs[0]);
     const Layout layout = machine.slot(src).layout;
@@ -91,6 +92,7 @@ void lower(Machine& machine, const Node& node, const MaxPool2d& op) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const MaxPool2dBackward& op) {
     const int places = machine.slot_of(node.inputs[1]);
     const Layout layout = machine.slot(places).layout;
@@ -111,6 +113,7 @@ void lower(Machine& machine, const Node& node, const MaxPool2dBackward& op) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const AveragePool2d& op) {
     const int src = machine.slot_of(node.inputs[0]);
     const Layout layout = machine.slot(src).layout;
@@ -137,6 +140,7 @@ void lower(Machine& machine, const Node& node, const AveragePool2d& op) {
         });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const AveragePool2dBackward& op) {
     const Layout layout = machine.slot(machine.slot_of(node.inputs[0])).layout;
     const int diff_dst = machine.slot_of(node.inputs[0]);
@@ -165,6 +169,7 @@ void lower(Machine& machine, const Node& node, const AveragePool2dBackward& op) 
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const GlobalAveragePool&) {
     const int src = machine.slot_of(node.inputs[0]);
     const Layout layout = machine.slot(src).layout;
@@ -191,6 +196,7 @@ void lower(Machine& machine, const Node& node, const GlobalAveragePool&) {
     });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const GlobalAveragePoolBackward& op) {
     const int diff_dst = machine.in_plain(node.inputs[0]);
     const Layout layout = machine.map_layout();

@@ -21,8 +21,12 @@ void add_sum(Machine& machine, const Node& node, const Shape& kept, double facto
 
 }  // namespace
 
-void lower(Machine& machine, const Node& node, const SumTo& op) { add_sum(machine, node, op.shape, 1); }
+template <>
+void lower(Machine& machine, const Node& node, const SumTo& op) {
+    add_sum(machine, node, op.shape, 1);
+}
 
+template <>
 void lower(Machine& machine, const Node& node, const Reduce& op) {
     const Shape& src = machine.graph().type(node.inputs[0]).shape;
     Shape kept = src;

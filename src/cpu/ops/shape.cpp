@@ -100,6 +100,7 @@ Layout transposed_layout(const Machine& machine, Layout src, const Transpose& op
 
 }  // namespace
 
+template <>
 void lower(Machine& machine, const Node& node, const Reshape& op) {
     const Slot& from = machine.slot(machine.slot_of(node.inputs[0]));
     const Layout layout = keeps_lanes(from.layout, from.type.shape, op.shape) ? from.layout : plain_layout;
@@ -107,6 +108,7 @@ void lower(Machine& machine, const Node& node, const Reshape& op) {
     machine.slot(dst).alias = src;
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Transpose& op) {
     const int src = machine.slot_of(node.inputs[0]);
     const Shape from = machine.slot(src).type.shape, to = machine.graph().type(node.outputs[0]).shape;
@@ -128,6 +130,7 @@ void lower(Machine& machine, const Node& node, const Transpose& op) {
     add_copy(machine, node, src, dst, StridedCopy(make_loops(to, split, {in_dst, moved})));
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Slice& op) {
     const Shape whole = machine.graph().type(node.inputs[0]).shape,
                 part_shape = machine.graph().type(node.outputs[0]).shape;
@@ -138,6 +141,7 @@ void lower(Machine& machine, const Node& node, const Slice& op) {
     add_copy(machine, node, src, dst, copy.copy, copy.offset);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const SliceBackward& op) {
     const Shape part_shape = machine.graph().type(node.inputs[0]).shape;
     const AxisPart part{static_cast<int>(op.slice.axis), op.slice.begin, op.slice.step};
@@ -149,6 +153,7 @@ void lower(Machine& machine, const Node& node, const SliceBackward& op) {
     add_bordered(machine, node, diff_dst, diff_src, copy.copy, copy.offset, 0);
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Concat& op) {
     const int axis = static_cast<int>(op.axis);
     const auto slot_of = [&](ValueId input) -> const Slot& { return machine.slot(machine.slot_of(input)); };
@@ -179,6 +184,7 @@ void lower(Machine& machine, const Node& node, const Concat& op) {
     });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Expand& op) {
     const Layout layout = map_layout_for(machine, op.shape);
     int src = machine.slot_of(node.inputs[0]);
@@ -193,6 +199,7 @@ void lower(Machine& machine, const Node& node, const Expand& op) {
     add_copy(machine, node, src, dst, StridedCopy(make_loops(op.shape, split, {to, from})));
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Pad& op) {
     const Layout own = machine.slot(machine.slot_of(node.inputs[0])).layout;
     const auto lane_axis = static_cast<size_t>(LaneSplit(own).axis);

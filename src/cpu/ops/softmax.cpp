@@ -2,6 +2,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const Softmax&) {
     const int src = machine.in_plain(node.inputs[0]), dst = machine.out(node.outputs[0]);
     const Shape shape = machine.slot(src).type.shape;
@@ -15,6 +16,7 @@ void lower(Machine& machine, const Node& node, const Softmax&) {
     });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const SoftmaxBackward&) {
     const int dst = machine.in_plain(node.inputs[0]), diff_dst = machine.in_plain(node.inputs[1]);
     const int diff_src = machine.out(node.outputs[0]);

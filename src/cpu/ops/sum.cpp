@@ -61,6 +61,7 @@ void add_feature_sums(Machine& machine, const Node& node) {
 
 }  // namespace
 
+template <>
 void lower(Machine& machine, const Node& node, const SumExcept& op) {
     const int rank = machine.graph().type(node.inputs[0]).shape.rank();
     const int64_t axis = op.axis < 0 ? op.axis + rank : op.axis;

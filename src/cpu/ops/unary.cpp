@@ -2,6 +2,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const Unary& op) {
     const int src = machine.slot_of(node.inputs[0]);
     const int dst = machine.out(node.outputs[0], machine.slot(src).layout);
@@ -16,6 +17,7 @@ void lower(Machine& machine, const Node& node, const Unary& op) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const UnaryBackward& op) {
     const int src = machine.slot_of(node.inputs[0]);
     const Layout layout = machine.slot(src).layout;

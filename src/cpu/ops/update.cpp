@@ -5,6 +5,7 @@
 
 namespace enmesh::cpu {
 
+template <>
 void lower(Machine& machine, const Node& node, const SgdUpdate& op) {
     const int weights = machine.slot_of(node.inputs[0]), gradient = machine.in_plain(node.inputs[1]);
     const int velocity = machine.slot_of(node.inputs[2]), rate = machine.slot_of(node.inputs[3]);
@@ -22,6 +23,7 @@ void lower(Machine& machine, const Node& node, const SgdUpdate& op) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const AdamWUpdate& op) {
     const int weights = machine.slot_of(node.inputs[0]), gradient = machine.in_plain(node.inputs[1]);
     const int first = machine.slot_of(node.inputs[2]), second = machine.slot_of(node.inputs[3]);
@@ -48,6 +50,7 @@ void lower(Machine& machine, const Node& node, const AdamWUpdate& op) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const GradientNorm& op) {
     const int scale = machine.slot_of(node.inputs[0]);
     std::vector<int> gradients;
@@ -76,6 +79,7 @@ void lower(Machine& machine, const Node& node, const GradientNorm& op) {
         });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const Accumulate&) {
     const int sum = machine.slot_of(node.inputs[0]), gradient = machine.in_plain(node.inputs[1]);
     const int64_t elements = machine.slot(sum).type.shape.elements();
@@ -93,6 +97,7 @@ void lower(Machine& machine, const Node& node, const Accumulate&) {
                 });
 }
 
+template <>
 void lower(Machine& machine, const Node& node, const ExponentialAverage& op) {
     const int average = machine.slot_of(node.inputs[0]), weights = machine.slot_of(node.inputs[1]),
               update_count = machine.slot_of(node.inputs[2]);

@@ -5,6 +5,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Relu&, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i) {
         const double x = frame.in(0)[i];
@@ -12,11 +13,13 @@ void run(const Relu&, const Frame& frame) {
     }
 }
 
+template <>
 void run(const ReluBackward&, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i)
         frame.out()[i] = frame.in(0)[i] > 0.0 ? frame.in(1)[i] : 0.0;
 }
 
+template <>
 void run(const Gelu&, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i) {
         const double x = frame.in(0)[i];
@@ -24,6 +27,7 @@ void run(const Gelu&, const Frame& frame) {
     }
 }
 
+template <>
 void run(const GeluBackward&, const Frame& frame) {
     const double density_at_zero = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
     for (int64_t i = 0; i < frame.out().elements(); ++i) {

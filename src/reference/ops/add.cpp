@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Add&, const Frame& frame) {
     for (size_t input = 0; input < 2; ++input) {
         const Shape& dst = frame.out().type.shape;
@@ -10,6 +11,7 @@ void run(const Add&, const Frame& frame) {
     }
 }
 
+template <>
 void run(const Subtract&, const Frame& frame) {
     const Shape& dst = frame.out().type.shape;
     for_each_strided(dst, broadcast_strides(frame.shape(0), dst),

@@ -17,6 +17,7 @@ void for_each_in_channel(const Shape& shape, int64_t channel, const Visit& visit
 
 }  // namespace
 
+template <>
 void run(const BatchNorm& op, const Frame& frame) {
     const Array &src = frame.in(0), &gamma = frame.in(1), &beta = frame.in(2);
     const Shape& shape = src.type.shape;
@@ -45,6 +46,7 @@ void run(const BatchNorm& op, const Frame& frame) {
     }
 }
 
+template <>
 void run(const BatchNormBackward&, const Frame& frame) {
     const Array &src = frame.in(0), &gamma = frame.in(1), &mean = frame.in(2), &inverse = frame.in(3),
                 &diff_dst = frame.in(4);

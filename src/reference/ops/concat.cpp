@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Concat& op, const Frame& frame) {
     const Shape& dst = frame.out().type.shape;
     const auto axis = static_cast<int>(op.axis);

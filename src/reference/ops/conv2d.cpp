@@ -69,6 +69,7 @@ struct Geometry {
 
 }  // namespace
 
+template <>
 void run(const Conv2d& op, const Frame& frame) {
     const Array &src = frame.in(0), &weights = frame.in(1);
     Array& dst = frame.out();
@@ -81,6 +82,7 @@ void run(const Conv2d& op, const Frame& frame) {
     for (int64_t i = 0; i < dst.elements(); ++i) dst[i] += frame.in(2)[i / area % geometry.k];
 }
 
+template <>
 void run(const Conv2dBackwardData& op, const Frame& frame) {
     const Array &diff_dst = frame.in(0), &weights = frame.in(1);
     Array& diff_src = frame.out();
@@ -100,6 +102,7 @@ void run(const Conv2dBackwardData& op, const Frame& frame) {
     });
 }
 
+template <>
 void run(const Conv2dBackwardWeights& op, const Frame& frame) {
     const Array &src = frame.in(0), &diff_dst = frame.in(1);
     Array& diff_weights = frame.out();

@@ -22,6 +22,7 @@ double target(double smoothing, int64_t classes, bool is_label) {
 
 }  // namespace
 
+template <>
 void run(const CrossEntropy& op, const Frame& frame) {
     const Array &logits = frame.in(0), &labels = frame.in(1);
     const int64_t rows = frame.shape(0)[0], classes = frame.shape(0)[1];
@@ -41,6 +42,7 @@ void run(const CrossEntropy& op, const Frame& frame) {
     frame.out(0)[0] = loss / static_cast<double>(rows);
 }
 
+template <>
 void run(const CrossEntropyBackward& op, const Frame& frame) {
     const Array &probabilities = frame.in(0), &labels = frame.in(1);
     const int64_t rows = frame.shape(0)[0], classes = frame.shape(0)[1];

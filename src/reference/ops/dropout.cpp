@@ -4,6 +4,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Dropout& op, const Frame& frame) {
     const Random random = step_random(frame.context, RandomUse::dropout, op.stream);
     for (int64_t i = 0; i < frame.out().elements(); ++i) {

@@ -14,6 +14,7 @@ int64_t checked_index(const Array& indices, int64_t at, int64_t rows) {
 
 }  // namespace
 
+template <>
 void run(const Embedding&, const Frame& frame) {
     const Array &indices = frame.in(0), &table = frame.in(1);
     const int64_t rows = frame.shape(1)[0], width = frame.shape(1)[1];
@@ -23,6 +24,7 @@ void run(const Embedding&, const Frame& frame) {
     }
 }
 
+template <>
 void run(const EmbeddingBackward& op, const Frame& frame) {
     const Array &indices = frame.in(0), &diff_dst = frame.in(1);
     const int64_t rows = op.table[0], width = op.table[1];

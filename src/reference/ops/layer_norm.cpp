@@ -4,6 +4,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const LayerNorm& op, const Frame& frame) {
     const Array &src = frame.in(0), &gamma = frame.in(1), &beta = frame.in(2);
     const int64_t features = frame.shape(0)[-1], rows = src.elements() / features;
@@ -21,6 +22,7 @@ void run(const LayerNorm& op, const Frame& frame) {
     }
 }
 
+template <>
 void run(const LayerNormBackward&, const Frame& frame) {
     const Array &src = frame.in(0), &gamma = frame.in(1), &diff_dst = frame.in(4);
     const int64_t features = frame.shape(0)[-1], rows = src.elements() / features;

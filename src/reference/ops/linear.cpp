@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Linear&, const Frame& frame) {
     const Array &src = frame.in(0), &weights = frame.in(1);
     const int64_t outputs = frame.shape(1)[0], inputs = frame.shape(1)[1], rows = src.elements() / inputs;
@@ -14,6 +15,7 @@ void run(const Linear&, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i) frame.out()[i] += frame.in(2)[i % outputs];
 }
 
+template <>
 void run(const LinearBackwardData&, const Frame& frame) {
     const Array &diff_dst = frame.in(0), &weights = frame.in(1);
     const int64_t outputs = frame.shape(1)[0], inputs = frame.shape(1)[1];
@@ -34,6 +36,7 @@ void run(const LinearBackwardData&, const Frame& frame) {
     });
 }
 
+template <>
 void run(const LinearBackwardWeights&, const Frame& frame) {
     const Array &src = frame.in(0), &diff_dst = frame.in(1);
     const int64_t outputs = frame.shape(1)[-1], inputs = frame.shape(0)[-1];

@@ -6,6 +6,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const SelectMask& op, const Frame& frame) {
     const bool unset =
         std::all_of(frame.out().data.begin(), frame.out().data.end(), [](double x) { return x == 0.0; });
@@ -20,11 +21,13 @@ void run(const SelectMask& op, const Frame& frame) {
     frame.out().data.assign(mask.begin(), mask.end());
 }
 
+template <>
 void run(const ApplyMask&, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i)
         frame.out()[i] = frame.in(1)[i] != 0.0 ? frame.in(0)[i] : 0.0;
 }
 
+template <>
 void run(const SrDecay& op, const Frame& frame) {
     const Array &gradient = frame.in(0), &weights = frame.in(1), &packed = frame.in(2);
     const double scale = frame.in(3)[0];

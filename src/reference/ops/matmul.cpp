@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const MatMul& op, const Frame& frame) {
     const Array &a = frame.in(0), &b = frame.in(1);
     const Shape& dst = frame.out().type.shape;

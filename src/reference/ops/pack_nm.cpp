@@ -29,6 +29,7 @@ void select_masked(std::span<const double> mask, std::span<uint8_t> kept) {
 
 }  // namespace
 
+template <>
 void run(const PackNm& op, const Frame& frame) {
     const Array& src = frame.in(0);
     Array& packed = frame.out();
@@ -66,6 +67,9 @@ void run(const PackNm& op, const Frame& frame) {
         packed[kept + i] = src[geometry.offset(i / tail, groups * op.pattern.m + i % tail)];
 }
 
-void run(const UnpackNm&, const Frame& frame) { frame.out().data = densified(frame.in(0)); }
+template <>
+void run(const UnpackNm&, const Frame& frame) {
+    frame.out().data = densified(frame.in(0));
+}
 
 }  // namespace enmesh::reference

@@ -4,6 +4,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Pad& op, const Frame& frame) {
     const Shape& dst = frame.out().type.shape;
     const std::vector<int64_t> strides = broadcast_strides(dst, dst);

@@ -40,6 +40,7 @@ double window_share(const Window& window, bool count_padding) {
 
 }  // namespace
 
+template <>
 void run(const MaxPool2d& op, const Frame& frame) {
     const Array& src = frame.in(0);
     const Shape& shape = frame.shape(0);
@@ -61,6 +62,7 @@ void run(const MaxPool2d& op, const Frame& frame) {
                     });
 }
 
+template <>
 void run(const MaxPool2dBackward& op, const Frame& frame) {
     const Array &diff_dst = frame.in(0), &places = frame.in(1);
     for_each_window(op.window, op.src, diff_dst.type.shape,
@@ -72,6 +74,7 @@ void run(const MaxPool2dBackward& op, const Frame& frame) {
                     });
 }
 
+template <>
 void run(const AveragePool2d& op, const Frame& frame) {
     const Array& src = frame.in(0);
     const Shape& shape = frame.shape(0);
@@ -86,6 +89,7 @@ void run(const AveragePool2d& op, const Frame& frame) {
                     });
 }
 
+template <>
 void run(const AveragePool2dBackward& op, const Frame& frame) {
     const Array& diff_dst = frame.in(0);
     for_each_window(op.window, op.src, diff_dst.type.shape,
@@ -98,12 +102,14 @@ void run(const AveragePool2dBackward& op, const Frame& frame) {
                     });
 }
 
+template <>
 void run(const GlobalAveragePool&, const Frame& frame) {
     const int64_t area = frame.shape(0)[2] * frame.shape(0)[3];
     for (int64_t i = 0; i < frame.in(0).elements(); ++i) frame.out()[i / area] += frame.in(0)[i];
     for (int64_t i = 0; i < frame.out().elements(); ++i) frame.out()[i] /= static_cast<double>(area);
 }
 
+template <>
 void run(const GlobalAveragePoolBackward& op, const Frame& frame) {
     const int64_t area = op.src[2] * op.src[3];
     for (int64_t i = 0; i < frame.out().elements(); ++i)

@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Reduce& op, const Frame& frame) {
     const Shape& src = frame.shape(0);
     Shape kept = src;

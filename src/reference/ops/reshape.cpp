@@ -2,6 +2,9 @@
 
 namespace enmesh::reference {
 
-void run(const Reshape&, const Frame& frame) { frame.out().data = frame.in(0).data; }
+template <>
+void run(const Reshape&, const Frame& frame) {
+    frame.out().data = frame.in(0).data;
+}
 
 }  // namespace enmesh::reference

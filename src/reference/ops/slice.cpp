@@ -21,11 +21,13 @@ void for_each_sliced(const Slice& slice, const Shape& src, const Visit& visit) {
 
 }  // namespace
 
+template <>
 void run(const Slice& op, const Frame& frame) {
     for_each_sliced(op, frame.shape(0),
                     [&](int64_t whole, int64_t part) { frame.out()[part] = frame.in(0)[whole]; });
 }
 
+template <>
 void run(const SliceBackward& op, const Frame& frame) {
     for_each_sliced(op.slice, op.src,
                     [&](int64_t whole, int64_t part) { frame.out()[whole] = frame.in(0)[part]; });

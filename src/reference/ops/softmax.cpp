@@ -5,6 +5,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Softmax&, const Frame& frame) {
     const Array& src = frame.in(0);
     const int64_t width = frame.shape(0)[-1];
@@ -16,6 +17,7 @@ void run(const Softmax&, const Frame& frame) {
     }
 }
 
+template <>
 void run(const SoftmaxBackward&, const Frame& frame) {
     const Array &dst = frame.in(0), &diff_dst = frame.in(1);
     const int64_t width = frame.shape(0)[-1];

@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const SumExcept& op, const Frame& frame) {
     const Shape& src = frame.shape(0);
     const int axis = static_cast<int>(op.axis < 0 ? op.axis + src.rank() : op.axis);
@@ -10,6 +11,7 @@ void run(const SumExcept& op, const Frame& frame) {
     for (int64_t i = 0; i < src.elements(); ++i) frame.out()[i / inner % src[axis]] += frame.in(0)[i];
 }
 
+template <>
 void run(const SumTo& op, const Frame& frame) {
     const Shape& src = frame.shape(0);
     for_each_strided(src, broadcast_strides(op.shape, src),

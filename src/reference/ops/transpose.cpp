@@ -2,6 +2,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const Transpose& op, const Frame& frame) {
     const Shape& src = frame.shape(0);
     const std::vector<int64_t> from = broadcast_strides(src, src);

@@ -88,11 +88,13 @@ double derivative(UnaryKind kind, double x, double a, double b) {
 
 }  // namespace
 
+template <>
 void run(const Unary& op, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i)
         frame.out()[i] = value(op.kind, frame.in(0)[i], op.a, op.b);
 }
 
+template <>
 void run(const UnaryBackward& op, const Frame& frame) {
     for (int64_t i = 0; i < frame.out().elements(); ++i)
         frame.out()[i] = frame.in(1)[i] * derivative(op.kind, frame.in(0)[i], op.a, op.b);

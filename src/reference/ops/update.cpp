@@ -4,6 +4,7 @@
 
 namespace enmesh::reference {
 
+template <>
 void run(const SgdUpdate& op, const Frame& frame) {
     const Array& gradient = frame.in(1);
     Array &weights = frame.out(0), &velocity = frame.out(1);
@@ -15,6 +16,7 @@ void run(const SgdUpdate& op, const Frame& frame) {
     }
 }
 
+template <>
 void run(const AdamWUpdate& op, const Frame& frame) {
     const Array& gradient = frame.in(1);
     Array &weights = frame.out(0), &first = frame.out(1), &second = frame.out(2);
@@ -30,6 +32,7 @@ void run(const AdamWUpdate& op, const Frame& frame) {
     }
 }
 
+template <>
 void run(const GradientNorm& op, const Frame& frame) {
     const double scale = frame.in(0)[0];
     double squares = 0;
@@ -41,12 +44,14 @@ void run(const GradientNorm& op, const Frame& frame) {
     frame.out(1)[0] = norm;
 }
 
+template <>
 void run(const Accumulate&, const Frame& frame) {
     Array& sum = frame.out();
     for (int64_t i = 0; i < sum.elements(); ++i)
         sum[i] = frame.context.micro_batch == 0 ? frame.in(1)[i] : sum[i] + frame.in(1)[i];
 }
 
+template <>
 void run(const ExponentialAverage& op, const Frame& frame) {
     Array& average = frame.out();
     const double decay = op.decay_at(frame.in(2)[0]);
