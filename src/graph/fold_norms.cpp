@@ -5,6 +5,7 @@
 #include <set>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/graph/rewriter.hpp"
 
 namespace enmesh {
 namespace {
@@ -17,23 +18,24 @@ class Folder {
         : old_(inference_graph(graph)),
           consumers_(old_.consumers()),
           value_of_(value_of),
-          mapped_(old_.values().size()) {
+          rewriter_(old_, result_.graph) {
         for (int i = 0; i < static_cast<int>(old_.nodes().size()); ++i) find(i);
     }
 
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+
     FoldedNorms run() && {
-        for (size_t i = 0; i < old_.values().size(); ++i) {
-            if (!dropped_.contains(static_cast<int>(i))) copy(ValueId{static_cast<int>(i)});
-        }
-        for (int i = 0; i < static_cast<int>(old_.nodes().size()); ++i) add(i);
-        for (const ValueId output : old_.outputs) result_.graph.outputs.push_back(map(output));
+        const auto on_value = [&](ValueId id) {
+            if (!dropped_.contains(id.index)) rewriter_.copy(id);
+        };
+        rewriter_.run(on_value, [&](const Node& node) { add(node); });
         result_.folded = static_cast<int>(norm_of_.size());
         return std::move(result_);
     }
 
   private:
     static size_t at(ValueId id) { return static_cast<size_t>(id.index); }
-    ValueId map(ValueId id) const { return mapped_[at(id)]; }
     bool used_once(ValueId id) const {
         if (std::find(old_.outputs.begin(), old_.outputs.end(), id) != old_.outputs.end()) return false;
         return consumers_[at(id)].size() == 1;
@@ -67,42 +69,18 @@ class Folder {
         }
     }
 
-    void copy(ValueId id) {
-        const Value& value = old_.value(id);
-        Graph& graph = result_.graph;
-        switch (value.role) {
-            case Role::input:
-                mapped_[at(id)] = graph.add_input(value.name, value.type);
-                break;
-            case Role::parameter:
-                mapped_[at(id)] =
-                    graph.add_parameter(value.name, value.type.shape, value.initializer, value.decayed);
-                break;
-            case Role::state:
-                mapped_[at(id)] = graph.add_state(value.name, value.type, value.initializer);
-                break;
-            case Role::constant:
-                mapped_[at(id)] = graph.add_constant(value.name, value.initializer.given);
-                break;
-            case Role::result:
-                break;
-        }
-    }
-
-    void add(int index) {
-        const Node& node = old_.node(index);
+    void add(const Node& node) {
+        const int index = old_.value(node.outputs[0]).producer;
         if (folded_.contains(index)) {
-            mapped_[at(node.outputs[0])] = map(node.inputs[0]);
+            rewriter_.map(node.outputs[0], rewriter_.mapped(node.inputs[0]));
             return;
         }
-        std::vector<ValueId> inputs;
-        for (const ValueId input : node.inputs) inputs.push_back(map(input));
+        std::vector<ValueId> inputs = rewriter_.mapped_inputs(node);
         if (const auto norm = norm_of_.find(index); norm != norm_of_.end()) {
             fold(node, old_.node(norm->second));
             if (inputs.size() == 2) inputs.push_back(add_bias(node));
         }
-        const auto outputs = result_.graph.add(node.operation, std::move(inputs), node.layer, node.stage);
-        for (size_t i = 0; i < outputs.size(); ++i) mapped_[at(node.outputs[i])] = outputs[i];
+        rewriter_.copy(node, node.operation, std::move(inputs));
     }
 
     std::string bias_name(const Node& product) const {
@@ -151,11 +129,11 @@ class Folder {
     Graph old_;
     std::vector<std::vector<int>> consumers_;
     const Values& value_of_;
-    std::vector<ValueId> mapped_;
     std::map<int, int> norm_of_;  ///< product -> the norm that goes into it
     std::set<int> folded_;        ///< norms
     std::set<int> dropped_;       ///< values that only folded norms used
     FoldedNorms result_;
+    GraphRewriter rewriter_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/fnv.hpp"
 #include "enmesh/base/random.hpp"
+#include "enmesh/graph/rewriter.hpp"
 
 namespace enmesh {
 
@@ -93,43 +94,16 @@ std::vector<std::vector<int>> Graph::consumers() const {
 
 Graph inference_graph(const Graph& graph) {
     Graph result;
-    std::vector<ValueId> mapped(graph.values().size());
-    for (size_t i = 0; i < graph.values().size(); ++i) {
-        const Value& value = graph.values()[i];
-        const auto copy = [&] {
-            switch (value.role) {
-                case Role::input:
-                    return result.add_input(value.name, value.type);
-                case Role::parameter:
-                    return result.add_parameter(value.name, value.type.shape, value.initializer,
-                                                value.decayed);
-                case Role::state:
-                    return result.add_state(value.name, value.type, value.initializer);
-                case Role::constant:
-                    return result.add_constant(value.name, value.initializer.given);
-                case Role::result:
-                    break;
-            }
-            return ValueId{};
-        };
-        mapped[i] = copy();
-    }
-    const auto map = [&](ValueId id) { return mapped[static_cast<size_t>(id.index)]; };
-    for (const Node& node : graph.nodes()) {
+    GraphRewriter rewriter(graph, result);
+    rewriter.run([&](const Node& node) {
         if (node.operation.is<Dropout>()) {
-            mapped[static_cast<size_t>(node.outputs[0].index)] = map(node.inputs[0]);
-            continue;
+            rewriter.map(node.outputs[0], rewriter.mapped(node.inputs[0]));
+            return;
         }
         Operation operation = node.operation;
         if (BatchNorm* const norm = std::get_if<BatchNorm>(&operation.attributes)) norm->training = false;
-        std::vector<ValueId> inputs;
-        for (const ValueId input : node.inputs) inputs.push_back(map(input));
-        const std::vector<ValueId> outputs =
-            result.add(std::move(operation), std::move(inputs), node.layer, node.stage);
-        for (size_t i = 0; i < outputs.size(); ++i)
-            mapped[static_cast<size_t>(node.outputs[i].index)] = outputs[i];
-    }
-    for (const ValueId output : graph.outputs) result.outputs.push_back(map(output));
+        rewriter.copy(node, std::move(operation), rewriter.mapped_inputs(node));
+    });
     return result;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/graph/rewriter.hpp"
 #include "enmesh/graph/with_batch.hpp"
 
 namespace enmesh {
@@ -56,13 +57,13 @@ ImageAxis reshaped(const ImageAxis& images, const Shape& src, const Shape& targe
 /// Gives a graph's operations another batch, node by node.
 class Rebatcher {
   public:
-    Rebatcher(const Graph& graph, Graph& result, int64_t before, int64_t after)
+    Rebatcher(const Graph& graph, const Graph& result, int64_t before, int64_t after)
         : graph_(graph), result_(result), before_(before), after_(after), images_(graph.values().size()) {}
 
     /// The images stand on the value's first axis.
     void enter(ValueId input) { images_[at(input)].axis = 0; }
 
-    std::vector<ValueId> add(const Node& node, std::vector<ValueId> inputs) {
+    void add(const Node& node, GraphRewriter& rewriter) {
         Operation operation = node.operation;
         ImageAxis images;
         for (const ValueId input : node.inputs) {
@@ -81,11 +82,9 @@ class Rebatcher {
                    expand != nullptr && expand->per_image) {
             expand->shape[0] = after_;
         }
-        const auto outputs = result_.add(std::move(operation), std::move(inputs), node.layer, node.stage);
-        for (size_t i = 0; i < outputs.size(); ++i) {
-            images_[at(node.outputs[i])] = {changed_axis(node.outputs[i], outputs[i]), images.inner};
-        }
-        return outputs;
+        rewriter.copy(node, std::move(operation), rewriter.mapped_inputs(node));
+        for (const ValueId output : node.outputs)
+            images_[at(output)] = {changed_axis(output, rewriter.mapped(output)), images.inner};
     }
 
   private:
@@ -100,7 +99,7 @@ class Rebatcher {
     }
 
     const Graph& graph_;
-    Graph& result_;
+    const Graph& result_;
     int64_t before_, after_;
     std::vector<ImageAxis> images_;
 };
@@ -114,44 +113,18 @@ Graph with_batch(const Graph& graph, int64_t batch) {
     const int64_t before = graph.type(images).shape[0];
     if (batch == before) return graph;
     Graph result;
+    GraphRewriter rewriter(graph, result);
     Rebatcher rebatcher(graph, result, before, batch);
-    std::vector<ValueId> mapped(graph.values().size());
-    for (size_t i = 0; i < graph.values().size(); ++i) {
-        const Value& value = graph.values()[i];
-        ValueType type = value.type;
-        switch (value.role) {
-            case Role::input:
-                if (type.shape.rank() > 0 && type.shape[0] == before) {
-                    type.shape[0] = batch;
-                    rebatcher.enter(ValueId{static_cast<int>(i)});
-                }
-                mapped[i] = result.add_input(value.name, std::move(type));
-                break;
-            case Role::parameter:
-                mapped[i] = result.add_parameter(value.name, type.shape, value.initializer, value.decayed);
-                break;
-            case Role::state:
-                mapped[i] = result.add_state(value.name, std::move(type), value.initializer);
-                break;
-            case Role::constant:
-                mapped[i] =
-                    result.add_constant(value.name, constant_for(value.initializer.given, before, batch));
-                if (result.type(mapped[i]).shape != type.shape) rebatcher.enter(ValueId{static_cast<int>(i)});
-                break;
-            case Role::result:
-                break;
-        }
-    }
-    const auto map = [&](ValueId id) { return mapped[static_cast<size_t>(id.index)]; };
-    for (const Node& node : graph.nodes()) {
-        std::vector<ValueId> inputs;
-        for (const ValueId input : node.inputs) inputs.push_back(map(input));
-        const auto outputs = rebatcher.add(node, std::move(inputs));
-        for (size_t i = 0; i < outputs.size(); ++i) {
-            mapped[static_cast<size_t>(node.outputs[i].index)] = outputs[i];
-        }
-    }
-    for (const ValueId output : graph.outputs) result.outputs.push_back(map(output));
+    const auto on_value = [&](ValueId id) {
+        Value value = graph.value(id);
+        Shape& shape = value.type.shape;
+        if (value.role == Role::input && shape.rank() > 0 && shape[0] == before) shape[0] = batch;
+        if (value.role == Role::constant)
+            value.initializer.given = constant_for(value.initializer.given, before, batch);
+        rewriter.copy(id, value);
+        if (result.type(rewriter.mapped(id)).shape != graph.type(id).shape) rebatcher.enter(id);
+    };
+    rewriter.run(on_value, [&](const Node& node) { rebatcher.add(node, rewriter); });
     return result;
 }
 

@@ -3,49 +3,24 @@
 #include <algorithm>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/graph/rewriter.hpp"
 
 namespace enmesh {
 namespace {
 
 class Rewriter {
   public:
-    Rewriter(TrainingStep& step, const Graph& graph) : step_(step), old_(graph) {
-        result_.mapped.resize(graph.values().size());
-    }
+    Rewriter(TrainingStep& step, const Graph& graph) : step_(step), old_(graph), copy_(graph, step.graph) {}
 
     RecipeRewrite run() {
-        for (size_t i = 0; i < old_.values().size(); ++i) copy_value(i);
-        for (const Node& node : old_.nodes()) copy_node(node);
-        for (const ValueId output : old_.outputs) step_.graph.outputs.push_back(map(output));
+        copy_.run([&](const Node& node) { copy_node(node); });
+        for (int i = 0; i < static_cast<int>(old_.values().size()); ++i)
+            result_.mapped.push_back(copy_.mapped(ValueId{i}));
         return std::move(result_);
     }
 
   private:
     using Packed = RecipeRewrite::Packed;
-
-    ValueId map(ValueId id) const { return result_.mapped[static_cast<size_t>(id.index)]; }
-
-    void copy_value(size_t index) {
-        const Value& value = old_.values()[index];
-        Graph& graph = step_.graph;
-        switch (value.role) {
-            case Role::input:
-                result_.mapped[index] = graph.add_input(value.name, value.type);
-                break;
-            case Role::parameter:
-                result_.mapped[index] =
-                    graph.add_parameter(value.name, value.type.shape, value.initializer, value.decayed);
-                break;
-            case Role::state:
-                result_.mapped[index] = graph.add_state(value.name, value.type, value.initializer);
-                break;
-            case Role::constant:
-                result_.mapped[index] = graph.add_constant(value.name, value.initializer.given);
-                break;
-            case Role::result:
-                break;
-        }
-    }
 
     const LayerDecision* decision(const std::string& layer, Stage stage) const {
         for (const LayerDecision& one : step_.decisions) {
@@ -148,8 +123,7 @@ class Rewriter {
     }
 
     void copy_node(const Node& node) {
-        std::vector<ValueId> inputs;
-        for (const ValueId input : node.inputs) inputs.push_back(map(input));
+        std::vector<ValueId> inputs = copy_.mapped_inputs(node);
         const Operation& op = node.operation;
         const bool weighted = inputs.size() > 1 && step_.graph.value(inputs[1]).role == Role::parameter;
         if ((op.is<Conv2d>() || op.is<Linear>()) && weighted) {
@@ -164,13 +138,12 @@ class Rewriter {
                    step_.recipe.wg_gradient != GradientRule::dense && sparse(node.layer, Stage::WG)) {
             inputs[1] = packed_gradient(inputs[1], node, GroupAxis::positions, Selection::mvue);
         }
-        const std::vector<ValueId> outputs = step_.graph.add(op, std::move(inputs), node.layer, node.stage);
-        for (size_t i = 0; i < outputs.size(); ++i)
-            result_.mapped[static_cast<size_t>(node.outputs[i].index)] = outputs[i];
+        copy_.copy(node, op, std::move(inputs));
     }
 
     TrainingStep& step_;
     const Graph& old_;
+    GraphRewriter copy_;
     RecipeRewrite result_;
     int64_t streams_ = 0;
 };
