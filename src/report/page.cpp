@@ -247,10 +247,14 @@ std::string front(const Json& run) {
     for (const Json& point : points)
         energy = energy && (point.contains("error") || point.at("joules").is_number());
     const char* const height = energy ? "joules" : "elements";
+    size_t failed = 0;
     std::vector<Mark> marks;
     std::vector<std::vector<std::string>> rows;
     for (const Json& point : points) {
-        if (point.contains("error")) continue;
+        if (point.contains("error")) {
+            ++failed;
+            continue;
+        }
         const bool best = point.at("pareto").get<bool>();
         const std::string label = point.at("point");
         marks.push_back(
@@ -268,7 +272,8 @@ std::string front(const Json& run) {
                         {.label = "seconds a step (simulated)", .log = true},
                         {.label = energy ? "joules a step (modelled)" : "elements", .log = true}, marks) +
            "</div>\n<h3>Pareto front</h3>\n" +
-           table({"point", "seconds", "joules", "elements", "cycles"}, rows);
+           table({"point", "seconds", "joules", "elements", "cycles"}, rows) +
+           (failed > 0 ? fmt::format("<p>{} of {} points cannot run.</p>\n", failed, points.size()) : "");
 }
 
 std::string explore_section(const Runs& runs) {
@@ -285,6 +290,7 @@ h1{font-size:1.5rem}h2{font-size:1.25rem;border-bottom:1px solid #999}h3{font-si
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:.25rem .6rem;text-align:left;border-bottom:1px solid #9996;vertical-align:top}
 #said{position:sticky;bottom:0;min-height:1.5em;padding:.25rem;background:#eee;font-size:.85rem}
+#said:empty{display:none}
 @media screen and (prefers-color-scheme:dark){body{background:#181818;color:#eee}#said{background:#333}}
 @media print{#said{display:none}.wide{overflow:visible}table{font-size:.6rem}.plot,tr{break-inside:avoid}}
 )";

@@ -41,15 +41,30 @@ class Scale {
     double at(double value) const { return from_ + (bent(value) - low_) / (high_ - low_) * (to_ - from_); }
 
     std::vector<double> ticks() const {
+        if (log_ && high_ - low_ > 0.7) return log_ticks();
         std::vector<double> result;
-        const double step = nice_step((high_ - low_) / 5);
-        for (double i = std::ceil(low_ / step); i * step <= high_; ++i)
-            result.push_back(log_ ? std::pow(10, i * step) : i * step);
+        const double low = unbent(low_), high = unbent(high_), step = nice_step((high - low) / 5);
+        // Adding 0 makes a zero of -0.
+        for (double i = std::ceil(low / step); i * step <= high; ++i) result.push_back(i * step + 0.0);
         return result;
     }
 
   private:
     double bent(double value) const { return log_ ? std::log10(value) : value; }
+    double unbent(double value) const { return log_ ? std::pow(10, value) : value; }
+    /// Powers of ten, and over few of them 2 and 5 times these.
+    std::vector<double> log_ticks() const {
+        std::vector<double> result;
+        const double stride = std::ceil((high_ - low_) / 7);
+        for (double power = std::floor(low_ / stride) * stride; power <= high_; power += stride) {
+            for (const double factor : {1.0, 2.0, 5.0}) {
+                if (factor > 1 && high_ - low_ > 3) break;
+                const double tick = factor * std::pow(10, power);
+                if (bent(tick) >= low_ && bent(tick) <= high_) result.push_back(tick);
+            }
+        }
+        return result;
+    }
     /// 1, 2 or 5 times a power of ten, at least `step`.
     static double nice_step(double step) {
         const double power = std::pow(10, std::floor(std::log10(step)));
