@@ -7,7 +7,7 @@
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/timer.hpp"
 
-namespace enmesh::cli {
+namespace enmesh::bench {
 namespace {
 
 #if defined(__x86_64__)
@@ -53,4 +53,4 @@ double fma_peak_flops() {
     return 0;
 }
 
-}  // namespace enmesh::cli
+}  // namespace enmesh::bench

@@ -6,7 +6,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/products/trial.hpp"
 
-namespace enmesh::cli {
+namespace enmesh::bench {
 namespace {
 
 using products::Conv;
@@ -131,4 +131,4 @@ std::vector<Contestant> contestants_of(const KernelMatch& match, DType dtype,
     return contestants;
 }
 
-}  // namespace enmesh::cli
+}  // namespace enmesh::bench

@@ -12,6 +12,7 @@
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/isa.hpp"
 #include "enmesh/base/parallel.hpp"
+#include "enmesh/base/streaming.hpp"
 #include "enmesh/cpu/kernels.hpp"
 #include "enmesh/products/kernel.hpp"
 
@@ -94,6 +95,7 @@ std::filesystem::path KernelCache::default_path() {
 KernelCache::KernelCache(std::filesystem::path path) : path_(std::move(path)) {
     section_ = fmt::format("{}, {}, {} threads, {}{}", cpu_description(), to_string(isa()), threads(),
                            onednn_version(), products::winograd_allowed() ? "" : ", without Winograd");
+    if (streaming() != Streaming::by_size) section_ += ", streaming " + to_string(streaming());
     sections_ = read_sections(path_);
 }
 

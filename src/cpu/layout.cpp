@@ -1,6 +1,7 @@
 #include "cpu/layout.hpp"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "cpu/onednn.hpp"
@@ -101,7 +102,22 @@ double seconds_in(MapLayout layout, const TrainingStep& step, Options options) {
     return least;
 }
 
+constexpr std::array layouts{std::pair{MapLayout::automatic, "auto"},
+                             std::pair{MapLayout::channels, "channels"},
+                             std::pair{MapLayout::images, "images"}};
+
 }  // namespace
+
+std::string to_string(MapLayout layout) {
+    return std::ranges::find(layouts, layout, [](const auto& row) { return row.first; })->second;
+}
+
+std::optional<MapLayout> map_layout_named(std::string_view name) {
+    for (const auto& [layout, text] : layouts) {
+        if (name == text) return layout;
+    }
+    return std::nullopt;
+}
 
 StepLayout choose_layout(const TrainingStep& step, const Options& options) {
     if (options.products != nullptr) {
@@ -112,13 +128,14 @@ StepLayout choose_layout(const TrainingStep& step, const Options& options) {
     }
     const std::optional<StepLayout> channels = channel_layout(step, options);
     MapLayout wanted = options.layout;
-    if (options.plan.layout == "images") wanted = MapLayout::images;
-    if (options.plan.layout == "channels" && channels.has_value()) wanted = MapLayout::channels;
-    if (options.plan.layout == "channels" && !channels.has_value()) {
+    const MapLayout planned = map_layout_named(options.plan.layout).value_or(MapLayout::automatic);
+    if (planned == MapLayout::images || (planned == MapLayout::channels && channels.has_value()))
+        wanted = planned;
+    if (planned == MapLayout::channels && !channels.has_value()) {
         fmt::print(stderr,
-                   "enmesh: note: the kernel plan's channel layout is not to be had on this processor: the "
-                   "bits will "
-                   "be others than where the plan was made\n");
+                   "enmesh: note: the kernel plan's layout 'channels' is not available on this processor; "
+                   "results are not "
+                   "the same bits as where the plan was made\n");
     }
     if (wanted == MapLayout::channels && !channels.has_value()) {
         refuse("the channel layout needs {} and channel counts that are multiples of {}",
@@ -139,21 +156,18 @@ MapLayout measured_layout(const TrainingStep& step, const Options& options) {
                       options.plan.layout.empty() && options.choice != KernelChoice::defaults;
     if (!open || !channel_layout(step, options).has_value()) return options.layout;
     const std::string key = "layout of " + step_key(step, options.dtype);
-    const auto layout_of = [](const std::string& name) {
-        return name == "channels" ? MapLayout::channels : MapLayout::images;
-    };
-    if (const std::string known = KernelCache().find(key); known == "channels" || known == "images")
-        return layout_of(known);
+    const auto known = map_layout_named(KernelCache().find(key));
+    if (known.has_value() && known != MapLayout::automatic) return *known;
     if (options.choice == KernelChoice::cached) return options.layout;
     const double images = seconds_in(MapLayout::images, step, options);
     const double channels = seconds_in(MapLayout::channels, step, options);
-    const std::string fastest = channels < images ? "channels" : "images";
-    products::say_dispatch(key, fmt::format("{} ({:.4f} s; the other {:.4f} s)", fastest,
+    const MapLayout fastest = channels < images ? MapLayout::channels : MapLayout::images;
+    products::say_dispatch(key, fmt::format("{} ({:.4f} s; the other {:.4f} s)", to_string(fastest),
                                             std::min(images, channels), std::max(images, channels)));
     KernelCache cache;
-    cache.remember(key, fastest);
+    cache.remember(key, to_string(fastest));
     cache.save();
-    return layout_of(fastest);
+    return fastest;
 }
 
 }  // namespace enmesh::cpu

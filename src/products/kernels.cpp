@@ -134,6 +134,7 @@ const Kernel* find_planned(const std::vector<const Kernel*>& kernels, std::strin
     for (const Kernel* const kernel : kernels) {
         if (planned_name(*kernel, problem, options) == name) return kernel;
     }
+    // Plans of before may have details of the implementation behind a name, as a library's version had them.
     for (const Kernel* const kernel : kernels) {
         if (name.starts_with(kernel->name + " ")) return kernel;
     }

@@ -1,5 +1,6 @@
 #include "enmesh/train/backend.hpp"
 
+#include "enmesh/base/error.hpp"
 #include "enmesh/cpu/executor.hpp"
 
 namespace enmesh {
@@ -7,6 +8,17 @@ namespace {
 
 std::string plan_of(const Executor& executor) {
     return cpu::to_text(dynamic_cast<const cpu::CpuExecutor&>(executor).plan());
+}
+
+/// What make() refuses, with the file in front that led to it.
+template <typename Make>
+auto naming(const std::string& file, const Make& make) {
+    try {
+        return make();
+    } catch (const Error& error) {
+        if (file.empty()) throw;
+        throw Error(error.kind(), file + ": " + error.what());
+    }
 }
 
 }  // namespace
@@ -29,7 +41,8 @@ Backend cpu_backend(const cpu::PlanFile& plans, const std::string& file, DType d
         cpu::Options options;
         options.dtype = dtype;
         options.plan = plan.empty() ? cpu::plan_for(plans, step, dtype, file) : cpu::parse_kernel_plan(plan);
-        auto executor = cpu::make_executor(std::move(step), options);
+        auto executor =
+            naming(plan.empty() ? file : "", [&] { return cpu::make_executor(std::move(step), options); });
         if (plan.empty()) cpu::require_used(options.plan, executor->plan(), file);
         return executor;
     };

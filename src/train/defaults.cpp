@@ -13,17 +13,16 @@ enum Row : size_t { batch_norm, layer_norm, no_norm };
 const std::array<TrainingDefaults, 3>& table() {
     static const std::array<TrainingDefaults, 3> rows = {{
         {.networks = "with batch norm",
-         .optimizer = "sgd",
          .sgd = {.lr = 0.1, .nesterov = true},
          .adamw = {.lr = 1e-3},
          .clip_norm = 0},
         {.networks = "with layer norm",
-         .optimizer = "adamw",
+         .uses_adamw = true,
          .sgd = {.lr = 0.1, .nesterov = true},
          .adamw = {.lr = 1e-3},
          .clip_norm = 1},
         {.networks = "without norms",
-         .optimizer = "adamw",
+         .uses_adamw = true,
          .sgd = {.lr = 0.1, .nesterov = true},
          .adamw = {.lr = 3e-3},
          .clip_norm = 1},
@@ -47,13 +46,7 @@ const TrainingDefaults& training_defaults(const Graph& graph) {
 
 StepOptions default_step_options(const Graph& graph) {
     const TrainingDefaults& row = training_defaults(graph);
-    StepOptions options{.clip_norm = row.clip_norm};
-    if (row.optimizer == "adamw") {
-        options.optimizer = row.adamw;
-    } else {
-        options.optimizer = row.sgd;
-    }
-    return options;
+    return {.optimizer = row.optimizer(), .clip_norm = row.clip_norm};
 }
 
 }  // namespace enmesh

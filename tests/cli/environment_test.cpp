@@ -118,6 +118,41 @@ TEST(Environment, AFullDeviceIsAnError) {
     }
 }
 
+TEST(Environment, APlanMayComeThroughAPipe) {
+    const TemporaryFolder folder;
+    const std::string train =
+        "$PROGRAM train --data digits --model digits_cnn --width 0.25 --epochs 1 --threads 1 --method bdwp "
+        "--pattern 2:8 ";
+    ASSERT_EQ(shell(train + "--plan default --plan-out plan.json --out a", folder).code, 0);
+    const auto piped = shell("mkfifo pipe; cat plan.json >pipe & " + train + "--plan ./pipe --out b", folder);
+    EXPECT_EQ(piped.code, 0) << piped.err;
+    EXPECT_TRUE(slurp(folder / "a/last.safetensors") == slurp(folder / "b/last.safetensors"));
+    // A kernel that nobody has: the file is named.
+    const auto wrong =
+        shell("sed 's/\"FF \\([^\"]*\\)\": \"[^\"]*\"/\"FF \\1\": \"nosuch\"/' plan.json >wrong.json; " +
+                  train + "--plan wrong.json --out c",
+              folder);
+    EXPECT_EQ(wrong.code, 2);
+    EXPECT_TRUE(is_one_error_line(wrong.err)) << wrong.err;
+    EXPECT_NE(wrong.err.find("wrong.json: "), std::string::npos) << wrong.err;
+}
+
+TEST(Environment, AFileIsNotWrittenInPlaceOfTheFolder) {
+    const TemporaryFolder folder;
+    for (const std::string option : {"--plan-out", "--json"}) {
+        const auto run =
+            shell("$PROGRAM train --data digits --epochs 1 --threads 1 --out r " + option + " r", folder);
+        EXPECT_EQ(run.code, 2) << option;
+        EXPECT_TRUE(is_one_error_line(run.err)) << run.err;
+        EXPECT_FALSE(std::filesystem::exists(folder / "r"));
+    }
+    const auto bench = shell(
+        "$PROGRAM bench simulate --model lenet5 --image 1x28x28 --classes 10 --json no/such/folder/x.json",
+        folder);
+    EXPECT_EQ(bench.code, 2);
+    EXPECT_TRUE(is_one_error_line(bench.err)) << bench.err;
+}
+
 TEST(Environment, SignalsThatEndJobsLeaveACheckpoint) {
     for (const int signal : {SIGHUP, SIGUSR1}) {
         const TemporaryFolder folder;

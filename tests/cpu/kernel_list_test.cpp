@@ -110,8 +110,8 @@ TEST(KernelList, ANewKernelIsTimedByBenchKernels) {
     const products::KernelList list = with_dummy();
     const auto count = [&](const products::KernelList& kernels, std::string_view name) {
         const auto all =
-            cli::contestants_of({some_conv, false, Stage::ff, {Pattern{2, 8}}}, DType::f32, kernels);
-        return std::ranges::count(all, name, &cli::Contestant::name);
+            bench::contestants_of({some_conv, false, Stage::ff, {Pattern{2, 8}}}, DType::f32, kernels);
+        return std::ranges::count(all, name, &bench::Contestant::name);
     };
     EXPECT_EQ(count(list, "dense dummy"), 1);
     EXPECT_EQ(count(list, "2:8 dummy"), 1);

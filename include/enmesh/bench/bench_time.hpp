@@ -4,7 +4,7 @@
 #include <ctime>
 #include <vector>
 
-namespace enmesh::cli {
+namespace enmesh::bench {
 
 /// The calling thread's own processor time: what else a shared machine does drops out.
 inline double processor_seconds() {
@@ -20,4 +20,4 @@ inline double median(std::vector<double> values) {
     return *middle;
 }
 
-}  // namespace enmesh::cli
+}  // namespace enmesh::bench

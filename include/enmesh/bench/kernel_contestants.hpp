@@ -10,7 +10,7 @@
 #include "enmesh/cpu/kernels.hpp"
 #include "enmesh/tensor/dtype.hpp"
 
-namespace enmesh::cli {
+namespace enmesh::bench {
 
 /// What is timed, with what it holds kept alive by its closure.
 struct Contestant {
@@ -23,7 +23,7 @@ struct Contestant {
     std::function<std::span<const float>()> out;
     std::vector<double> seconds;
 
-    double median() const { return cli::median(seconds); }
+    double median() const { return bench::median(seconds); }
     double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
 };
 
@@ -42,4 +42,4 @@ struct KernelMatch {
 std::vector<Contestant> contestants_of(const KernelMatch& match, DType dtype,
                                        const products::KernelList& kernels = cpu::product_kernels());
 
-}  // namespace enmesh::cli
+}  // namespace enmesh::bench

@@ -2,7 +2,9 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "enmesh/cpu/kernel_plan.hpp"
@@ -20,6 +22,11 @@ enum class MapLayout {
     channels,   ///< blocks of channels in the vector lanes: oneDNN's products
     images,     ///< blocks of images in the vector lanes: our products, dense and N:M
 };
+
+/// "auto", "channels", "images": as plans and the command line name them.
+std::string to_string(MapLayout layout);
+/// The layout of that name; nothing for others.
+std::optional<MapLayout> map_layout_named(std::string_view name);
 
 struct Options {
     MapLayout layout = MapLayout::automatic;

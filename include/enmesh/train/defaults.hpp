@@ -12,11 +12,13 @@ namespace enmesh {
 /// Schedule adds the warm-up. Under them every network of the zoo learns, dense and N:M, in float32 and
 /// bfloat16 (docs/train.md).
 struct TrainingDefaults {
-    std::string_view networks;   ///< which ones: "with batch norm"
-    std::string_view optimizer;  ///< "sgd" or "adamw": the one that is used
-    Sgd sgd;                     ///< its settings, and the other's where that is asked for
+    std::string_view networks;  ///< which ones: "with batch norm"
+    bool uses_adamw = false;    ///< which of the two is used
+    Sgd sgd;                    ///< its settings, and the other's where that is asked for
     AdamW adamw;
     double clip_norm = 0;  ///< 0: no clipping
+
+    Optimizer optimizer() const { return uses_adamw ? Optimizer(adamw) : Optimizer(sgd); }
 };
 
 /// Every row there is. A network's row follows from its norms, which decide how large a learning rate it

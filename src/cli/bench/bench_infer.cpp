@@ -22,6 +22,7 @@
 #include "enmesh/train/evaluate.hpp"
 
 namespace enmesh::cli {
+using namespace bench;
 namespace {
 
 struct Request {

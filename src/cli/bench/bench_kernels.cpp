@@ -21,6 +21,7 @@
 #include "enmesh/cpu/kernels.hpp"
 
 namespace enmesh::cli {
+using namespace bench;
 namespace {
 
 using products::Conv;

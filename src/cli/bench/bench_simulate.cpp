@@ -15,6 +15,7 @@
 #include "enmesh/bench/bench_time.hpp"
 
 namespace enmesh::cli {
+using namespace bench;
 namespace {
 
 using Json = nlohmann::ordered_json;

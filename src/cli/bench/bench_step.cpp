@@ -25,6 +25,7 @@
 #include "enmesh/cpu/executor.hpp"
 
 namespace enmesh::cli {
+using namespace bench;
 namespace {
 
 struct Request {
@@ -39,9 +40,7 @@ constexpr std::array kinds = {cpu::Kind::FF,   cpu::Kind::BP,   cpu::Kind::WG,  
                               cpu::Kind::pack, cpu::Kind::norm, cpu::Kind::other};
 
 cpu::MapLayout parse_layout(const std::string& text) {
-    if (text == "auto") return cpu::MapLayout::automatic;
-    if (text == "channels") return cpu::MapLayout::channels;
-    if (text == "images") return cpu::MapLayout::images;
+    if (const auto layout = cpu::map_layout_named(text); layout.has_value()) return *layout;
     const std::vector<std::string> known{"auto", "channels", "images"};
     refuse("unknown layout '{}'{}", text, suggestion(text, known));
 }

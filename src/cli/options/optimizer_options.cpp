@@ -90,8 +90,8 @@ void add_optimizer_options(CLI::App& command, OptimizerRequest& request) {
 std::string defaults_text() {
     std::string text = "What is not given, by the network:\n";
     for (const TrainingDefaults& row : training_defaults()) {
-        const Optimizer used = row.optimizer == "adamw" ? Optimizer(row.adamw) : Optimizer(row.sgd);
-        text += fmt::format("  {}: {}{}\n", row.networks, optimizer_text(used), clip_text(row.clip_norm));
+        text += fmt::format("  {}: {}{}\n", row.networks, optimizer_text(row.optimizer()),
+                            clip_text(row.clip_norm));
     }
     return text;
 }
@@ -135,7 +135,7 @@ void take_from_checkpoint(OptimizerRequest& request, const std::filesystem::path
 StepOptions requested_step(const OptimizerRequest& request, const Graph& graph) {
     const TrainingDefaults& row = training_defaults(graph);
     StepOptions options{.clip_norm = request.clip.value_or(row.clip_norm)};
-    if (request.optimizer.value_or(std::string(row.optimizer)) == "adamw") {
+    if (request.optimizer.has_value() ? request.optimizer == "adamw" : row.uses_adamw) {
         check_adamw(request);
         options.optimizer = requested_adamw(request, row.adamw);
     } else {

@@ -109,6 +109,10 @@ DType product_dtype(const std::string& text) {
 }
 
 Backend requested_backend(const RunRequest& request) {
+    return requested_backend(request, requested_plan(request.plan));
+}
+
+Backend requested_backend(const RunRequest& request, const RequestedPlan& plan) {
     const std::vector<std::string> devices = {"cpu", "sat"};
     if (std::find(devices.begin(), devices.end(), request.device) == devices.end()) {
         refuse("--device {}: this build cannot{}", request.device, suggestion(request.device, devices));
@@ -121,7 +125,6 @@ Backend requested_backend(const RunRequest& request) {
                request.dtype);
     const DType dtype = product_dtype(request.dtype);
     use_threads(request.threads, 1);  // a loader thread beside the team
-    const RequestedPlan plan = requested_plan(request.plan);
     if (sat && plan.kept.has_value()) refuse("--plan {}: device sat has kernels of its own", request.plan);
     if (sat) {
         accel::SatConfig config = accel::load_sat_config(request.sat_config, {});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/options/model_options.hpp"
+#include "cli/options/plan_option.hpp"
 #include "enmesh/data/dataset.hpp"
 #include "enmesh/train/backend.hpp"
 #include "enmesh/train/checkpoint.hpp"
@@ -34,6 +35,8 @@ void add_run_options(CLI::App& command, RunRequest& request);
 DType product_dtype(const std::string& text);
 /// Sets the number of threads and says where steps run. Refuses what this build cannot do.
 Backend requested_backend(const RunRequest& request);
+/// The same with --plan read already: a pipe can be read once.
+Backend requested_backend(const RunRequest& request, const RequestedPlan& plan);
 /// Reads the data set; images of a folder are brought to --image.
 data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& model);
 /// Classes and image shape are the data's where they were not asked for.

@@ -128,6 +128,7 @@ void check_files(const TrainArguments& arguments) {
     // A run that goes on or starts anew may have begun with what it replaces.
     if (!arguments.resume && !arguments.overwrite) inputs.push_back(init);
     std::vector<NamedFile> outputs;
+    outputs.push_back({"--out", arguments.out});
     for (const std::filesystem::path& file : run_files(arguments.out)) outputs.push_back({"--out", file});
     if (copies_network(arguments)) outputs.push_back({"--out", arguments.out / "model.onnx"});
     outputs.push_back({"--plan-out", arguments.plan_out});
@@ -258,10 +259,9 @@ void print_plan(std::FILE* stream, const TrainArguments& arguments, const data::
 
 /// Names the kernel plan, and keeps it where --plan-out asks for that.
 void tell_kernel_plan(std::FILE* stream, const TrainArguments& arguments, const Trainer& trainer,
-                      bool resumed) {
+                      const RequestedPlan& asked, bool resumed) {
     const cpu::KernelPlan plan = cpu::parse_kernel_plan(trainer.plan());
     const DType dtype = product_dtype(arguments.run.dtype);
-    const RequestedPlan asked = requested_plan(arguments.run.plan);
     if (resumed && asked.kept.has_value() &&
         !(cpu::plan_for(*asked.kept, trainer.step(), dtype, asked.file) == plan)) {
         refuse("--plan {}: the run in {} goes on with the plan {} of its checkpoint, which is another",
@@ -293,7 +293,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
     check_files(arguments);
     if (arguments.model.model.empty() && arguments.run.data.starts_with("digits"))
         arguments.model.model = "digits_cnn";
-    const Backend backend = requested_backend(arguments.run);
+    const RequestedPlan plan = requested_plan(arguments.run.plan);
+    const Backend backend = requested_backend(arguments.run, plan);
     const Recipe recipe = train_recipe(arguments);
     check_step(arguments);
     if (arguments.resume) take_from_checkpoint(arguments.optimizer, arguments.out / "last.safetensors");
@@ -324,7 +325,8 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         notes.print();
         print_plan(stream, arguments, dataset, trainer, held);
         display.line(training_text(step_options, options.schedule, arguments.epochs));
-        if (arguments.run.device == "cpu") tell_kernel_plan(stream, arguments, trainer, progress.update > 0);
+        if (arguments.run.device == "cpu")
+            tell_kernel_plan(stream, arguments, trainer, plan, progress.update > 0);
         if (const auto cost = trainer.simulated_cost(); cost.has_value()) {
             display.line(
                 fmt::format("device sat: a batch takes {:.4g} s and {:.4g} J, an update {:.4g} s and {:.4g} "
