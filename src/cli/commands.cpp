@@ -12,7 +12,7 @@ namespace enmesh::cli {
 std::span<const Command> commands() {
     static const std::vector<Command> list = {
         {add_train}, {add_eval},   {add_demo},     {add_bench},    {add_inspect}, {add_export}, {add_prune},
-        {add_pack},  {add_unpack}, {add_simulate}, {add_schedule}, {add_explore}, {add_data},
+        {add_pack},  {add_unpack}, {add_simulate}, {add_schedule}, {add_explore}, {add_data},   {add_report},
     };
     return list;
 }

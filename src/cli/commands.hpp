@@ -30,6 +30,7 @@ void add_export(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_pack(CLI::App& app);
 void add_prune(CLI::App& app);
+void add_report(CLI::App& app);
 void add_schedule(CLI::App& app);
 void add_simulate(CLI::App& app);
 void add_train(CLI::App& app);
