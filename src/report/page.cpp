@@ -335,8 +335,8 @@ std::string html_page(const std::string& document) {
             "<script type=\"application/json\" id=\"enmesh-data\">{4}</script>\n<script>{5}</script>\n"
             "</body></html>\n",
             names, page_style, plot_style(), body, embedded(json), page_script);
-    } catch (const Json::exception& error) {
-        refuse("the report's data are no runs of enmesh: {}", error.what());
+    } catch (const Json::exception&) {
+        refuse("the report's data are no runs of enmesh: a key is missing or has a value of another kind");
     }
 }
 

@@ -123,9 +123,9 @@ Json read_run(const std::filesystem::path& folder) {
             Json run = {{"name", ""}, {"kind", kind.name}};
             run.update(kind.read(folder));
             return run;
-        } catch (const Json::exception& error) {
-            refuse("{}: is not what enmesh {} writes: {}", (folder / kind.file).string(), kind.name,
-                   error.what());
+        } catch (const Json::exception&) {
+            refuse("{}: is not what enmesh {} writes: a key is missing or has a value of another kind",
+                   (folder / kind.file).string(), kind.name);
         }
     }
     if (std::filesystem::exists(folder / "metrics.jsonl", ignored))
