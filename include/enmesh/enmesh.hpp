@@ -1,7 +1,8 @@
 #pragma once
 
-/// Everything public, in the order in which the rooms depend on each other (docs/architecture.md). What a program needs first: models, make_recipe,
-/// Trainer, data, onnx, accel::simulate. The registers and inner parts of machines and kernels have headers of their own, which are not here.
+/// Everything public, in the order in which the rooms depend on each other (docs/architecture.md). What a
+/// program needs first: models, make_recipe, Trainer, data, onnx, accel::simulate. The registers and inner
+/// parts of machines and kernels have headers of their own, which are not here.
 
 #include "enmesh/version.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 
-/// The version of the headers, which is that of the library and of the program: the build reads it here. Until 1.0 the interface may change with
-/// the second number.
+/// The version of the headers, which is that of the library and of the program: the build reads it here.
+/// Until 1.0 the interface may change with the second number.
 #define ENMESH_VERSION_MAJOR 0
 #define ENMESH_VERSION_MINOR 1
 #define ENMESH_VERSION_PATCH 0

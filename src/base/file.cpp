@@ -67,7 +67,8 @@ fs::path temporary_beside(const fs::path& path, const std::string& end) {
 void keep_access(const fs::path& replaced, int descriptor) {
     struct stat before {};
     if (::stat(replaced.c_str(), &before) != 0) return;
-    // Before the mode: a change of owner takes set-user-ID bits away. Most users may not, and keep what is theirs.
+    // Before the mode: a change of owner takes set-user-ID bits away. Most users may not, and keep what is
+    // theirs.
     if (::fchown(descriptor, before.st_uid, before.st_gid) != 0 &&
         ::fchown(descriptor, static_cast<uid_t>(-1), before.st_gid) != 0)
         errno = 0;

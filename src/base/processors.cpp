@@ -75,8 +75,8 @@ bool lists(std::string_view controllers, std::string_view wanted) {
     return false;
 }
 
-/// The smallest quota from `group` upwards to `top`. A path that does not exist there is a container's: its file system
-/// begins at its own group.
+/// The smallest quota from `group` upwards to `top`. A path that does not exist there is a container's: its
+/// file system begins at its own group.
 void take_smallest(std::optional<double>& smallest, const fs::path& top, std::string_view group,
                    std::optional<double> (*quota_of)(const fs::path&)) {
     fs::path below(group.starts_with('/') ? group.substr(1) : group);

@@ -15,8 +15,8 @@
 
 #include "cli/commands.hpp"
 #include "enmesh/base/error.hpp"
-#include "enmesh/version.hpp"
 #include "enmesh/base/log.hpp"
+#include "enmesh/version.hpp"
 
 namespace {
 
@@ -29,16 +29,18 @@ void print_log(enmesh::LogLevel level, std::string_view message) {
     fmt::print(stderr, "enmesh: {}: {}\n", level == enmesh::LogLevel::note ? "note" : "dispatch", message);
 }
 
-/// A file that is opened takes the lowest descriptor that is free: with standard output closed (>&-) it would get what is printed.
+/// A file that is opened takes the lowest descriptor that is free: with standard output closed (>&-) it would
+/// get what is printed.
 void hold_standard_descriptors() {
     for (int descriptor = 0; descriptor <= 2; ++descriptor) {
         if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", O_RDWR);
     }
 }
 
-/// How long a waiting thread spins before it sleeps. OpenMP's default is milliseconds, in which a busy machine's other programs do not run and
-/// the thread that all wait for does not either. This many turns are tens of microseconds: as fast where cores are free. OpenMP reads
-/// its environment when it is loaded, so that the program has to start once more.
+/// How long a waiting thread spins before it sleeps. OpenMP's default is milliseconds, in which a busy
+/// machine's other programs do not run and the thread that all wait for does not either. This many turns are
+/// tens of microseconds: as fast where cores are free. OpenMP reads its environment when it is loaded, so
+/// that the program has to start once more.
 void wait_briefly(char** argv) {
     if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
     if (::setenv("GOMP_SPINCOUNT", "20000", 1) == 0) ::execv("/proc/self/exe", argv);
@@ -60,8 +62,8 @@ int printed(int code) {
 
 int main(int argc, char** argv) {
     hold_standard_descriptors();
-    enmesh::set_log_callback(print_log);
     wait_briefly(argv);
+    enmesh::set_log_callback(print_log);
     // A file that may not grow further is an error like a full disk, not a signal.
     std::signal(SIGXFSZ, SIG_IGN);
     CLI::App app{"enmesh: N:M sparse training, from algorithm to silicon"};

@@ -203,8 +203,8 @@ void lower(Machine& machine, const NormBackwardGroup& group);
 // A sum with its relu: ops/add.cpp.
 void lower(Machine& machine, const ReluGroup& group);
 
-/// Turns one node into commands. Specialised for each operation in ops/NAME.cpp: Machine calls it for every alternative
-/// of AnyOperation, and a missing specialisation fails to link.
+/// Turns one node into commands. Specialised for each operation in ops/NAME.cpp: Machine calls it for every
+/// alternative of AnyOperation, and a missing specialisation fails to link.
 template <typename Op>
 requires is_listed<Op, AnyOperation>
 void lower(Machine& machine, const Node& node, const Op& op);

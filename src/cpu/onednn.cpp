@@ -25,8 +25,8 @@ const dnnl::engine& engine() {
     return made;
 }
 
-/// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's. The runtime must not give it fewer (OMP_DYNAMIC):
-/// a team smaller than planned waits for the missing threads for ever.
+/// Ours is the thread count that parallel.hpp knows; the library takes OpenMP's. The runtime must not give it
+/// fewer (OMP_DYNAMIC): a team smaller than planned waits for the missing threads for ever.
 void use_our_threads() {
     if (omp_in_parallel()) return;
     omp_set_dynamic(0);

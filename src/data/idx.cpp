@@ -52,7 +52,8 @@ std::vector<uint8_t> read_body(ByteReader& reader, uint64_t count, uint64_t each
 }
 
 fs::path find_idx(const fs::path& directory, const std::string& name) {
-    // Archives unpack to other names: "train-images.idx3-ubyte", and a folder named like the file that is in it.
+    // Archives unpack to other names: "train-images.idx3-ubyte", and a folder named like the file that is in
+    // it.
     const std::string dotted = std::string(name).replace(name.rfind("-idx"), 1, ".");
     std::error_code code;
     for (const std::string& form : {name, dotted}) {

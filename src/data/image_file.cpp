@@ -118,8 +118,8 @@ uint8_t share_of_255(unsigned a, unsigned b) {
     return static_cast<uint8_t>(((product >> 8) + product) >> 8);
 }
 
-/// Files store 255 less the ink (Adobe's inversion), whoever wrote them. Red is then the paper that cyan and black leave, as
-/// Pillow computes it.
+/// Files store 255 less the ink (Adobe's inversion), whoever wrote them. Red is then the paper that cyan and
+/// black leave, as Pillow computes it.
 void make_rgb_of_cmyk(std::vector<uint8_t>& pixels) {
     const size_t count = pixels.size() / 4;
     for (size_t i = 0; i < count; ++i) {

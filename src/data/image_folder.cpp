@@ -103,7 +103,8 @@ ImageShape first_shape(const std::vector<fs::path>& files) {
     return {};
 }
 
-/// The folder of the test images: "test", or "val" where test has none of the classes (TinyImageNet keeps images without labels there).
+/// The folder of the test images: "test", or "val" where test has none of the classes (TinyImageNet keeps
+/// images without labels there).
 fs::path test_folder(const fs::path& directory, const std::vector<std::string>& classes) {
     const fs::path test = directory / "test", val = directory / "val";
     if (!is_folder(val)) return test;

@@ -15,9 +15,10 @@ struct ImageListing {
     std::map<std::string, int64_t> left_out;  ///< files by what they are: "WebP", "no image"
 };
 
-/// All JPEG and PNG files below the class folders of `split`, as their first bytes say; hidden names are passed over. Of a folder
-/// first its files, then its sub-folders, each in byte order. A folder with val_annotations.txt (TinyImageNet) has its
-/// images in one heap and their classes in that file. Refuses a class without an image.
+/// All JPEG and PNG files below the class folders of `split`, as their first bytes say; hidden names are
+/// passed over. Of a folder first its files, then its sub-folders, each in byte order. A folder with
+/// val_annotations.txt (TinyImageNet) has its images in one heap and their classes in that file. Refuses a
+/// class without an image.
 ImageListing list_images(const std::filesystem::path& split, const std::vector<std::string>& classes);
 
 /// Names of the folders in `directory` in byte order, hidden ones left out.

@@ -112,7 +112,8 @@ class ExternalData {
         std::error_code error;
         const fs::path folder = data_folder(model_, relative);
         const fs::path target = fs::weakly_canonical(folder / relative, error);
-        // A cache keeps the model and its data as links into one folder of blobs: what the model itself leads to counts too.
+        // A cache keeps the model and its data as links into one folder of blobs: what the model itself leads
+        // to counts too.
         const bool near = is_below(target, fs::weakly_canonical(folder, error)) ||
                           is_below(target, fs::weakly_canonical(model_, error).parent_path());
         if (escapes || error || !near)

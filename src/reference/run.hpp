@@ -5,8 +5,8 @@
 
 namespace enmesh::reference {
 
-/// Computes one node. Specialised for each operation, in ops/ under the same file name as in src/graph/ops: the executor
-/// calls it for every alternative of AnyOperation, and a missing specialisation fails to link.
+/// Computes one node. Specialised for each operation, in ops/ under the same file name as in src/graph/ops:
+/// the executor calls it for every alternative of AnyOperation, and a missing specialisation fails to link.
 template <typename Op>
 requires is_listed<Op, AnyOperation>
 void run(const Op& op, const Frame& frame);

@@ -8,8 +8,8 @@
 namespace enmesh::report {
 namespace {
 
-/// The bytes of the leading lines whose step is at most `last_step`; a line that is cut short ends them. `cut_lines`:
-/// how many come behind.
+/// The bytes of the leading lines whose step is at most `last_step`; a line that is cut short ends them.
+/// `cut_lines`: how many come behind.
 uint64_t bytes_up_to(const std::filesystem::path& path, std::optional<int64_t> last_step,
                      int64_t& cut_lines) {
     std::error_code code;

@@ -281,7 +281,10 @@ std::vector<std::string> load_weights(const fs::path& path, Executor& executor, 
         if (!known && dict.needed(i) && !belongs_to_training(name) && !fresh.has(name))
             wrong.push_back(fmt::format("'{}' is unknown here", file.tensors()[i].name));
     }
-    if (!wrong.empty()) refuse("{}: weights of another model: {}", path.string(), listed(wrong));
+    if (!wrong.empty()) {
+        throw WeightsDiffer(ErrorKind::request,
+                            fmt::format("{}: weights of another model: {}", path.string(), listed(wrong)));
+    }
     for (const auto& [id, index] : writes) executor.write(id, file.read(index).as_float32());
     choose_missing_masks(executor, given);
     for (const StepParameter& parameter : step.parameters) {

@@ -9,8 +9,8 @@
 namespace enmesh {
 namespace {
 
-constexpr std::array<std::string_view, 8> wrappers = {"module.",  "_orig_mod.",  "model.",   "net.",
-                                                      "network.", "state_dict.", "student.", "ema."};
+constexpr std::array<std::string_view, 6> wrappers = {"module.", "_orig_mod.", "model.",
+                                                      "net.",    "network.",   "state_dict."};
 /// torch.compile of a part of a model names it in the middle.
 constexpr std::string_view compiled = "_orig_mod.";
 constexpr std::array<std::string_view, 5> unneeded = {"num_batches_tracked", "total_ops", "total_params",

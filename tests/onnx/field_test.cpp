@@ -15,13 +15,9 @@ namespace enmesh {
 namespace {
 
 using testing::Folder;
+using testing::import;
 using testing::ModelMaker;
 using testing::small_network;
-
-onnx::Model import(const ModelMaker& maker, const onnx::ImportOptions& options = {}) {
-    const Folder folder;
-    return onnx::import(folder.put("m.onnx", maker.text()), options);
-}
 
 ::onnx::NodeProto& node_of(ModelMaker& maker, const std::string& type) {
     for (::onnx::NodeProto& node : *maker.graph().mutable_node()) {

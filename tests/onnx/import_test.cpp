@@ -10,18 +10,15 @@
 #include "enmesh/graph/operations.hpp"
 #include "enmesh/step/step.hpp"
 #include "onnx/model_maker.hpp"
+#include "onnx/refusal.hpp"
 
 namespace enmesh {
 namespace {
 
 using testing::Folder;
+using testing::import;
 using testing::ModelMaker;
 using testing::small_network;
-
-onnx::Model import(const ModelMaker& maker, const onnx::ImportOptions& options = {}) {
-    const Folder folder;
-    return onnx::import(folder.put("m.onnx", maker.text()), options);
-}
 
 std::vector<std::string> operations(const Graph& graph) {
     std::vector<std::string> names;

@@ -10,6 +10,12 @@
 
 namespace enmesh::testing {
 
+/// The model as it is read from a file of its own.
+inline onnx::Model import(const ModelMaker& maker, const onnx::ImportOptions& options = {}) {
+    const Folder folder;
+    return onnx::import(folder.put("m.onnx", maker.text()), options);
+}
+
 /// The message with which the file is refused; "" if it is not, or if it is no request error of one line.
 inline std::string refusal(const std::string& text, const onnx::ImportOptions& options = {}) {
     const Folder folder;

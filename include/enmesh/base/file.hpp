@@ -13,8 +13,9 @@ namespace enmesh {
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 40);
 
 /// A file that appears whole or not at all: written under a temporary name in the same folder, fsynced and
-/// renamed by commit(); removed if commit() is never reached. A new file has the mode 0666 less the umask, one that is replaced
-/// keeps its mode. A symbolic link is followed; a device or a pipe is written to as it is. Every I/O error throws Error{failure} naming the path and the reason.
+/// renamed by commit(); removed if commit() is never reached. A new file has the mode 0666 less the umask,
+/// one that is replaced keeps its mode. A symbolic link is followed; a device or a pipe is written to as it
+/// is. Every I/O error throws Error{failure} naming the path and the reason.
 class AtomicFile {
   public:
     explicit AtomicFile(std::filesystem::path path);

@@ -16,9 +16,9 @@ enum class LogLevel {
 /// Gets each message as one line without a newline.
 using LogCallback = std::function<void(LogLevel, std::string_view)>;
 
-/// Who gets the library's messages from now on; an empty one: nobody, which is the default. The library itself writes nothing to
-/// standard output or standard error, except where an assertion of its own fails. Any thread may log: calls come one after
-/// the other, and the callback must neither log nor set a callback.
+/// Who gets the library's messages from now on; an empty one: nobody, which is the default. The library
+/// itself writes nothing to standard output or standard error, except where an assertion of its own fails.
+/// Any thread may log: calls come one after the other, and the callback must neither log nor set a callback.
 void set_log_callback(LogCallback callback);
 void log_message(LogLevel level, std::string_view message);
 

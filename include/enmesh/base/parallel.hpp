@@ -6,8 +6,8 @@
 
 namespace enmesh {
 
-/// Threads that parallel work uses from now on, at most as many as OpenMP gives (OMP_THREAD_LIMIT); without this call
-/// ProcessorLimits::standard(). Results are the same bits for the same count.
+/// Threads that parallel work uses from now on, at most as many as OpenMP gives (OMP_THREAD_LIMIT); without
+/// this call ProcessorLimits::standard(). Results are the same bits for the same count.
 void set_threads(int threads);
 int threads();
 

@@ -66,13 +66,13 @@ struct MemoryReport {
     int conversions = 0;
 };
 
-/// Executors share nothing that changes: threads may each make and run their own. One executor is one thread's
-/// at a time; it starts its own team of threads, as many as threads() says when it is made, and refuses to run where it
-/// cannot have them: after another set_threads(), or inside of a parallel region.
+/// Executors share nothing that changes: threads may each make and run their own. One executor is one
+/// thread's at a time; it starts its own team of threads, as many as threads() says when it is made, and
+/// refuses to run where it cannot have them: after another set_threads(), or inside of a parallel region.
 ///
 /// An Executor with fused, planned CPU commands: dense products from oneDNN or ours, N:M products ours, one
-/// arena; nothing of ours is allocated while it runs. read() gives any resident value, any step output, and (with
-/// keep_everything) any result.
+/// arena; nothing of ours is allocated while it runs. read() gives any resident value, any step output, and
+/// (with keep_everything) any result.
 class CpuExecutor : public Executor {
   public:
     using Executor::read;

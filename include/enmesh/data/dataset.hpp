@@ -90,8 +90,8 @@ Dataset idx(const std::filesystem::path& directory);
 /// The binary versions; `directory` or the folder inside it that the official archive unpacks to.
 Dataset cifar10(const std::filesystem::path& directory);
 Dataset cifar100(const std::filesystem::path& directory);
-/// Every JPEG and PNG file (by its first bytes) below DIR/train/CLASS, and below DIR/test or DIR/val; classes are the folder
-/// names in byte order. All files that cannot be read are named in one refusal.
+/// Every JPEG and PNG file (by its first bytes) below DIR/train/CLASS, and below DIR/test or DIR/val; classes
+/// are the folder names in byte order. All files that cannot be read are named in one refusal.
 Dataset image_folder(const std::filesystem::path& directory, std::optional<ImageShape> image = {});
 
 /// Mean and standard deviation per channel of `images`, as fractions of pixel_max; a constant channel gets

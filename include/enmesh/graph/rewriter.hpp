@@ -6,14 +6,14 @@
 
 namespace enmesh {
 
-/// Copies a graph into another one, value by value and node by node. A pass over a graph is this copy with a hook for
-/// the values or nodes that it changes. Both graphs must outlive the rewriter.
+/// Copies a graph into another one, value by value and node by node. A pass over a graph is this copy with a
+/// hook for the values or nodes that it changes. Both graphs must outlive the rewriter.
 class GraphRewriter {
   public:
     GraphRewriter(const Graph& from, Graph& to) : from_(from), to_(to), mapped_(from.values().size()) {}
 
-    /// Calls `on_value(id)` for every value that no node produces, then `on_node(node)` for every node in order; each
-    /// hook copies, changes or leaves out. Then maps the outputs.
+    /// Calls `on_value(id)` for every value that no node produces, then `on_node(node)` for every node in
+    /// order; each hook copies, changes or leaves out. Then maps the outputs.
     template <typename OnValue, typename OnNode>
     void run(OnValue on_value, OnNode on_node) {
         for (int i = 0; i < static_cast<int>(from_.values().size()); ++i) {
@@ -34,7 +34,8 @@ class GraphRewriter {
     std::vector<ValueId> mapped_inputs(const Node& node) const;
 
     void copy(ValueId old) { copy(old, from_.value(old)); }
-    /// Adds `value` in place of an old one. Its role must not be `result`; a constant's type is that of its tensor.
+    /// Adds `value` in place of an old one. Its role must not be `result`; a constant's type is that of its
+    /// tensor.
     void copy(ValueId old, const Value& value);
 
     void copy(const Node& old) { copy(old, old.operation, mapped_inputs(old)); }

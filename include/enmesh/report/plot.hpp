@@ -4,9 +4,9 @@
 #include <string_view>
 #include <vector>
 
-/// Pictures as SVG text: the same values give the same bytes. Colours are classes of plot_style(), which a page or a
-/// picture of its own carries once: eight colours that colour-blind people tell apart (Okabe and Ito), and another
-/// set of greys on a dark background. Lines differ in dashes too.
+/// Pictures as SVG text: the same values give the same bytes. Colours are classes of plot_style(), which a
+/// page or a picture of its own carries once: eight colours that colour-blind people tell apart (Okabe and
+/// Ito), and another set of greys on a dark background. Lines differ in dashes too.
 namespace enmesh::report {
 
 /// Text for HTML and SVG: the characters &, <, >, " and ' are written as entities.

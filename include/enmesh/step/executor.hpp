@@ -49,8 +49,8 @@ class Executor {
     ValueId value_named(std::string_view name) const;
 };
 
-/// The outputs (n, classes) for images (n, c, h, w) as the network sees them, normalised. `inference` is an executor of build_inference_step();
-/// its batch need not divide n. Refuses images of another shape.
+/// The outputs (n, classes) for images (n, c, h, w) as the network sees them, normalised. `inference` is an
+/// executor of build_inference_step(); its batch need not divide n. Refuses images of another shape.
 Tensor predict(Executor& inference, const Tensor& images);
 
 /// Weights that already are N:M stay as they are, and their zeros are the mask; of others it is chosen by

@@ -39,7 +39,8 @@ struct NamedTensor : TensorHeader {
 
     /// A copy as a Tensor. Refuses a dtype that Tensor has no name for (say "F8_E4M3").
     Tensor tensor() const;
-    /// Likewise, F16, BF16 and F64 as float32, to the nearest. Refuses an F64 that float32 has no number near.
+    /// Likewise, F16, BF16 and F64 as float32, to the nearest. Refuses an F64 that float32 has no number
+    /// near.
     Tensor as_float32() const;
 };
 
@@ -70,8 +71,9 @@ void save_safetensors(const std::filesystem::path& path, std::span<const TensorV
                       const Metadata& metadata = {});
 void save_safetensors(const std::filesystem::path& path, const SafetensorsFile& file);
 
-/// Reads the header at once and each tensor when asked, so that a file need not fit in memory. The path may also be an index of parts
-/// (`*.safetensors.index.json`, as Hugging Face writes it) or a folder with one model: the parts then read as one file.
+/// Reads the header at once and each tensor when asked, so that a file need not fit in memory. The path may
+/// also be an index of parts (`*.safetensors.index.json`, as Hugging Face writes it) or a folder with one
+/// model: the parts then read as one file.
 class SafetensorsReader {
   public:
     explicit SafetensorsReader(const std::filesystem::path& path);

@@ -13,7 +13,8 @@
 
 namespace enmesh {
 
-/// A dense array in host memory, row-major, owned. Movable; copies are explicit (clone). Threads may read one at once.
+/// A dense array in host memory, row-major, owned. Movable; copies are explicit (clone). Threads may read one
+/// at once.
 class Tensor {
   public:
     Tensor() = default;

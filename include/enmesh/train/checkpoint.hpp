@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "enmesh/base/error.hpp"
 #include "enmesh/step/executor.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 #include "enmesh/train/loss_watch.hpp"
@@ -77,15 +78,24 @@ void save_weights(const std::filesystem::path& path, const Graph& graph,
 /// another shape or has others, in one line.
 void load_checkpoint(const std::filesystem::path& path, Executor& executor);
 
+/// Refused by load_weights: tensors of the file do not fit the network. A layer may start afresh instead
+/// (LoadOptions::fresh).
+class WeightsDiffer : public Error {
+  public:
+    using Error::Error;
+};
+
 struct LoadOptions {
     bool averages = true;  ///< the averages of parameters instead, where the file has them
-    /// Layers (with * and ?) whose weights stay as they are, whatever the file has: a classifier for other classes.
+    /// Layers (with * and ?) whose weights stay as they are, whatever the file has: a classifier for other
+    /// classes.
     std::vector<std::string> fresh{};
 };
 
-/// Weights to start from or to evaluate, of whatever StateDict reads: parameters, and those states of the executor that the file holds too;
-/// masks that it does not hold are chosen anew. F16, BF16 and F64 become float32. Refuses a file of another
-/// model, saying what differs, and a packed one. Returns what a user should know, a line each.
+/// Weights to start from or to evaluate, of whatever StateDict reads: parameters, and those states of the
+/// executor that the file holds too; masks that it does not hold are chosen anew. F16, BF16 and F64 become
+/// float32. Refuses a file of another model, saying what differs, and a packed one. Returns what a user
+/// should know, a line each.
 std::vector<std::string> load_weights(const std::filesystem::path& path, Executor& executor,
                                       const LoadOptions& options = {});
 

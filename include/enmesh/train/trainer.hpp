@@ -120,8 +120,8 @@ class Trainer {
     FitReport fit(const data::Dataset& dataset, const FitOptions& options);
     /// A parameter, running statistic or state by its name, as it stands: "conv1.weight".
     Tensor read(std::string_view name) const;
-    /// The outputs (n, classes) for images (n, c, h, w) that are normalised as the training images were; on running statistics and, where
-    /// there are, on averaged weights.
+    /// The outputs (n, classes) for images (n, c, h, w) that are normalised as the training images were; on
+    /// running statistics and, where there are, on averaged weights.
     Tensor predict(const Tensor& images);
 
     /// On running statistics, averaged weights where they are kept.

@@ -14,8 +14,9 @@ struct VectorKind {
     bool of_input = false;  ///< the elements are those of input 0, not of output 0
 };
 
-/// Operations without a VectorKind: products, reshapes (which move nothing) and those whose attributes workload_of()
-/// looks at. Every other operation has one row in vector_kinds.cpp, or that file does not compile.
+/// Operations without a VectorKind: products, reshapes (which move nothing) and those whose attributes
+/// workload_of() looks at. Every other operation has one row in vector_kinds.cpp, or that file does not
+/// compile.
 using WithoutVectorKind =
     std::variant<AdamWUpdate, BatchNorm, Conv2d, Conv2dBackwardData, Conv2dBackwardWeights, EmbeddingBackward,
                  GradientNorm, Linear, LinearBackwardData, LinearBackwardWeights, MatMul, PackNm, Reshape,

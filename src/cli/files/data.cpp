@@ -16,6 +16,7 @@
 #include "cli/options/run_options.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/data/dataset.hpp"
 #include "enmesh/data/fetch.hpp"
 #include "enmesh/report/line_meter.hpp"
@@ -144,7 +145,7 @@ void run_info(const InfoArguments& arguments) {
     data::LoadOptions options;
     if (!arguments.image.empty()) options.image = parse_image(arguments.image);
     const data::Dataset dataset = data::load(spec, options);
-    for (const std::string& note : dataset.notes) fmt::print(stderr, "enmesh: note: {}\n", note);
+    for (const std::string& line : dataset.notes) note("{}", line);
     if (arguments.json != "-") print_info(spec, dataset);
     write_result(arguments.json, json_document(describe(spec, dataset), 2));
 }

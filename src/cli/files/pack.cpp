@@ -19,6 +19,7 @@
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
 #include "enmesh/base/half.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/sparsity/codec.hpp"
 #include "enmesh/tensor/safetensors.hpp"
 
@@ -256,10 +257,9 @@ void print_table(std::FILE* stream, const PackedFile& file, const std::string& o
 void print_underflow(const PackedFile& file, const PackArguments& arguments) {
     if (file.underflow.empty()) return;
     const std::string dtype = narrow_dtype(arguments.dtype);
-    fmt::print(stderr,
-               "enmesh: note: rounding to {} made {} values of {} tensors zero, the first of '{}'{}\n", dtype,
-               underflow_of(file), file.underflow.size(), file.underflow[0].first,
-               dtype == "F16" ? " (--dtype bf16 has the range of F32)" : "");
+    note("rounding to {} made {} values of {} tensors zero, the first of '{}'{}", dtype, underflow_of(file),
+         file.underflow.size(), file.underflow[0].first,
+         dtype == "F16" ? " (--dtype bf16 has the range of F32)" : "");
 }
 
 void run_pack(const PackArguments& arguments) {

@@ -5,9 +5,9 @@
 
 namespace enmesh::cli {
 
-/// While it lives, the first signal that asks a program to end only raises a flag; the second acts as if it did not live. These signals are
-/// SIGINT, SIGTERM, SIGHUP (the terminal is closed; not where it is ignored, as under nohup) and SIGUSR1 (batch systems send it some
-/// time before they end a job).
+/// While it lives, the first signal that asks a program to end only raises a flag; the second acts as if it
+/// did not live. These signals are SIGINT, SIGTERM, SIGHUP (the terminal is closed; not where it is ignored,
+/// as under nohup) and SIGUSR1 (batch systems send it some time before they end a job).
 class InterruptGuard {
   public:
     InterruptGuard();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/log.hpp"
 
 namespace enmesh::cli {
 RecipeOverride sparse_override(const std::string& text) {
@@ -77,14 +78,12 @@ void Notes::add(const std::string& file, const onnx::Model& model) {
 }
 
 void Notes::add(const std::vector<std::string>& notes) {
-    for (const std::string& note : notes) {
-        std::string line = fmt::format("enmesh: note: {}\n", note);
-        if (std::find(lines_.begin(), lines_.end(), line) == lines_.end()) lines_.push_back(std::move(line));
-    }
+    for (const std::string& line : notes)
+        if (std::find(lines_.begin(), lines_.end(), line) == lines_.end()) lines_.push_back(line);
 }
 
 void Notes::print() {
-    for (const std::string& line : std::exchange(lines_, {})) std::fputs(line.c_str(), stderr);
+    for (const std::string& line : std::exchange(lines_, {})) note("{}", line);
 }
 
 Graph requested_graph(const ModelRequest& request, const ModelOptions& options, Notes& notes) {

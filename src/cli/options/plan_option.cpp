@@ -9,6 +9,7 @@
 
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/base/writable.hpp"
 
 namespace enmesh::cli {
@@ -74,8 +75,8 @@ std::string plan_text(const cpu::KernelPlan& plan, const std::string& asked, con
 
 void note_other_machine(const RequestedPlan& plan) {
     if (!plan.kept.has_value()) return;
-    const std::string note = cpu::other_machine(*plan.kept, plan.file);
-    if (!note.empty()) fmt::print(stderr, "enmesh: note: {}\n", note);
+    const std::string text = cpu::other_machine(*plan.kept, plan.file);
+    if (!text.empty()) note("{}", text);
 }
 
 void require_writable_plan(const std::string& plan_out) {

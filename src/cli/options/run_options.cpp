@@ -11,6 +11,7 @@
 #include "enmesh/backends/sat.hpp"
 #include "enmesh/base/error.hpp"
 #include "enmesh/base/file.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/base/writable.hpp"
 #include "enmesh/cpu/executor.hpp"
 
@@ -151,7 +152,7 @@ data::Dataset requested_dataset(const RunRequest& request, const ModelRequest& m
         }
     }
     data::Dataset dataset = data::load(spec, options);
-    for (const std::string& note : dataset.notes) fmt::print(stderr, "enmesh: note: {}\n", note);
+    for (const std::string& line : dataset.notes) note("{}", line);
     return dataset;
 }
 

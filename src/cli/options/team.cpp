@@ -4,6 +4,7 @@
 
 #include "cli/options/run_options.hpp"
 #include "enmesh/base/error.hpp"
+#include "enmesh/base/log.hpp"
 #include "enmesh/base/parallel.hpp"
 #include "enmesh/base/processors.hpp"
 
@@ -14,11 +15,9 @@ void use_threads(int requested, int more) {
     const ProcessorLimits& limits = processor_limits();
     set_threads(requested > 0 ? requested : limits.standard());
     if (requested > threads())
-        fmt::print(stderr, "enmesh: note: {} of the {} threads asked for are used: OMP_THREAD_LIMIT\n",
-                   threads(), requested);
+        note("{} of the {} threads asked for are used: OMP_THREAD_LIMIT", threads(), requested);
     if (requested == 0 && !limits.reason().empty())
-        fmt::print(stderr, "enmesh: note: threads: {} of {} processors ({})\n", threads(), limits.machine,
-                   limits.reason());
+        note("threads: {} of {} processors ({})", threads(), limits.machine, limits.reason());
     const int others = threads() - 1 + more, started = startable_threads(others);
     if (started < others) {
         fail(

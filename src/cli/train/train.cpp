@@ -143,21 +143,19 @@ void check_files(const TrainArguments& arguments) {
 void check_init(const TrainArguments& arguments, const ModelDescription& here) {
     CheckpointInfo info = read_checkpoint_info(SafetensorsReader(arguments.init), arguments.init);
     // What differs is then a layer that starts afresh, or is found where its weights are read.
-    if (!arguments.fresh.empty()) info.model.erase("classes"), info.model.erase("structure");
+    if (!arguments.fresh.empty()) {
+        info.model.erase("classes");
+        info.model.erase("structure");
+    }
     check_description(info.model, here, arguments.init);
 }
 
 /// Weights that do not fit are often those of a classifier for other classes.
-FitReport fit(Trainer& trainer, const TrainArguments& arguments, const data::Dataset& dataset,
-              const FitOptions& options) {
+FitReport fit(Trainer& trainer, const data::Dataset& dataset, const FitOptions& options) {
     try {
         return trainer.fit(dataset, options);
-    } catch (const Error& error) {
-        const std::string_view text = error.what();
-        if (arguments.init.empty() || !text.starts_with(arguments.init.string()) ||
-            text.find(" there and ") == std::string_view::npos)
-            throw;
-        throw Error(error.kind(), fmt::format("{}; --fresh LAYERS starts these layers afresh", text));
+    } catch (const WeightsDiffer& error) {
+        throw Error(error.kind(), fmt::format("{}; --fresh LAYERS starts layers afresh", error.what()));
     }
 }
 
@@ -349,7 +347,7 @@ void run_train(CLI::App& command, TrainArguments& arguments) {
         display.start(arguments.epochs, batches / arguments.accumulate, images_per_step, progress.update);
     };
     const InterruptGuard guard;
-    const FitReport report = fit(trainer, arguments, dataset, options);
+    const FitReport report = fit(trainer, dataset, options);
     display.finish();
     if (report.interrupted && report.progress.epoch < arguments.epochs) {
         std::fprintf(

@@ -277,8 +277,8 @@ void reduce_max(Converter& c, const NodeView& node) {
     c.set(node, 0, axes.has_value() ? largest(c, src, *axes, keep) : src);
 }
 
-/// apply( rows ) with the axis of Softmax and LogSoftmax last. Before operator set 13 all axes from that one on are one
-/// row.
+/// apply( rows ) with the axis of Softmax and LogSoftmax last. Before operator set 13 all axes from that one
+/// on are one row.
 template <typename Apply>
 void over_softmax_axis(Converter& c, const NodeView& node, const Apply& apply) {
     constexpr int64_t one_axis_since = 13;

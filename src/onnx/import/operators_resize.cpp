@@ -18,7 +18,8 @@ struct Rule {
     bool old = false;  ///< before operator set 11: no coordinate modes, and downwards the next element above
 };
 
-/// Where element `at` of the result lies in the source. In float32, as ONNX Runtime has it: ties depend on it.
+/// Where element `at` of the result lies in the source. In float32, as ONNX Runtime has it: ties depend on
+/// it.
 float source_position(const Rule& rule, int64_t at, int64_t from, int64_t to, float scale) {
     const auto x = static_cast<float>(at), in = static_cast<float>(from), out = static_cast<float>(to);
     if (rule.coordinates == "asymmetric") return x / scale;

@@ -168,7 +168,8 @@ void conv(Converter& c, const NodeView& node) {
     c.set(node, 0, without_height(c, c.add(conv_of(over_two_axes(window), groups), std::move(inputs)), line));
 }
 
-/// I x O/groups x H x W as the weights of the convolution over the stretched input: O x I/groups x H x W, mirrored.
+/// I x O/groups x H x W as the weights of the convolution over the stretched input: O x I/groups x H x W,
+/// mirrored.
 Constant mirrored_weights(const Constant& kernel, int64_t groups) {
     const Shape w = kernel.shape;
     if (groups < 1 || w[0] % groups != 0) refuse("{} channels do not divide into {} groups", w[0], groups);

@@ -66,8 +66,8 @@ void Converter::check_operators() const {
     refuse("unsupported operators: {}", list);
 }
 
-/// Constant nodes whose tensors a layer takes, as some converters write all weights. In a file whose layers take no
-/// initialisers, every Constant node counts.
+/// Constant nodes whose tensors a layer takes, as some converters write all weights. In a file whose layers
+/// take no initialisers, every Constant node counts.
 void Converter::find_constant_weights() {
     std::map<std::string_view, const proto::NodeProto*> constants;
     std::map<std::string_view, std::string_view> came_from;
@@ -97,8 +97,8 @@ void Converter::find_constant_weights() {
     for (const auto& [name, node] : constants) constant_weights_.emplace(name);
 }
 
-/// Whether the images go through a transposition from N x H x W x C to N x C x H x W before anything but element-wise
-/// operators sees them, and then into a layer over maps.
+/// Whether the images go through a transposition from N x H x W x C to N x C x H x W before anything but
+/// element-wise operators sees them, and then into a layer over maps.
 bool Converter::input_is_nhwc() const {
     constexpr std::array elementwise = {"Cast", "Identity", "Add", "Sub", "Mul", "Div", "Neg", "Clip", "Pad"};
     constexpr std::array on_maps = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool",

@@ -84,7 +84,8 @@ TEST(WorkloadOf, UpdatesEveryParameterAndPacksBothForms) {
     EXPECT_GT(packed, 0);
 }
 
-/// A product has no row, and every row that is named exists. That no operation lacks both, the compiler checks.
+/// A product has no row, and every row that is named exists. That no operation lacks both, the compiler
+/// checks.
 template <typename... Ops>
 void expect_all_charged(const std::variant<Ops...>*) {
     const auto check_one = [&](std::string_view operation, bool product) {
