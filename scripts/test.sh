@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 jobs=${ENMESH_JOBS:-$(nproc)}
 # Several tests share the cores: a thread that waits must not spin.
 export OMP_WAIT_POLICY=passive
-scripts/install-deps.sh
+scripts/install-deps.sh --tests
 
 run_tests() { # BUILD_FOLDER CTEST_OPTIONS...: prints failures and the closing lines
   folder=$1

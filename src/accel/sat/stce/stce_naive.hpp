@@ -130,6 +130,10 @@ class Machine {
     int64_t cycle() const { return cycle_; }
     std::vector<float> take_out() { return std::move(out_); }
     std::string render() const;
+    /// What hardware is held against, register by register (tests/rtl).
+    const Element& element(int row, int col) const { return at(row, col); }
+    const Sequencer& sequencer(int row) const { return sequencers_[static_cast<size_t>(row)]; }
+    const Drain& drain() const { return drain_; }
 
   private:
     Element& at(int row, int col) { return elements_[static_cast<size_t>(row * cols_ + col)]; }

@@ -54,9 +54,10 @@ inline Stce random_stce(Random& random, int largest_side) {
     return stce;
 }
 
-inline StceCase random_case(Random& random, int largest_side = 5, int largest_extent = 24) {
+/// A product that the given array can run.
+inline StceCase random_case_on(Random& random, const Stce& stce, int largest_extent) {
     StceCase c;
-    c.stce = random_stce(random, largest_side);
+    c.stce = stce;
     c.product = {draw(random, 1, largest_extent),
                  draw(random, 1, largest_extent),
                  draw(random, 1, 2 * largest_extent),
@@ -76,6 +77,10 @@ inline StceCase random_case(Random& random, int largest_side = 5, int largest_ex
     c.indexed = operand_of(c.product, c.mapping,
                            random_halves(random, static_cast<size_t>(c.product.n * c.product.k)));
     return c;
+}
+
+inline StceCase random_case(Random& random, int largest_side = 5, int largest_extent = 24) {
+    return random_case_on(random, random_stce(random, largest_side), largest_extent);
 }
 
 /// The plain product, in the stated order, from the unpacked weights: pruned elements are skipped by their

@@ -1,0 +1,12 @@
+rtl/sat_pkg.sv
+rtl/prim/prim_delay.sv
+rtl/fp/fp16_mul.sv
+rtl/fp/fp_add.sv
+rtl/fp/fp16_mac.sv
+rtl/fp/fp16_to_fp32.sv
+rtl/fp/fp32_to_fp16.sv
+rtl/stce/stce_element.sv
+rtl/stce/stce_sequencer.sv
+rtl/stce/stce_array.sv
+rtl/stce/stce_controller.sv
+rtl/stce/stce.sv
